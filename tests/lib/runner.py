@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Runs unittest tests: a line for each, "ok" or "not ok" with the reason, and "N passed, N failed" at the end."""
+import argparse
+import sys
+import time
+import unittest
+from pathlib import Path
+
+from .paths import MissingError
+
+
+class _Result(unittest.TestResult):
+    def __init__(self):
+        super().__init__()
+        self.passed = 0
+        self.failed = 0
+        self._start_s = 0.0
+
+    def startTest(self, test):
+        super().startTest(test)
+        self._start_s = time.monotonic()
+
+    def _line(self, verdict, test, note=""):
+        took_s = time.monotonic() - self._start_s
+        print(f"{verdict} - {name_of(test)}{note} ({took_s:.1f} s)", flush=True)
+
+    def addSuccess(self, test):
+        self.passed += 1
+        self._line("ok", test)
+
+    def addSkip(self, test, reason):
+        self._line("skip", test, f": {reason}")
+
+    def addError(self, test, err):
+        self.failed += 1
+        self._line("not ok", test)
+        for line in self._exc_info_to_string(err, test).rstrip().splitlines():
+            print(f"    {line}", flush=True)
+
+    addFailure = addError
+
+    def addExpectedFailure(self, test, err):
+        self.addError(test, err)
+
+    def addUnexpectedSuccess(self, test):
+        self.addSuccess(test)
+
+
+def name_of(test):
+    return test.id().replace("__main__.", "")
+
+
+def _flatten(suite):
+    for item in suite:
+        if isinstance(item, unittest.TestSuite):
+            yield from _flatten(item)
+        else:
+            yield item
+
+
+def find_tests(folder, patterns):
+    """All tests in folder/test_*.py whose name contains one of the patterns."""
+    found = _flatten(unittest.TestLoader().discover(str(folder), pattern="test_*.py"))
+    return [test for test in found if not patterns or any(p in name_of(test) for p in patterns)]
+
+
+def run_tests(tests):
+    result = _Result()
+    suite = unittest.TestSuite(tests)  # keeps setUpClass and tearDownClass working
+    try:
+        suite.run(result)
+    except MissingError as e:
+        print(f"cannot run: {e}", file=sys.stderr)
+        result.failed += 1
+    print(f"{result.passed} passed, {result.failed} failed", flush=True)
+    return 1 if result.failed or not result.passed else 0
+
+
+def main(folder, description, add_arguments=None, take_arguments=None):
+    """A folder's `run` program."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("pattern", nargs="*", help="run only the tests whose name contains one of these")
+    parser.add_argument("--list", action="store_true", help="list the tests and stop")
+    if add_arguments:
+        add_arguments(parser)
+    arguments = parser.parse_args()
+    if take_arguments:
+        take_arguments(arguments)
+    tests = find_tests(Path(folder), arguments.pattern)
+    if arguments.list:
+        print("\n".join(name_of(test) for test in tests))
+        return 0
+    return run_tests(tests)
