@@ -130,8 +130,9 @@ class Background:
         self._guest = guest
         self._command = command
         self._base = f"/tmp/background-{Background._count}"
-        guest.write_file(f"{self._base}.sh", command)
-        script = f"sh {self._base}.sh >{self._base}.out 2>&1 & echo $! >{self._base}.pid; "
+        # A process group of its own, whose shell outlives the SIGTERM to report the command's status.
+        guest.write_file(f"{self._base}.sh", f"trap : TERM\n{command}\n")
+        script = f"setsid sh {self._base}.sh >{self._base}.out 2>&1 & echo $! >{self._base}.pid; "
         script += f"wait $!; echo $? >{self._base}.status"
         guest.run(f"sh -c {shlex.quote(script)} >/dev/null 2>&1 &")
 
@@ -139,8 +140,8 @@ class Background:
         return self._guest.try_run(f"test -s {self._base}.status")[0] != 0
 
     def stop(self):
-        """SIGTERM to the command itself; wait() then gives what it printed."""
-        self._guest.try_run(f"pkill -TERM -P $(cat {self._base}.pid); kill -TERM $(cat {self._base}.pid)")
+        """SIGTERM to what the command runs, not to its shell; wait() then gives what it printed."""
+        self._guest.run(f"kill -TERM -$(cat {self._base}.pid)")
 
     def wait(self, timeout_s=240):
         """Its output once it has ended; raises when it failed."""
