@@ -6,7 +6,7 @@ import time
 import unittest
 from pathlib import Path
 
-from .paths import MissingError
+from . import paths
 
 
 class _Result(unittest.TestResult):
@@ -66,18 +66,13 @@ def find_tests(folder, patterns):
 
 def run_tests(tests):
     result = _Result()
-    suite = unittest.TestSuite(tests)  # keeps setUpClass and tearDownClass working
-    try:
-        suite.run(result)
-    except MissingError as e:
-        print(f"cannot run: {e}", file=sys.stderr)
-        result.failed += 1
+    unittest.TestSuite(tests).run(result)
     print(f"{result.passed} passed, {result.failed} failed", flush=True)
     return 1 if result.failed or not result.passed else 0
 
 
-def main(folder, description, add_arguments=None, take_arguments=None):
-    """A folder's `run` program."""
+def main(folder, description, programs=(), add_arguments=None, take_arguments=None):
+    """A folder's `run` program. programs: those of QEMU's that must be there for any test to make sense."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("pattern", nargs="*", help="run only the tests whose name contains one of these")
     parser.add_argument("--list", action="store_true", help="list the tests and stop")
@@ -90,4 +85,11 @@ def main(folder, description, add_arguments=None, take_arguments=None):
     if arguments.list:
         print("\n".join(name_of(test) for test in tests))
         return 0
+    try:
+        for program in programs:
+            paths.program(program)
+    except paths.MissingError as e:
+        print(f"{sys.argv[0]}: {e}", file=sys.stderr)
+        print("0 passed, 1 failed")
+        return 1
     return run_tests(tests)
