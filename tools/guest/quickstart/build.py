@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Makes sure that QEMU with predsnap and the guest are there."""
+import os
+import queue
+import subprocess
+import tempfile
+import threading
+
+from lib import paths
+
+from .screen import Progress
+
+LOG_TAIL_LINES = 25
+
+
+class BuildError(Exception):
+    """A build step failed; the text holds the end of its log and what to do."""
+
+
+def ensure_built():
+    """Runs what takes seconds when nothing is to be done."""
+    if not os.environ.get("PREDSNAP_QEMU_BIN"):
+        _step("Debian packages", ["tools/setup", "build"], "see what apt says above; it may need root or the network")
+        _step("QEMU with predsnap", ["tools/build-qemu"], "run tools/build-qemu by itself to see all of it")
+    _step("Linux guest", ["tools/guest/build-guest"], "run tools/guest/build-guest by itself to see all of it")
+
+
+def _step(what, command, remedy):
+    progress = Progress(what)
+    with tempfile.NamedTemporaryFile("w+", prefix="predsnap-", suffix=".log") as log:
+        status = _run_watched(command, log, progress)
+        if status == 0:
+            progress.end()
+            return
+        progress.end("failed")
+        log.seek(0)
+        tail = "".join(log.readlines()[-LOG_TAIL_LINES:])
+    raise BuildError(f"{tail}\n'{' '.join(command)}' ended with status {status}: {remedy}")
+
+
+def _run_watched(command, log, progress):
+    """Runs it with its output in the log and its newest line on the screen; its exit status."""
+    child = subprocess.Popen(
+        [paths.CHECKOUT / command[0], *command[1:]],
+        cwd=paths.CHECKOUT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    lines = queue.Queue()
+    threading.Thread(target=_forward_lines, args=(child.stdout, lines), daemon=True).start()
+    newest = ""
+    try:
+        while True:
+            try:
+                line = lines.get(timeout=1)
+            except queue.Empty:
+                line = newest  # only the clock moves
+            else:
+                if line is None:
+                    return child.wait()
+                log.write(line)
+            newest = line.strip() or newest
+            progress.update(newest)
+    except BaseException:
+        child.terminate()
+        child.wait()
+        raise
+
+
+def _forward_lines(stream, lines):
+    for line in stream:
+        lines.put(line)
+    lines.put(None)
