@@ -6,7 +6,10 @@ from lib.vm import Vm
 DEVICE = "/dev/vda"
 FILES = 24
 FILE_BYTES = 256 * 1024
-DISK_SIZE = "16G"
+DISK_SIZE_GIB = 16
+DATABASE_MIB = 32
+DATABASE_WRITES = 2000
+STAMP = "/mnt/database --seed 1 --direct"  # see tools/guest/stamp.c
 
 
 class StoryError(Exception):
@@ -30,19 +33,21 @@ class Disk:
         return self.vm.guest
 
     def create(self):
-        image.create(self.path, self.image_format, DISK_SIZE)
-
-    def start_qemu(self):
-        self.vm.start(wait_boot=False)
+        image.create(self.path, self.image_format, f"{DISK_SIZE_GIB}G")
 
     def boot(self):
-        self.guest.wait_boot()
+        self.vm.start()
 
     def write_files(self):
         self.guest.run(f"mkfs.ext4 -q {DEVICE} && mount {DEVICE} /mnt && mkdir /mnt/files")
         write_one = f"head -c {FILE_BYTES} /dev/urandom >/mnt/files/file-$i"
         self.guest.run(f"for i in $(seq {FILES}); do {write_one} || exit 1; done; sync")
+        self.guest.run(f"dd if=/dev/zero of=/mnt/database bs=1M count={DATABASE_MIB} conv=fsync 2>&1")
         self.sums = self.guest.run("cd /mnt/files && sha256sum *")
+
+    def work_on_database(self):
+        """Random writes of 4 KiB, each waited for, over what the snapshot holds."""
+        self.guest.run(f"stamp write {STAMP} --count {DATABASE_WRITES}")
 
     def write_report(self, clock_us):
         """One more file, on the disk when this returns."""
@@ -59,13 +64,15 @@ class Disk:
             raise StoryError(f"{self.image_format}: the overwritten disk could still be mounted")
         return complaint.strip()
 
-    def check_files(self, reports):
-        """Mounts the disk; every file must be as it was, and of the reports exactly the first so many there."""
+    def check_files(self, writes, reports):
+        """Mounts the disk; every file must be as it was, the database as after so many writes to it, and of the
+        reports exactly the first so many there."""
         self.guest.run(f"mount {DEVICE} /mnt")
         status, sums = self.guest.try_run("cd /mnt/files && sha256sum *")
         good = len(set(sums.splitlines()) & set(self.sums.splitlines()))
         if status or sums != self.sums:
             raise StoryError(f"{self.image_format}: only {good} of {FILES} files are as they were")
+        self.guest.run(f"stamp verify {STAMP} --at-least {writes} --at-most {writes}")
         there = self.guest.run("cd /mnt && ls -d report-* 2>/dev/null; true").split()
         if there != [f"report-{i + 1}" for i in range(reports)]:
             raise StoryError(f"{self.image_format}: expected the first {reports} reports, found {there or 'none'}")
@@ -104,7 +111,6 @@ class Qcow2(Disk):
         return self.vm.qmp.execute("query-named-block-nodes", flat=True)[0]["image"].get("snapshots", [])
 
     def go_back(self, name):
-        """QEMU has no command for one disk of a living VM: it must end, and another one start."""
+        """QEMU has no command for one disk of a living VM: it must end, and be started again."""
         self.vm.quit()
         image.qemu_img("snapshot", "-a", name, self.path)
-        self.start_qemu()

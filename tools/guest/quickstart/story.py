@@ -5,7 +5,7 @@ import time
 from lib.qmp import QmpError
 
 from . import screen
-from .disks import DISK_SIZE, FILE_BYTES, FILES, Predsnap, Qcow2, StoryError
+from .disks import DATABASE_WRITES, DISK_SIZE_GIB, FILES, Predsnap, Qcow2, StoryError
 
 REPORTS = 3
 REPORT_PAUSE_S = 0.4
@@ -52,16 +52,16 @@ class Story:
         return results
 
     def _begin(self):
-        self._both(f"Create a disk of {DISK_SIZE}iB", lambda disk: disk.create())
-        self._both("Start QEMU with it", lambda disk: disk.start_qemu())
-        self._both("Linux boots in it", lambda disk: disk.boot())
-        label = f"The guest makes ext4 and {FILES} files of {screen.size(FILE_BYTES)}"
+        self._both(f"Create a disk of {DISK_SIZE_GIB} GiB", lambda disk: disk.create())
+        self._both("Start QEMU, boot Linux", lambda disk: disk.boot())
+        label = f"The guest makes ext4, {FILES} files and a database"
         self._both(label, lambda disk: disk.write_files())
         screen.note(screen.dim("SHA-256 of every file is kept outside the guest"))
         self._both('Snapshot "before", under the running guest', lambda disk: disk.snapshot("before"))
 
     def _lose_everything(self):
-        self._both(f"The guest works on: {REPORTS} reports, {REPORT_PAUSE_S} s apart", self._write_reports)
+        self._both(f"The guest works on: {DATABASE_WRITES} random writes of 4 KiB", lambda disk: disk.work_on_database())
+        self._both(f"and writes {REPORTS} reports, {REPORT_PAUSE_S} s apart", self._write_reports, substep=True)
         times = [screen.clock(t) for t in self.predsnap.reports]
         screen.note(screen.dim("on the disk at " + ", ".join(times)))
         complaint = self._both("Disaster: rm -rf, then noise over the disk's start", lambda disk: disk.destroy())[0]
@@ -79,10 +79,8 @@ class Story:
         self._table.cell(str(len(points)))
         self._table.cell(str(len(snapshots)))
         self._table.end()
-        newest = points[-POINTS_SHOWN:]
-        shown = [p for p in points if p.get("name") and p not in newest] + newest
-        for point in shown:
-            screen.note(screen.dim(describe(point)))
+        for point in select_points(points):
+            screen.note(screen.dim(describe(point) if point else "..."))
 
     def _show_refusal(self):
         self._table.step("Roll back under the running guest? Refused:")
@@ -103,10 +101,10 @@ class Story:
         self._table.cell("impossible")
         self._table.end()
         self._table.substep("reset, boot, check every file")
-        self._cell(lambda: (self.predsnap.reset(), self.predsnap.check_files(reports=2)))
+        self._cell(lambda: (self.predsnap.reset(), self.predsnap.check_files(DATABASE_WRITES, reports=2)))
         self._table.cell("-")
         self._table.end()
-        screen.note(screen.green(f"all {FILES} files as they were, reports 1 and 2 too, 3 not yet written"))
+        screen.note(screen.green(f"{FILES} files and the database as they were, reports 1 and 2 too, 3 not yet written"))
         screen.note(screen.dim("qcow2 keeps no moments, only snapshots"))
 
     def _go_back_to_the_snapshot(self):
@@ -115,21 +113,31 @@ class Story:
         self._cell(lambda: self.predsnap.rollback(snapshot="before"))
         self._cell(lambda: self.qcow2.go_back("before"))
         self._table.end()
-        screen.note(screen.dim("qcow2: QEMU must end, 'qemu-img snapshot -a', another QEMU starts"))
-        self._both("boot, check every file", self._check_snapshot, substep=True)
-        screen.note(screen.green(f"all {FILES} files as they were, no report yet"))
+        screen.note(screen.dim("qcow2: QEMU ends, 'qemu-img snapshot -a' goes back, another QEMU starts below"))
+        self._both("boot again, check every file", self._check_snapshot, substep=True)
+        screen.note(screen.green(f"{FILES} files and the database as they were, no report yet"))
 
     def _check_snapshot(self, disk):
         if disk is self.predsnap:
             disk.reset()
         else:
             disk.boot()
-        disk.check_files(reports=0)
+        disk.check_files(writes=0, reports=0)
+
+
+def select_points(points):
+    """What is worth showing of a long list: the snapshot and what came right after it, and the end. None: a gap."""
+    at = next(i for i, point in enumerate(points) if "snapshot" in point)
+    head = points[at : at + POINTS_SHOWN // 2]
+    tail = points[max(at + len(head), len(points) - POINTS_SHOWN // 2) :]
+    gap = [None] if at + len(head) + len(tail) < len(points) else []
+    return ([None] if at else []) + head + gap + tail
 
 
 def describe(point):
     """A line of the list of points."""
-    kind = f'snapshot "{point["name"]}"' if point.get("name") else "flush"
-    changed = point.get("bytes-changed")
-    amount = f"{screen.size(changed)} changed" if changed is not None else ""
-    return f"{screen.clock(point['time'])}  sequence {point['sequence']:<8} {kind:20} {amount}".rstrip()
+    kind = "the guest flushed" if point["flush"] else "a second passed"
+    if "snapshot" in point:
+        kind = f'snapshot "{point["snapshot"]}"'
+    changed = screen.size(point["bytes-changed"])
+    return f"{screen.clock(point['time'])}  sequence {point['sequence']:<6} {kind:20} {changed} changed"
