@@ -32,7 +32,8 @@ Extent cut(const Extent& extent, Sector from, Sector to) {
 // The frequent cases of storing data, in one descent: the range is free, or was written exactly so
 // before. False, with nothing done, in all others.
 bool ExtentMap::Tree::overwrite(const Extent& extent, Replaced replaced) {
-    const Path path = descend(extent.start);
+    Path path;
+    descend(extent.start, &path);
     const Leaf& leaf = *path.leaf;
     if (path.slot == 0) {
         return false;  // an extent of the previous leaf may reach in
@@ -218,7 +219,8 @@ void ExtentMap::append(const Extent& extent) {
         tree_->place(extent);
         return;
     }
-    const Tree::Path path = tree_->rightmost();
+    Tree::Path path;
+    tree_->rightmost(&path);
     const Extent last = path.leaf->get(path.slot - 1);
     assert(last.end() <= extent.start);
     if (!extent.is_data() && last.kind == extent.kind && last.end() == extent.start) {

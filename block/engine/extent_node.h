@@ -5,6 +5,7 @@
 // base, and 12 bytes for the rest.
 #pragma once
 
+#include <algorithm>
 #include <cassert>
 #include <cstdint>
 #include <cstring>
@@ -14,16 +15,34 @@
 
 namespace predsnap {
 
-// How many of n ascending keys are at most x. Without branches: the outcome cannot be predicted.
+constexpr unsigned kNodeCapacity = 63;
+
+// How many of 63 ascending keys are at most x; unused keys are the largest number there is. First among
+// every eighth key, then among the seven between: no branch, whose outcome nothing could predict, and
+// comparisons that do not wait for each other.
 template <typename T>
-inline unsigned count_at_most(const T* keys, unsigned n, T x) {
-    const T* first = keys;
-    while (n > 1) {
-        const unsigned half = n / 2;
-        first += (first[half - 1] <= x) ? half : 0;
-        n -= half;
+inline unsigned count_at_most(const T* keys, T x) {
+    unsigned eights = 0;
+#pragma GCC unroll 8
+    for (unsigned i = 7; i < kNodeCapacity; i += 8) {
+        eights += keys[i] <= x;
     }
-    return static_cast<unsigned>(first - keys) + ((n == 1 && *first <= x) ? 1 : 0);
+    unsigned count = eights * 8;
+    const T* group = keys + count;
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < 7; ++i) {
+        count += group[i] <= x;
+    }
+    return count;
+}
+
+// Fetches a whole node ahead of a search in it: to wait once for all its cache lines takes far less time
+// than to wait for one after the other, as the search would.
+inline void prefetch_node(const void* node) {
+    const char* line = static_cast<const char*>(node);
+    for (size_t i = 0; i < NodeArena::kSlotSize; i += 64) {
+        __builtin_prefetch(line + i);
+    }
 }
 
 // All of an extent but its start.
@@ -77,10 +96,10 @@ inline Extent PackedExtent::unpack(Sector start) const {
 
 class alignas(64) ExtentLeaf {
   public:
-    static constexpr unsigned kCapacity = 63;
+    static constexpr unsigned kCapacity = kNodeCapacity;
     static constexpr uint64_t kSpanMax = UINT32_MAX;
 
-    explicit ExtentLeaf(Sector base) : base_(base.value) {}
+    explicit ExtentLeaf(Sector base) { reset(base); }
 
     unsigned count() const { return count_; }
     bool full() const { return count_ == kCapacity; }
@@ -103,14 +122,15 @@ class alignas(64) ExtentLeaf {
     void reset(Sector base) {
         base_ = base.value;
         count_ = 0;
+        std::fill_n(deltas_, kCapacity, kUnused);
     }
-    // Fetches the keys ahead of a search, all at once.
-    void prefetch() const;
 
   private:
+    static constexpr uint32_t kUnused = UINT32_MAX;
+
     uint64_t base_;
     uint32_t count_ = 0;
-    uint32_t deltas_[kCapacity];  // first, to share the header's cache line
+    uint32_t deltas_[kCapacity];  // kUnused from count_ on
     PackedExtent packed_[kCapacity];
 };
 
@@ -119,8 +139,8 @@ inline unsigned ExtentLeaf::count_until(Sector at) const {
         return 0;
     }
     const uint64_t delta = at.value - base_;
-    return delta > kSpanMax ? count_
-                            : count_at_most(deltas_, count_, static_cast<uint32_t>(delta));
+    const unsigned n = count_at_most(deltas_, static_cast<uint32_t>(std::min(delta, kSpanMax)));
+    return std::min(n, count_);  // a delta may be as large as kUnused
 }
 
 inline bool ExtentLeaf::admit(Sector at) {
@@ -166,38 +186,34 @@ inline void ExtentLeaf::remove(unsigned from, unsigned to) {
     memmove(&deltas_[from], &deltas_[to], (count_ - to) * sizeof(deltas_[0]));
     memmove(&packed_[from], &packed_[to], (count_ - to) * sizeof(packed_[0]));
     count_ -= to - from;
+    std::fill_n(&deltas_[count_], to - from, kUnused);
 }
 
-inline void ExtentLeaf::prefetch() const {
-    const char* line = reinterpret_cast<const char*>(this);
-    for (unsigned i = 0; i < 4; ++i) {
-        __builtin_prefetch(line + 64 * i);
-    }
-}
-
-// A node above the leaves. Child i holds the extents that start in [key(i), key(i + 1)); the first key
-// of a node is never looked at, since the parent's key says it.
+// A node above the leaves. Child i holds the extents that start in [key(i), key(i + 1)). The first key is
+// 0, whatever the parent's key says: it never decides.
 class alignas(64) ExtentInner {
   public:
-    static constexpr unsigned kCapacity = 63;
+    static constexpr unsigned kCapacity = kNodeCapacity;
+
+    ExtentInner() { std::fill_n(keys_, kCapacity, kUnused); }
 
     unsigned count() const { return count_; }
     bool full() const { return count_ == kCapacity; }
     void* child(unsigned i) const { return children_[i]; }
     Sector key(unsigned i) const { return Sector(keys_[i]); }
-    void set_key(unsigned i, Sector key) { keys_[i] = key.value; }
+    void set_key(unsigned i, Sector key) { keys_[i] = i > 0 ? key.value : 0; }
 
-    unsigned index_of(Sector at) const {
-        return count_at_most(keys_ + 1, count_ - 1, at.value);
-    }
+    unsigned index_of(Sector at) const { return count_at_most(keys_, at.value) - 1; }
     void insert(unsigned i, Sector key, void* child);
     void remove(unsigned i);
-    // Moves the children from `from` on to the end of `to`, under whose last key they begin.
+    // Moves the children from `from` on to the end of `to`, where the first of them gets that key.
     void move_children(unsigned from, ExtentInner* to, Sector first_key);
 
   private:
+    static constexpr uint64_t kUnused = UINT64_MAX;
+
     uint32_t count_ = 0;
-    uint64_t keys_[kCapacity];
+    uint64_t keys_[kCapacity];  // kUnused from count_ on
     void* children_[kCapacity];
 };
 
@@ -205,9 +221,9 @@ inline void ExtentInner::insert(unsigned i, Sector key, void* child) {
     assert(i <= count_ && !full());
     memmove(&keys_[i + 1], &keys_[i], (count_ - i) * sizeof(keys_[0]));
     memmove(&children_[i + 1], &children_[i], (count_ - i) * sizeof(children_[0]));
-    keys_[i] = key.value;
-    children_[i] = child;
     ++count_;
+    set_key(i, key);
+    children_[i] = child;
 }
 
 inline void ExtentInner::remove(unsigned i) {
@@ -215,6 +231,10 @@ inline void ExtentInner::remove(unsigned i) {
     --count_;
     memmove(&keys_[i], &keys_[i + 1], (count_ - i) * sizeof(keys_[0]));
     memmove(&children_[i], &children_[i + 1], (count_ - i) * sizeof(children_[0]));
+    keys_[count_] = kUnused;
+    if (count_ > 0) {
+        keys_[0] = 0;
+    }
 }
 
 inline void ExtentInner::move_children(unsigned from, ExtentInner* to, Sector first_key) {
@@ -222,8 +242,9 @@ inline void ExtentInner::move_children(unsigned from, ExtentInner* to, Sector fi
     assert(from <= count_ && to->count_ + n <= kCapacity);
     memcpy(&to->keys_[to->count_], &keys_[from], n * sizeof(keys_[0]));
     memcpy(&to->children_[to->count_], &children_[from], n * sizeof(children_[0]));
-    to->keys_[to->count_] = first_key.value;
+    to->set_key(to->count_, first_key);
     to->count_ += n;
+    std::fill_n(&keys_[from], n, kUnused);
     count_ = from;
 }
 

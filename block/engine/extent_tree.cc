@@ -10,10 +10,10 @@ namespace {
 
 constexpr unsigned kWindow = 3;  // leaves that share
 // Sharing must leave this many free slots a leaf, or it would soon be needed again.
-constexpr unsigned kFreeAfterShare = 4;
+constexpr unsigned kFreeAfterShare = ExtentLeaf::kCapacity / 16;
 // Leaves merge to this fill, and are looked at for merging below that.
-constexpr unsigned kMergedFill = 56;
-constexpr unsigned kSparse = 42;
+constexpr unsigned kMergedFill = ExtentLeaf::kCapacity * 9 / 10;
+constexpr unsigned kSparse = ExtentLeaf::kCapacity * 2 / 3;
 
 // The leaves that share with one leaf: children [first, first + leaves) of the parent.
 struct Window {
@@ -80,18 +80,16 @@ void deal_out(Deal* deal, const Window& window, unsigned leaves) {
 
 }  // namespace
 
-ExtentMap::Tree::Path ExtentMap::Tree::descend(Sector at) const {
-    Path path;
+void ExtentMap::Tree::descend(Sector at, Path* path) const {
     void* node = root_;
     for (unsigned level = 0; level < height_; ++level) {
         Inner* inner = static_cast<Inner*>(node);
-        path.steps[level] = {inner, inner->index_of(at)};
-        node = inner->child(path.steps[level].index);
+        path->steps[level] = {inner, inner->index_of(at)};
+        node = inner->child(path->steps[level].index);
+        prefetch_node(node);
     }
-    path.leaf = static_cast<Leaf*>(node);
-    path.leaf->prefetch();
-    path.slot = path.leaf->count_until(at);
-    return path;
+    path->leaf = static_cast<Leaf*>(node);
+    path->slot = path->leaf->count_until(at);
 }
 
 // Finds the first extent that ends after `at`.
@@ -99,7 +97,7 @@ bool ExtentMap::Tree::seek(Sector at, Path* path) const {
     if (root_ == nullptr) {
         return false;
     }
-    *path = descend(at);
+    descend(at, path);
     if (path->slot > 0) {
         if (path->leaf->end(path->slot - 1) > at) {
             --path->slot;
@@ -129,11 +127,7 @@ void ExtentMap::Tree::descend_edge(Path* path, unsigned level, bool last) const 
     path->slot = last ? path->leaf->count() : 0;
 }
 
-ExtentMap::Tree::Path ExtentMap::Tree::rightmost() const {
-    Path path;
-    descend_edge(&path, 0, true);
-    return path;
-}
+void ExtentMap::Tree::rightmost(Path* path) const { descend_edge(path, 0, true); }
 
 // To the start of the next leaf; false, and the path as it was, if there is none.
 bool ExtentMap::Tree::next_leaf(Path* path) const {
@@ -181,8 +175,10 @@ void ExtentMap::Tree::place(const Extent& extent) {
     if (root_ == nullptr) {
         root_ = new (arena_.allocate()) Leaf(extent.start);
     }
-    while (!try_place(descend(extent.start), extent)) {
-    }
+    Path path;
+    do {
+        descend(extent.start, &path);
+    } while (!try_place(path, extent));
 }
 
 // False if room was made above the leaf instead, so that the path is stale: descend again.

@@ -35,9 +35,9 @@ struct ExtentMap::Tree {
     };
 
     // extent_tree.cc: walking
-    Path descend(Sector at) const;
+    void descend(Sector at, Path* path) const;
     bool seek(Sector at, Path* path) const;
-    Path rightmost() const;
+    void rightmost(Path* path) const;
     bool next_leaf(Path* path) const;
     bool previous_leaf(Path* path) const;
     bool is_rightmost(const Path& path) const;
