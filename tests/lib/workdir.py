@@ -5,6 +5,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from .paths import MissingError
+
 
 class WorkDir:
     """A folder for one test's images, sockets and logs; `with WorkDir() as work:`, then work / "disk.img".
@@ -15,7 +17,10 @@ class WorkDir:
 
     def __init__(self, name="test", keep=None):
         parent = os.environ.get("PREDSNAP_TMP") or "/var/tmp"
-        self.path = Path(tempfile.mkdtemp(prefix=f"predsnap-{name}-", dir=parent))
+        try:
+            self.path = Path(tempfile.mkdtemp(prefix=f"predsnap-{name}-", dir=parent))
+        except OSError as e:
+            raise MissingError(f"no folder can be made in {parent} ({e.strerror}): set PREDSNAP_TMP") from None
         self.keep = bool(os.environ.get("PREDSNAP_KEEP")) if keep is None else keep
 
     def __truediv__(self, name):
