@@ -9,7 +9,7 @@ FILE_BYTES = 256 * 1024
 DISK_SIZE_GIB = 16
 DATABASE_MIB = 32
 DATABASE_WRITES = 2000
-STAMP = "/mnt/database --seed 1 --direct"  # see tools/guest/stamp.c
+STAMP = "/mnt/database --seed 1 --direct"  # see tools/guest/stamp/
 
 
 class StoryError(Exception):
