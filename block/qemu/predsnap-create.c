@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * predsnap: creating images, and what can be changed of them later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/option.h"
+#include "qapi/error.h"
+#include "qapi/qapi-visit-block-core.h"
+#include "qapi/qobject-input-visitor.h"
+#include "qobject/qdict.h"
+#include "block/qdict.h"
+#include "system/block-backend.h"
+#include "predsnap-int.h"
+
+#define OPT_SEGMENT_SIZE "segment_size"
+
+QemuOptsList predsnap_create_opts = {
+    .name = "predsnap-create-opts",
+    .head = QTAILQ_HEAD_INITIALIZER(predsnap_create_opts.head),
+    .desc = {
+        {
+            .name = BLOCK_OPT_SIZE,
+            .type = QEMU_OPT_SIZE,
+            .help = "Virtual disk size"
+        },
+        {
+            .name = BLOCK_OPT_BACKING_FILE,
+            .type = QEMU_OPT_STRING,
+            .help = "File name of a base image"
+        },
+        {
+            .name = BLOCK_OPT_BACKING_FMT,
+            .type = QEMU_OPT_STRING,
+            .help = "Must be either 'raw' or the format of the base image"
+        },
+        {
+            .name = OPT_SEGMENT_SIZE,
+            .type = QEMU_OPT_SIZE,
+            .help = "Size of the pieces of the image (64k to 64M, a power "
+                    "of two; default 8M)"
+        },
+        {
+            .name = BLOCK_OPT_PREALLOC,
+            .type = QEMU_OPT_STRING,
+            .help = "Preallocation mode (allowed values: off, falloc, full)"
+        },
+        { /* end of list */ }
+    }
+};
+
+QemuOptsList predsnap_amend_opts = {
+    .name = "predsnap-amend-opts",
+    .head = QTAILQ_HEAD_INITIALIZER(predsnap_amend_opts.head),
+    .desc = {
+        {
+            .name = BLOCK_OPT_SIZE,
+            .type = QEMU_OPT_SIZE,
+            .help = "Virtual disk size"
+        },
+        { /* end of list */ }
+    }
+};
+
+/* --- the new image's file as the engine's device --- */
+
+static int coroutine_fn
+create_co_preadv(void *target, uint64_t offset, QEMUIOVector *qiov)
+{
+    return blk_co_preadv(target, offset, qiov->size, qiov, 0);
+}
+
+static int coroutine_fn
+create_co_pwritev(void *target, uint64_t offset, QEMUIOVector *qiov)
+{
+    return blk_co_pwritev(target, offset, qiov->size, qiov, 0);
+}
+
+static int coroutine_fn
+create_device_preadv(void *device, uint64_t offset, const struct iovec *iov,
+                     size_t niov)
+{
+    return predsnap_co_vector_io(create_co_preadv, device, offset, iov, niov,
+                                 false);
+}
+
+static int coroutine_fn
+create_device_pwritev(void *device, uint64_t offset, const struct iovec *iov,
+                      size_t niov)
+{
+    return predsnap_co_vector_io(create_co_pwritev, device, offset, iov, niov,
+                                 true);
+}
+
+static int coroutine_fn
+create_device_write_zeroes(void *device, uint64_t offset, uint64_t length)
+{
+    return blk_co_pwrite_zeroes(device, offset, length, 0);
+}
+
+static int coroutine_fn
+create_device_discard(void *device, uint64_t offset, uint64_t length)
+{
+    return blk_co_pdiscard(device, offset, length, 0);
+}
+
+static int coroutine_fn create_device_flush(void *device)
+{
+    return blk_co_flush(device);
+}
+
+static int64_t coroutine_fn create_device_length(void *device)
+{
+    return blk_co_getlength(device);
+}
+
+static int coroutine_fn create_device_truncate(void *device, uint64_t length)
+{
+    return blk_co_truncate(device, length, false, PREALLOC_MODE_OFF, 0, NULL);
+}
+
+static const PdsDeviceOps create_device_ops = {
+    .preadv         = create_device_preadv,
+    .pwritev        = create_device_pwritev,
+    .write_zeroes   = create_device_write_zeroes,
+    .discard        = create_device_discard,
+    .flush          = create_device_flush,
+    .length         = create_device_length,
+    .truncate       = create_device_truncate,
+};
+
+/* --- create --- */
+
+static bool create_check_options(const BlockdevCreateOptionsPredsnap *opts,
+                                 Error **errp)
+{
+    if (!QEMU_IS_ALIGNED(opts->size, BDRV_SECTOR_SIZE)) {
+        error_setg(errp, "Image size must be a multiple of %u bytes",
+                   (unsigned) BDRV_SECTOR_SIZE);
+        return false;
+    }
+    if (opts->size > pds_size_max()) {
+        error_setg(errp, "Image size is too large: a predsnap disk has at "
+                   "most %" PRIu64 " bytes", pds_size_max());
+        return false;
+    }
+    if (opts->has_backing_fmt && !opts->backing_file) {
+        error_setg(errp, "Backing format cannot be used without backing file");
+        return false;
+    }
+    if (opts->backing_file &&
+        strlen(opts->backing_file) > PDS_BACKING_FILE_MAX) {
+        error_setg(errp, "Backing file name is longer than %d bytes",
+                   PDS_BACKING_FILE_MAX);
+        return false;
+    }
+    return true;
+}
+
+int coroutine_fn GRAPH_UNLOCKED
+predsnap_co_create(BlockdevCreateOptions *options, Error **errp)
+{
+    BlockdevCreateOptionsPredsnap *opts = &options->u.predsnap;
+    PdsCreateOptions create = {
+        .size           = opts->size,
+        .segment_size   = opts->has_segment_size ? opts->segment_size : 0,
+        .backing_file   = opts->backing_file,
+        .backing_format = opts->has_backing_fmt
+                        ? BlockdevDriver_str(opts->backing_fmt) : NULL,
+    };
+    BlockDriverState *bs;
+    BlockBackend *blk;
+    char *message = NULL;
+    int ret;
+
+    assert(options->driver == BLOCKDEV_DRIVER_PREDSNAP);
+    if (!create_check_options(opts, errp)) {
+        return -EINVAL;
+    }
+    if (opts->has_preallocation &&
+        opts->preallocation != PREDSNAP_PREALLOC_MODE_OFF) {
+        create.prewrite = opts->size;
+    }
+
+    bs = bdrv_co_open_blockdev_ref(opts->file, errp);
+    if (!bs) {
+        return -EIO;
+    }
+    blk = blk_co_new_with_bs(bs, BLK_PERM_CONSISTENT_READ | BLK_PERM_WRITE |
+                             BLK_PERM_RESIZE, BLK_PERM_ALL, errp);
+    if (!blk) {
+        bdrv_co_unref(bs);
+        return -EPERM;
+    }
+    blk_set_allow_write_beyond_eof(blk, true);
+
+    ret = pds_create(predsnap_create_host(bs),
+                     (PdsDevice) { .ops = &create_device_ops, .opaque = blk },
+                     &create, &message);
+    if (ret < 0) {
+        error_setg(errp, "Could not write the image: %s",
+                   message ?: strerror(-ret));
+        free(message);
+    }
+    blk_co_unref(blk);
+    bdrv_co_unref(bs);
+    return ret;
+}
+
+/* The options as -o gives them, in QAPI's form. NULL on error. */
+static BlockdevCreateOptions *create_parse_opts(QemuOpts *opts,
+                                                BlockDriverState *file_bs,
+                                                Error **errp)
+{
+    static const QDictRenames opt_renames[] = {
+        { BLOCK_OPT_BACKING_FILE,   "backing-file" },
+        { BLOCK_OPT_BACKING_FMT,    "backing-fmt" },
+        { OPT_SEGMENT_SIZE,         "segment-size" },
+        { NULL, NULL },
+    };
+    BlockdevCreateOptions *options = NULL;
+    QDict *qdict;
+    Visitor *v;
+
+    qdict = qemu_opts_to_qdict_filtered(opts, NULL, &predsnap_create_opts,
+                                        true);
+    if (!qdict_rename_keys(qdict, opt_renames, errp)) {
+        goto out;
+    }
+    qdict_put_str(qdict, "driver", "predsnap");
+    qdict_put_str(qdict, "file", file_bs->node_name);
+
+    v = qobject_input_visitor_new_flat_confused(qdict, errp);
+    if (!v) {
+        goto out;
+    }
+    visit_type_BlockdevCreateOptions(v, NULL, &options, errp);
+    visit_free(v);
+    if (options) {
+        options->u.predsnap.size = ROUND_UP(options->u.predsnap.size,
+                                            BDRV_SECTOR_SIZE);
+    }
+out:
+    qobject_unref(qdict);
+    return options;
+}
+
+int coroutine_fn GRAPH_UNLOCKED
+predsnap_co_create_opts(BlockDriver *drv, const char *filename, QemuOpts *opts,
+                        Error **errp)
+{
+    BlockdevCreateOptions *options;
+    BlockDriverState *bs = NULL;
+    int ret;
+
+    ret = bdrv_co_create_file(filename, opts, errp);
+    if (ret < 0) {
+        return ret;
+    }
+    bs = bdrv_co_open(filename, NULL, NULL,
+                      BDRV_O_RDWR | BDRV_O_RESIZE | BDRV_O_PROTOCOL, errp);
+    if (!bs) {
+        return -EIO;
+    }
+    options = create_parse_opts(opts, bs, errp);
+    ret = options ? predsnap_co_create(options, errp) : -EINVAL;
+    if (ret < 0) {
+        bdrv_graph_co_rdlock();
+        bdrv_co_delete_file_noerr(bs);
+        bdrv_graph_co_rdunlock();
+    }
+    qapi_free_BlockdevCreateOptions(options);
+    bdrv_co_unref(bs);
+    return ret;
+}
+
+/* --- measure --- */
+
+/* Bytes of @bs that would have to be stored. Negative errno value on error. */
+static int64_t measure_data(BlockDriverState *bs, int64_t size, Error **errp)
+{
+    int64_t offset, pnum, data = 0;
+    int ret;
+
+    for (offset = 0; offset < size; offset += pnum) {
+        ret = bdrv_block_status_above(bs, NULL, offset, size - offset, &pnum,
+                                      NULL, NULL);
+        if (ret < 0) {
+            error_setg_errno(errp, -ret, "Unable to get block status");
+            return ret;
+        }
+        if ((ret & BDRV_BLOCK_DATA) && !(ret & BDRV_BLOCK_ZERO)) {
+            data += pnum;
+        }
+    }
+    return data;
+}
+
+static bool measure_options(QemuOpts *opts, uint64_t *size,
+                            uint64_t *segment_size, bool *prealloc,
+                            Error **errp)
+{
+    g_autofree char *mode = qemu_opt_get_del(opts, BLOCK_OPT_PREALLOC);
+    int value = PREDSNAP_PREALLOC_MODE_OFF;
+
+    if (mode) {
+        value = qapi_enum_parse(&PredsnapPreallocMode_lookup, mode, -1, errp);
+    }
+    if (value < 0) {
+        return false;
+    }
+    *prealloc = value != PREDSNAP_PREALLOC_MODE_OFF;
+    *size = ROUND_UP(qemu_opt_get_size_del(opts, BLOCK_OPT_SIZE, 0),
+                     BDRV_SECTOR_SIZE);
+    *segment_size = qemu_opt_get_size_del(opts, OPT_SEGMENT_SIZE, 0);
+    return true;
+}
+
+BlockMeasureInfo *predsnap_measure(QemuOpts *opts, BlockDriverState *in_bs,
+                                   Error **errp)
+{
+    BlockMeasureInfo *info;
+    uint64_t size, segment_size, data = 0;
+    int64_t in_size, in_data;
+    bool prealloc;
+
+    if (!measure_options(opts, &size, &segment_size, &prealloc, errp)) {
+        return NULL;
+    }
+    if (in_bs) {
+        in_size = bdrv_getlength(in_bs);
+        if (in_size < 0) {
+            error_setg_errno(errp, -in_size, "Unable to get image size");
+            return NULL;
+        }
+        in_data = measure_data(in_bs, in_size, errp);
+        if (in_data < 0) {
+            return NULL;
+        }
+        size = in_size;
+        data = in_data;
+    }
+
+    info = g_new0(BlockMeasureInfo, 1);
+    info->fully_allocated = pds_image_bytes(size, segment_size);
+    info->required = prealloc ? info->fully_allocated
+                              : pds_image_bytes(data, segment_size);
+    return info;
+}
+
+/* --- changes --- */
+
+int predsnap_amend_options(BlockDriverState *bs, QemuOpts *opts,
+                           BlockDriverAmendStatusCB *status_cb,
+                           void *cb_opaque, bool force, Error **errp)
+{
+    uint64_t size = qemu_opt_get_size(opts, BLOCK_OPT_SIZE, 0);
+    BlockBackend *blk;
+    int ret;
+
+    if (!size) {
+        return 0;
+    }
+    blk = blk_new_with_bs(bs, BLK_PERM_RESIZE, BLK_PERM_ALL, errp);
+    if (!blk) {
+        return -EPERM;
+    }
+    ret = blk_truncate(blk, size, true, PREALLOC_MODE_OFF, 0, errp);
+    blk_unref(blk);
+    return ret;
+}
+
+int coroutine_fn
+predsnap_co_truncate(BlockDriverState *bs, int64_t offset, bool exact,
+                     PreallocMode prealloc, BdrvRequestFlags flags,
+                     Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    char *message = NULL;
+    uint64_t old_size;
+    int ret;
+
+    if (prealloc != PREALLOC_MODE_OFF) {
+        error_setg(errp, "Unsupported preallocation mode '%s': a predsnap "
+                   "image can only be preallocated when it is created",
+                   PreallocMode_str(prealloc));
+        return -ENOTSUP;
+    }
+    if (!QEMU_IS_ALIGNED(offset, BDRV_SECTOR_SIZE)) {
+        error_setg(errp, "The new size must be a multiple of %u",
+                   (unsigned) BDRV_SECTOR_SIZE);
+        return -EINVAL;
+    }
+    if (!s->engine) {
+        return predsnap_error(bs, -EIO, NULL, errp);
+    }
+
+    old_size = pds_size(s->engine);
+    ret = pds_resize(s->engine, offset, &message);
+    if (ret < 0) {
+        return predsnap_error(bs, ret, message, errp);
+    }
+    if (offset > old_size && (flags & BDRV_REQ_ZERO_WRITE)) {
+        ret = pds_write_zeroes(s->engine, old_size, offset - old_size);
+    }
+    if (ret < 0) {
+        pds_resize(s->engine, old_size, NULL);
+        error_setg_errno(errp, -ret, "Could not write zeros over the part of "
+                         "the backing file that would show in the new space");
+    }
+    return ret;
+}
+
+int coroutine_fn
+predsnap_co_change_backing_file(BlockDriverState *bs, const char *backing_file,
+                                const char *backing_fmt)
+{
+    BDRVPredsnapState *s = bs->opaque;
+
+    if (!s->engine) {
+        return -EIO;
+    }
+    return pds_set_backing(s->engine, backing_file, backing_fmt, NULL);
+}

@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * predsnap: what the engine runs on
+ *
+ * The engine's tasks are coroutines and its devices are child nodes. A request
+ * calls the engine from its own coroutine, which holds the graph lock; tasks
+ * that the engine starts by itself take the lock for as long as they live, and
+ * count as requests in flight of the node, so that draining waits for them.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/error-report.h"
+#include "qemu/memalign.h"
+#include "qapi/error.h"
+#include "qapi/qapi-events-block-core.h"
+#include "qapi/qapi-events-predsnap.h"
+#include "block/aio.h"
+#include "block/thread-pool.h"
+#include "system/block-backend.h"
+#include "predsnap-int.h"
+
+/* Reports of one kind a second. A guest can cause as many as it likes. */
+#define REPORTS_PER_SECOND 10
+
+/* --- tasks --- */
+
+static void *predsnap_self(void)
+{
+    return qemu_coroutine_self();
+}
+
+/*
+ * The engine calls this right after it has dropped its lock. A wake that comes
+ * earlier, from another thread, schedules the coroutine in this thread's event
+ * loop, which cannot enter it before it has yielded here. From this thread
+ * nobody else can run before that.
+ */
+static void coroutine_fn predsnap_suspend(void)
+{
+    qemu_coroutine_yield();
+}
+
+static void predsnap_wake(void *task)
+{
+    Coroutine *co = task;
+
+    if (qemu_in_coroutine() && co != qemu_coroutine_self()) {
+        aio_co_wake(co);
+    } else {
+        /* aio_co_wake() would enter the coroutine here and now */
+        aio_co_schedule(qemu_coroutine_get_aio_context(co), co);
+    }
+}
+
+static void coroutine_fn predsnap_yield(void)
+{
+    aio_co_schedule(qemu_get_current_aio_context(), qemu_coroutine_self());
+    qemu_coroutine_yield();
+}
+
+typedef struct PredsnapTask {
+    BlockDriverState *bs;
+    void (*fn)(void *arg);
+    void *arg;
+} PredsnapTask;
+
+static void coroutine_fn predsnap_task_entry(void *opaque)
+{
+    PredsnapTask task = *(PredsnapTask *)opaque;
+
+    g_free(opaque);
+    WITH_GRAPH_RDLOCK_GUARD() {
+        task.fn(task.arg);
+    }
+    bdrv_dec_in_flight(task.bs);
+}
+
+/*
+ * Parts of a request run where the request runs, other tasks in the home of
+ * the node. Never entered here: the caller may be ending a drained section.
+ */
+static void predsnap_spawn(void *host, void (*fn)(void *arg), void *arg)
+{
+    BlockDriverState *bs = host;
+    PredsnapTask *task = g_new(PredsnapTask, 1);
+    AioContext *ctx = qemu_in_coroutine() ? qemu_get_current_aio_context()
+                                          : bdrv_get_aio_context(bs);
+
+    *task = (PredsnapTask) { .bs = bs, .fn = fn, .arg = arg };
+    bdrv_inc_in_flight(bs);
+    aio_co_schedule(ctx, qemu_coroutine_create(predsnap_task_entry, task));
+}
+
+typedef struct PredsnapWork {
+    void (*fn)(void *arg);
+    void *arg;
+} PredsnapWork;
+
+static int predsnap_work_entry(void *opaque)
+{
+    PredsnapWork *work = opaque;
+
+    work->fn(work->arg);
+    return 0;
+}
+
+static void coroutine_fn
+predsnap_run_on_executor(void *host, void (*fn)(void *arg), void *arg)
+{
+    PredsnapWork work = { .fn = fn, .arg = arg };
+
+    thread_pool_submit_co(predsnap_work_entry, &work);
+}
+
+/* --- reports --- */
+
+static bool predsnap_may_report(BDRVPredsnapState *s, PredsnapEventLimit *limit)
+{
+    int64_t second = qemu_clock_get_ms(QEMU_CLOCK_REALTIME) / 1000;
+
+    QEMU_LOCK_GUARD(&s->event_lock);
+    if (limit->second != second) {
+        limit->second = second;
+        limit->count = 0;
+    }
+    return limit->count++ < REPORTS_PER_SECOND;
+}
+
+static void GRAPH_RDLOCK
+predsnap_report_corruption(BlockDriverState *bs, uint64_t offset,
+                           uint64_t length, const char *message)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    const char *node_name = bdrv_get_node_name(bs);
+
+    if (!predsnap_may_report(s, &s->corruption_limit)) {
+        return;
+    }
+    error_report("predsnap node '%s': %s", node_name, message);
+    qapi_event_send_block_image_corrupted(bdrv_get_device_name(bs), node_name,
+                                          message, length > 0, offset,
+                                          length > 0, length, false);
+}
+
+static void predsnap_report(void *host, PdsEvent event, uint64_t offset,
+                            uint64_t length, const char *message)
+{
+    BlockDriverState *bs = host;
+    BDRVPredsnapState *s = bs->opaque;
+
+    assume_graph_lock(); /* the engine reports from tasks */
+
+    switch (event) {
+    case PDS_EVENT_CORRUPTION:
+        predsnap_report_corruption(bs, offset, length, message);
+        break;
+    case PDS_EVENT_LOG_ERROR:
+        if (predsnap_may_report(s, &s->log_error_limit)) {
+            error_report("predsnap node '%s': %s", bdrv_get_node_name(bs),
+                         message);
+        }
+        break;
+    }
+}
+
+static const PdsHostOps predsnap_host_ops = {
+    .self               = predsnap_self,
+    .suspend            = predsnap_suspend,
+    .wake               = predsnap_wake,
+    .yield              = predsnap_yield,
+    .spawn              = predsnap_spawn,
+    .run_on_executor    = predsnap_run_on_executor,
+    .report             = predsnap_report,
+};
+
+PdsHost predsnap_host(BlockDriverState *bs)
+{
+    return (PdsHost) { .ops = &predsnap_host_ops, .opaque = bs };
+}
+
+static void predsnap_create_report(void *host, PdsEvent event, uint64_t offset,
+                                   uint64_t length, const char *message)
+{
+    error_report("predsnap: %s", message);
+}
+
+static const PdsHostOps predsnap_create_host_ops = {
+    .self               = predsnap_self,
+    .suspend            = predsnap_suspend,
+    .wake               = predsnap_wake,
+    .yield              = predsnap_yield,
+    .spawn              = predsnap_spawn,
+    .run_on_executor    = predsnap_run_on_executor,
+    .report             = predsnap_create_report,
+};
+
+PdsHost predsnap_create_host(BlockDriverState *file_bs)
+{
+    return (PdsHost) { .ops = &predsnap_create_host_ops, .opaque = file_bs };
+}
+
+/* --- devices --- */
+
+/* More elements than the host takes at once go through one buffer. */
+int coroutine_fn predsnap_co_vector_io(PredsnapVectorIO *io, void *target,
+                                       uint64_t offset, const struct iovec *iov,
+                                       size_t niov, bool is_write)
+{
+    QEMUIOVector qiov, bounce;
+    void *buf;
+    int ret;
+
+    /* QEMU does not change the elements of a vector that is not its own */
+    qemu_iovec_init_external(&qiov, (struct iovec *)iov, niov);
+    if (likely(niov <= IOV_MAX)) {
+        ret = io(target, offset, &qiov);
+        return MIN(ret, 0);
+    }
+
+    buf = qemu_try_memalign(qemu_real_host_page_size(), qiov.size);
+    if (!buf) {
+        return -ENOMEM;
+    }
+    if (is_write) {
+        qemu_iovec_to_buf(&qiov, 0, buf, qiov.size);
+    }
+    qemu_iovec_init_buf(&bounce, buf, qiov.size);
+    ret = io(target, offset, &bounce);
+    if (ret >= 0 && !is_write) {
+        qemu_iovec_from_buf(&qiov, 0, buf, qiov.size);
+    }
+    qemu_vfree(buf);
+    return MIN(ret, 0);
+}
+
+static int coroutine_fn
+predsnap_child_preadv(void *target, uint64_t offset, QEMUIOVector *qiov)
+{
+    assume_graph_lock();
+    return bdrv_co_preadv(target, offset, qiov->size, qiov, 0);
+}
+
+static int coroutine_fn
+predsnap_child_pwritev(void *target, uint64_t offset, QEMUIOVector *qiov)
+{
+    assume_graph_lock();
+    return bdrv_co_pwritev(target, offset, qiov->size, qiov, 0);
+}
+
+static int coroutine_fn
+predsnap_file_preadv(void *device, uint64_t offset, const struct iovec *iov,
+                     size_t niov)
+{
+    BlockDriverState *bs = device;
+
+    assume_graph_lock();
+    return predsnap_co_vector_io(predsnap_child_preadv, bs->file, offset, iov,
+                                 niov, false);
+}
+
+static int coroutine_fn
+predsnap_file_pwritev(void *device, uint64_t offset, const struct iovec *iov,
+                      size_t niov)
+{
+    BlockDriverState *bs = device;
+
+    assume_graph_lock();
+    return predsnap_co_vector_io(predsnap_child_pwritev, bs->file, offset, iov,
+                                 niov, true);
+}
+
+static int coroutine_fn
+predsnap_file_write_zeroes(void *device, uint64_t offset, uint64_t length)
+{
+    BlockDriverState *bs = device;
+
+    assume_graph_lock();
+    return bdrv_co_pwrite_zeroes(bs->file, offset, length, 0);
+}
+
+static int coroutine_fn
+predsnap_file_discard(void *device, uint64_t offset, uint64_t length)
+{
+    BlockDriverState *bs = device;
+
+    assume_graph_lock();
+    return bdrv_co_pdiscard(bs->file, offset, length);
+}
+
+static int coroutine_fn predsnap_file_flush(void *device)
+{
+    BlockDriverState *bs = device;
+
+    assume_graph_lock();
+    return bdrv_co_flush(bs->file->bs);
+}
+
+static int64_t coroutine_fn predsnap_file_length(void *device)
+{
+    BlockDriverState *bs = device;
+
+    assume_graph_lock();
+    return bdrv_co_getlength(bs->file->bs);
+}
+
+static int coroutine_fn predsnap_file_truncate(void *device, uint64_t length)
+{
+    BlockDriverState *bs = device;
+
+    assume_graph_lock();
+    return bdrv_co_truncate(bs->file, length, false, PREALLOC_MODE_OFF, 0,
+                            NULL);
+}
+
+static const PdsDeviceOps predsnap_file_ops = {
+    .preadv         = predsnap_file_preadv,
+    .pwritev        = predsnap_file_pwritev,
+    .write_zeroes   = predsnap_file_write_zeroes,
+    .discard        = predsnap_file_discard,
+    .flush          = predsnap_file_flush,
+    .length         = predsnap_file_length,
+    .truncate       = predsnap_file_truncate,
+};
+
+PdsDevice predsnap_file_device(BlockDriverState *bs)
+{
+    return (PdsDevice) { .ops = &predsnap_file_ops, .opaque = bs };
+}
+
+/* The node below comes and goes (blockdev-snapshot, block-stream). */
+static int coroutine_fn
+predsnap_backing_preadv(void *device, uint64_t offset, const struct iovec *iov,
+                        size_t niov)
+{
+    BlockDriverState *bs = device;
+
+    assume_graph_lock();
+    if (!bs->backing) {
+        iov_memset(iov, niov, 0, 0, SIZE_MAX);
+        return 0;
+    }
+    return predsnap_co_vector_io(predsnap_child_preadv, bs->backing, offset,
+                                 iov, niov, false);
+}
+
+static int64_t coroutine_fn predsnap_backing_length(void *device)
+{
+    BlockDriverState *bs = device;
+
+    assume_graph_lock();
+    return bs->backing ? bdrv_co_getlength(bs->backing->bs) : 0;
+}
+
+static int coroutine_fn
+predsnap_backing_pwritev(void *device, uint64_t offset,
+                         const struct iovec *iov, size_t niov)
+{
+    return -EROFS;
+}
+
+static int coroutine_fn
+predsnap_backing_change(void *device, uint64_t offset, uint64_t length)
+{
+    return -EROFS;
+}
+
+static int coroutine_fn predsnap_backing_flush(void *device)
+{
+    return 0;
+}
+
+static int coroutine_fn predsnap_backing_truncate(void *device, uint64_t length)
+{
+    return -EROFS;
+}
+
+static const PdsDeviceOps predsnap_backing_ops = {
+    .preadv         = predsnap_backing_preadv,
+    .pwritev        = predsnap_backing_pwritev,
+    .write_zeroes   = predsnap_backing_change,
+    .discard        = predsnap_backing_change,
+    .flush          = predsnap_backing_flush,
+    .length         = predsnap_backing_length,
+    .truncate       = predsnap_backing_truncate,
+};
+
+PdsDevice predsnap_backing_device(BlockDriverState *bs)
+{
+    return (PdsDevice) { .ops = &predsnap_backing_ops, .opaque = bs };
+}
+
+/* --- the way in from callbacks that are not coroutines --- */
+
+typedef struct PredsnapCall {
+    BlockDriverState *bs;
+    PredsnapCoFn *fn;
+    void *opaque;
+    Error **errp;
+    int ret;
+    bool done;
+} PredsnapCall;
+
+static void coroutine_fn predsnap_call_entry(void *opaque)
+{
+    PredsnapCall *call = opaque;
+    BDRVPredsnapState *s = call->bs->opaque;
+
+    WITH_GRAPH_RDLOCK_GUARD() {
+        QEMU_LOCK_GUARD(&s->control);
+        call->ret = call->fn(call->bs, call->opaque, call->errp);
+    }
+    qatomic_store_release(&call->done, true);
+    aio_wait_kick();
+}
+
+int predsnap_run(BlockDriverState *bs, PredsnapCoFn *fn, void *opaque,
+                 Error **errp)
+{
+    PredsnapCall call = {
+        .bs = bs,
+        .fn = fn,
+        .opaque = opaque,
+        .errp = errp,
+    };
+
+    assert(!qemu_in_coroutine());
+    aio_co_enter(bdrv_get_aio_context(bs),
+                 qemu_coroutine_create(predsnap_call_entry, &call));
+    AIO_WAIT_WHILE_UNLOCKED(NULL, !qatomic_load_acquire(&call.done));
+    return call.ret;
+}
+
+int predsnap_error(BlockDriverState *bs, int ret, char *message, Error **errp)
+{
+    const char *node_name = bdrv_get_node_name(bs);
+    const char *what = message ?: strerror(-ret);
+
+    if (node_name[0] == '#') { /* made up by QEMU: it would tell nothing */
+        error_setg(errp, "predsnap: %s", what);
+    } else {
+        error_setg(errp, "predsnap node '%s': %s", node_name, what);
+    }
+    free(message);
+    return ret;
+}

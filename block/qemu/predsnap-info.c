@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * predsnap: what a node tells about itself; check
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/uuid.h"
+#include "qapi/error.h"
+#include "predsnap-int.h"
+
+char *predsnap_uuid_string(const PdsInfo *info)
+{
+    QemuUUID uuid;
+
+    memcpy(uuid.data, info->uuid, sizeof(uuid.data));
+    return qemu_uuid_unparse_strdup(&uuid);
+}
+
+PredsnapSegments *predsnap_segments(const PdsInfo *info)
+{
+    PredsnapSegments *segments = g_new0(PredsnapSegments, 1);
+
+    segments->total = info->segments_total;
+    segments->log = info->segments_log;
+    segments->index = info->segments_index;
+    segments->checkpoint = info->segments_checkpoint;
+    segments->ready = info->segments_ready;
+    segments->free = info->segments_free;
+    return segments;
+}
+
+BlockStatsSpecificPredsnap *predsnap_stats(const PdsEngine *engine)
+{
+    BlockStatsSpecificPredsnap *to = g_new0(BlockStatsSpecificPredsnap, 1);
+    PdsStats from;
+
+    pds_stats(engine, &from);
+    to->batches = from.batches;
+    to->batch_bytes = from.batch_bytes;
+    to->index_bytes = from.index_bytes;
+    to->checkpoint_bytes = from.checkpoint_bytes;
+    to->prewritten_bytes = from.prewritten_bytes;
+    to->points = from.points;
+    to->snapshots = from.snapshots;
+    to->rollbacks = from.rollbacks;
+    to->checkpoints = from.checkpoints;
+    to->checksum_errors = from.checksum_errors;
+    to->append_errors = from.append_errors;
+    to->recovered_batches = from.recovered_batches;
+    to->open_time = from.open_us;
+    return to;
+}
+
+static ImageInfoSpecificPredsnap *predsnap_image_info(const PdsInfo *info)
+{
+    ImageInfoSpecificPredsnap *image = g_new0(ImageInfoSpecificPredsnap, 1);
+
+    image->uuid = predsnap_uuid_string(info);
+    image->segment_size = info->segment_size;
+    image->sequence = info->sequence;
+    image->branch = info->branch;
+    image->branches = info->branches;
+    image->snapshots = info->snapshots;
+    image->has_oldest_point = info->has_points;
+    image->oldest_point = info->oldest_point_us;
+    image->has_newest_point = info->has_points;
+    image->newest_point = info->newest_point_us;
+    image->live_extents = info->live_extents;
+    image->segments = predsnap_segments(info);
+    image->corrupt = info->corrupt;
+    return image;
+}
+
+ImageInfoSpecific *predsnap_get_specific_info(BlockDriverState *bs,
+                                              Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    ImageInfoSpecific *specific;
+    PdsInfo info;
+
+    if (!s->engine) {
+        return NULL;
+    }
+    pds_info(s->engine, &info, NULL, NULL);
+    specific = g_new0(ImageInfoSpecific, 1);
+    specific->type = IMAGE_INFO_SPECIFIC_KIND_PREDSNAP;
+    specific->u.predsnap.data = predsnap_image_info(&info);
+    return specific;
+}
+
+BlockStatsSpecific *predsnap_get_specific_stats(BlockDriverState *bs)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    g_autofree BlockStatsSpecificPredsnap *stats = NULL;
+    BlockStatsSpecific *specific;
+
+    if (!s->engine) {
+        return NULL;
+    }
+    stats = predsnap_stats(s->engine);
+    specific = g_new0(BlockStatsSpecific, 1);
+    specific->driver = BLOCKDEV_DRIVER_PREDSNAP;
+    specific->u.predsnap = *stats;
+    return specific;
+}
+
+int coroutine_fn predsnap_co_get_info(BlockDriverState *bs,
+                                      BlockDriverInfo *bdi)
+{
+    /* There are no clusters: any run of sectors can be written by itself */
+    bdi->cluster_size = 0;
+    bdi->vm_state_offset = 0;
+    bdi->is_dirty = false;
+    return 0;
+}
+
+/* --- check --- */
+
+static void predsnap_print_finding(void *opaque, const char *finding)
+{
+    fprintf(stderr, "%s\n", finding);
+}
+
+/* What only opening the image for repair could get past. */
+static void predsnap_count_damage(BDRVPredsnapState *s, BdrvCheckResult *result,
+                                  bool repair)
+{
+    if (!s->damage) {
+        return;
+    }
+    fprintf(stderr, "%s\n", s->damage);
+    if (repair) {
+        result->corruptions_fixed++;
+    } else {
+        result->corruptions++;
+    }
+}
+
+int coroutine_fn predsnap_co_check(BlockDriverState *bs,
+                                   BdrvCheckResult *result, BdrvCheckMode fix)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    bool repair = fix & BDRV_FIX_ERRORS;
+    PdsCheck check;
+    PdsInfo info;
+    char *message = NULL;
+    int ret;
+
+    if (!s->engine) {
+        return -EIO;
+    }
+    predsnap_count_damage(s, result, repair);
+    ret = pds_check(s->engine, repair, &check, predsnap_print_finding, NULL,
+                    &message);
+    if (ret < 0) {
+        fprintf(stderr, "%s\n", message ?: strerror(-ret));
+        free(message);
+        result->check_errors++;
+        return ret;
+    }
+
+    pds_info(s->engine, &info, NULL, NULL);
+    result->corruptions += check.corruptions;
+    result->corruptions_fixed += check.repaired;
+    result->leaks += DIV_ROUND_UP(check.leaked_bytes, info.segment_size);
+    result->image_end_offset = check.image_end;
+    return 0;
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * predsnap block driver: what its source files share
+ *
+ * predsnap.c           open, close, reopen, activation; the driver table
+ * predsnap-host.c      what the engine runs on: coroutines, child nodes
+ * predsnap-io.c        guest I/O
+ * predsnap-create.c    creation, measure, amend, resize
+ * predsnap-snapshot.c  snapshots, VM state, rollback
+ * predsnap-info.c      info, stats, check
+ * predsnap-view.c      the predsnap-view driver
+ * predsnap-qmp.c       QMP commands
+ */
+#ifndef BLOCK_PREDSNAP_INT_H
+#define BLOCK_PREDSNAP_INT_H
+
+#include "block/block.h"
+#include "block/block_int.h"
+#include "predsnap/shim.h"
+
+#define PREDSNAP_OPT_POINT_INTERVAL "point-interval"
+#define PREDSNAP_POINT_INTERVAL_MS_DEFAULT 1000
+
+/* Counts events of one kind, to allow only so many a second. */
+typedef struct PredsnapEventLimit {
+    int64_t second;
+    unsigned int count;
+} PredsnapEventLimit;
+
+/* A predsnap-view node, as far as its predsnap node knows of it. */
+typedef struct PredsnapView {
+    BlockDriverState *bs;
+    PdsView *view;      /* NULL while the engine of the chain is not open */
+    uint64_t sequence;  /* the state it shows */
+    QLIST_ENTRY(PredsnapView) next;
+} PredsnapView;
+
+typedef struct BDRVPredsnapState {
+    /*
+     * NULL after the image could not be opened again (reopen, end of a
+     * migration). Changes only while the node is drained, with @control held.
+     */
+    PdsEngine *engine;
+
+    /* Whether @engine was opened for writing. Changes with @engine. */
+    bool engine_writable;
+
+    /* Inside a drained section. Protected by the BQL. */
+    bool drained;
+
+    /* Option point-interval, in milliseconds. Protected by the BQL. */
+    uint32_t point_interval_ms;
+
+    /*
+     * Serialises what is not guest I/O: opening and closing the engine, and
+     * commands. Guest I/O does not take it: draining keeps that away.
+     */
+    CoMutex control;
+
+    /*
+     * What bdrv_snapshot_load_tmp() has put in place of the disk, or NULL.
+     * Changes like @engine.
+     */
+    PdsView *loaded_snapshot;
+
+    /*
+     * With BDRV_O_CHECK: why the image can only be opened for repair. NULL if
+     * it is well. Changes like @engine.
+     */
+    char *damage;
+
+    /* Views of this node. Protected by @control. */
+    QLIST_HEAD(, PredsnapView) views;
+
+    /* Protects what follows. */
+    QemuMutex event_lock;
+    PredsnapEventLimit corruption_limit;
+    PredsnapEventLimit log_error_limit;
+    int64_t point_event_ms;         /* when PREDSNAP_POINT was last emitted */
+    uint64_t point_event_sequence;  /* and for which point */
+} BDRVPredsnapState;
+
+extern BlockDriver bdrv_predsnap;
+
+/* --- predsnap-host.c --- */
+
+PdsHost predsnap_host(BlockDriverState *bs);
+PdsDevice predsnap_file_device(BlockDriverState *bs);
+PdsDevice predsnap_backing_device(BlockDriverState *bs);
+
+/* For an image that is being created in @file_bs, which has no node yet. */
+PdsHost predsnap_create_host(BlockDriverState *file_bs);
+
+/* Calls @io with @iov. Returns 0 or -errno. */
+typedef int coroutine_fn PredsnapVectorIO(void *target, uint64_t offset,
+                                          QEMUIOVector *qiov);
+int coroutine_fn predsnap_co_vector_io(PredsnapVectorIO *io, void *target,
+                                       uint64_t offset, const struct iovec *iov,
+                                       size_t niov, bool is_write);
+
+typedef int coroutine_fn PredsnapCoFn(BlockDriverState *bs, void *opaque,
+                                      Error **errp);
+/*
+ * Runs @fn in a coroutine in the AioContext of @bs, with the graph lock and
+ * the control lock held, and polls until it is done. For callbacks that are
+ * not coroutines.
+ */
+int predsnap_run(BlockDriverState *bs, PredsnapCoFn *fn, void *opaque,
+                 Error **errp);
+
+/* Sets @errp to what the engine said. Frees @message. Returns @ret. */
+int predsnap_error(BlockDriverState *bs, int ret, char *message, Error **errp);
+
+/* --- predsnap.c --- */
+
+/* Whether the image belongs to the node, to write to as it likes. */
+bool predsnap_may_write(BlockDriverState *bs);
+
+/* --- predsnap-io.c --- */
+
+int coroutine_fn GRAPH_RDLOCK
+predsnap_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                        QEMUIOVector *qiov, size_t qiov_offset,
+                        BdrvRequestFlags flags);
+int coroutine_fn GRAPH_RDLOCK
+predsnap_co_pwritev_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                         QEMUIOVector *qiov, size_t qiov_offset,
+                         BdrvRequestFlags flags);
+int coroutine_fn GRAPH_RDLOCK
+predsnap_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                          BdrvRequestFlags flags);
+int coroutine_fn GRAPH_RDLOCK
+predsnap_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes);
+int coroutine_fn GRAPH_RDLOCK predsnap_co_flush(BlockDriverState *bs);
+int coroutine_fn GRAPH_RDLOCK
+predsnap_co_block_status(BlockDriverState *bs, bool want_zero, int64_t offset,
+                         int64_t bytes, int64_t *pnum, int64_t *map,
+                         BlockDriverState **file);
+int64_t coroutine_fn GRAPH_RDLOCK predsnap_co_getlength(BlockDriverState *bs);
+
+/* --- predsnap-create.c --- */
+
+extern QemuOptsList predsnap_create_opts;
+extern QemuOptsList predsnap_amend_opts;
+
+int coroutine_fn GRAPH_UNLOCKED
+predsnap_co_create(BlockdevCreateOptions *options, Error **errp);
+int coroutine_fn GRAPH_UNLOCKED
+predsnap_co_create_opts(BlockDriver *drv, const char *filename, QemuOpts *opts,
+                        Error **errp);
+BlockMeasureInfo *predsnap_measure(QemuOpts *opts, BlockDriverState *in_bs,
+                                   Error **errp);
+int GRAPH_RDLOCK
+predsnap_amend_options(BlockDriverState *bs, QemuOpts *opts,
+                       BlockDriverAmendStatusCB *status_cb, void *cb_opaque,
+                       bool force, Error **errp);
+int coroutine_fn GRAPH_RDLOCK
+predsnap_co_truncate(BlockDriverState *bs, int64_t offset, bool exact,
+                     PreallocMode prealloc, BdrvRequestFlags flags,
+                     Error **errp);
+int coroutine_fn GRAPH_RDLOCK
+predsnap_co_change_backing_file(BlockDriverState *bs, const char *backing_file,
+                                const char *backing_fmt);
+
+/* --- predsnap-snapshot.c --- */
+
+int GRAPH_RDLOCK predsnap_snapshot_create(BlockDriverState *bs,
+                                          QEMUSnapshotInfo *sn_info);
+int GRAPH_UNLOCKED predsnap_snapshot_goto(BlockDriverState *bs,
+                                          const char *snapshot_id);
+int GRAPH_RDLOCK predsnap_snapshot_delete(BlockDriverState *bs,
+                                          const char *snapshot_id,
+                                          const char *name, Error **errp);
+int GRAPH_RDLOCK predsnap_snapshot_list(BlockDriverState *bs,
+                                        QEMUSnapshotInfo **psn_info);
+int GRAPH_RDLOCK predsnap_snapshot_load_tmp(BlockDriverState *bs,
+                                            const char *snapshot_id,
+                                            const char *name, Error **errp);
+int coroutine_fn GRAPH_RDLOCK
+predsnap_co_save_vmstate(BlockDriverState *bs, QEMUIOVector *qiov, int64_t pos);
+int coroutine_fn GRAPH_RDLOCK
+predsnap_co_load_vmstate(BlockDriverState *bs, QEMUIOVector *qiov, int64_t pos);
+
+/*
+ * Takes the disk to @moment and lets the users of the node know. The node must
+ * be drained, and the control lock held.
+ */
+int coroutine_fn GRAPH_RDLOCK
+predsnap_co_rollback(BlockDriverState *bs, const PdsMoment *moment,
+                     PdsRollback *rollback, Error **errp);
+
+/* --- predsnap-info.c --- */
+
+int coroutine_fn GRAPH_RDLOCK
+predsnap_co_get_info(BlockDriverState *bs, BlockDriverInfo *bdi);
+ImageInfoSpecific * GRAPH_RDLOCK
+predsnap_get_specific_info(BlockDriverState *bs, Error **errp);
+BlockStatsSpecific *predsnap_get_specific_stats(BlockDriverState *bs);
+int coroutine_fn GRAPH_RDLOCK
+predsnap_co_check(BlockDriverState *bs, BdrvCheckResult *result,
+                  BdrvCheckMode fix);
+
+/* In QAPI's terms. The caller frees. */
+PredsnapSegments *predsnap_segments(const PdsInfo *info);
+BlockStatsSpecificPredsnap *predsnap_stats(const PdsEngine *engine);
+char *predsnap_uuid_string(const PdsInfo *info);
+
+/* --- predsnap-view.c --- */
+
+/* Before the engine is closed. With the control lock held. */
+void predsnap_views_close(BlockDriverState *bs);
+/* After it was opened again. With the control lock held. */
+void coroutine_fn GRAPH_RDLOCK predsnap_co_views_reopen(BlockDriverState *bs);
+
+#endif /* BLOCK_PREDSNAP_INT_H */

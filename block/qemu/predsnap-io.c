@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * predsnap: guest I/O
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/qapi-events-predsnap.h"
+#include "predsnap-int.h"
+
+#define POINT_EVENT_INTERVAL_MS 1000
+
+int coroutine_fn
+predsnap_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                        QEMUIOVector *qiov, size_t qiov_offset,
+                        BdrvRequestFlags flags)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    QEMUIOVector slice;
+    int ret;
+
+    if (unlikely(!s->engine)) {
+        return -EIO;
+    }
+    qemu_iovec_init_slice(&slice, qiov, qiov_offset, bytes);
+    if (unlikely(s->loaded_snapshot)) {
+        ret = pds_view_preadv(s->loaded_snapshot, offset, slice.iov,
+                              slice.niov);
+    } else {
+        ret = pds_preadv(s->engine, offset, slice.iov, slice.niov);
+    }
+    qemu_iovec_destroy(&slice);
+    return ret;
+}
+
+/* With FUA a request is done when it is durable. */
+static int coroutine_fn GRAPH_RDLOCK
+predsnap_co_finish_write(BlockDriverState *bs, int ret, BdrvRequestFlags flags)
+{
+    if (ret == 0 && (flags & BDRV_REQ_FUA)) {
+        ret = predsnap_co_flush(bs);
+    }
+    return ret;
+}
+
+int coroutine_fn
+predsnap_co_pwritev_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                         QEMUIOVector *qiov, size_t qiov_offset,
+                         BdrvRequestFlags flags)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    QEMUIOVector slice;
+    int ret;
+
+    if (unlikely(!s->engine)) {
+        return -EIO;
+    }
+    qemu_iovec_init_slice(&slice, qiov, qiov_offset, bytes);
+    ret = pds_pwritev(s->engine, offset, slice.iov, slice.niov);
+    qemu_iovec_destroy(&slice);
+    return predsnap_co_finish_write(bs, ret, flags);
+}
+
+int coroutine_fn
+predsnap_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                          BdrvRequestFlags flags)
+{
+    BDRVPredsnapState *s = bs->opaque;
+
+    if (unlikely(!s->engine)) {
+        return -EIO;
+    }
+    /* Zeros take no space in the log, whether they may be unmapped or not */
+    return predsnap_co_finish_write(
+        bs, pds_write_zeroes(s->engine, offset, bytes), flags);
+}
+
+int coroutine_fn
+predsnap_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
+{
+    BDRVPredsnapState *s = bs->opaque;
+
+    if (unlikely(!s->engine)) {
+        return -EIO;
+    }
+    return pds_discard(s->engine, offset, bytes);
+}
+
+static bool predsnap_may_announce(BDRVPredsnapState *s, int64_t now_ms)
+{
+    QEMU_LOCK_GUARD(&s->event_lock);
+    if (now_ms - s->point_event_ms < POINT_EVENT_INTERVAL_MS) {
+        return false;
+    }
+    s->point_event_ms = now_ms;
+    return true;
+}
+
+/* Emits PREDSNAP_POINT, if there is a new point and the time has come. */
+static void coroutine_fn predsnap_co_announce_point(BlockDriverState *bs)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    PdsInfo info;
+
+    if (!predsnap_may_announce(s, qemu_clock_get_ms(QEMU_CLOCK_REALTIME))) {
+        return;
+    }
+    pds_info(s->engine, &info, NULL, NULL);
+    WITH_QEMU_LOCK_GUARD(&s->event_lock) {
+        if (s->point_event_sequence == info.newest_point_sequence) {
+            return;
+        }
+        s->point_event_sequence = info.newest_point_sequence;
+    }
+    qapi_event_send_predsnap_point(bdrv_get_node_name(bs),
+                                   info.newest_point_sequence,
+                                   info.newest_point_us);
+}
+
+/*
+ * Not bdrv_co_flush_to_disk: the engine flushes the file when that is right,
+ * and the block layer would do it once more.
+ */
+int coroutine_fn predsnap_co_flush(BlockDriverState *bs)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    int ret;
+
+    if (unlikely(!s->engine)) {
+        return -EIO;
+    }
+    ret = pds_flush(s->engine);
+    if (ret == 0) {
+        predsnap_co_announce_point(bs);
+    }
+    return ret;
+}
+
+int coroutine_fn
+predsnap_co_block_status(BlockDriverState *bs, bool want_zero, int64_t offset,
+                         int64_t bytes, int64_t *pnum, int64_t *map,
+                         BlockDriverState **file)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    PdsStatus status;
+    int ret;
+
+    if (unlikely(!s->engine)) {
+        return -EIO;
+    }
+    if (unlikely(s->loaded_snapshot)) {
+        ret = pds_view_status(s->loaded_snapshot, offset, bytes, &status);
+    } else {
+        ret = pds_status(s->engine, offset, bytes, &status);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    *pnum = status.length;
+    return (status.data ? BDRV_BLOCK_DATA : 0) |
+           (status.zero ? BDRV_BLOCK_ZERO : 0);
+}
+
+int64_t coroutine_fn predsnap_co_getlength(BlockDriverState *bs)
+{
+    BDRVPredsnapState *s = bs->opaque;
+
+    if (unlikely(!s->engine)) {
+        return bs->total_sectors * BDRV_SECTOR_SIZE;
+    }
+    return s->loaded_snapshot ? pds_view_size(s->loaded_snapshot)
+                              : pds_size(s->engine);
+}

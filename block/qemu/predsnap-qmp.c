@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * predsnap: QMP commands
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qapi/qapi-commands-predsnap.h"
+#include "system/block-backend.h"
+#include "system/runstate.h"
+#include "predsnap-int.h"
+
+#define QUERY_POINTS_LIMIT_DEFAULT 10000
+
+/* --- the node a command is about --- */
+
+static BlockDriverState * GRAPH_RDLOCK
+find_node(const char *node_name, Error **errp)
+{
+    BlockDriverState *bs = bdrv_find_node(node_name);
+    BlockDriverState *below;
+
+    if (!bs) {
+        error_setg(errp, "Cannot find node '%s': query-predsnap lists the "
+                   "predsnap nodes", node_name);
+        return NULL;
+    }
+    if (bs->drv == &bdrv_predsnap) {
+        return bs;
+    }
+    below = bdrv_skip_filters(bs);
+    if (below && below->drv == &bdrv_predsnap) {
+        error_setg(errp, "Node '%s' is of driver '%s', not 'predsnap': the "
+                   "predsnap node below it is '%s'", node_name,
+                   bs->drv->format_name, bdrv_get_node_name(below));
+    } else {
+        error_setg(errp, "Node '%s' is of driver '%s', not 'predsnap': "
+                   "query-predsnap lists the predsnap nodes", node_name,
+                   bs->drv ? bs->drv->format_name : "(none)");
+    }
+    return NULL;
+}
+
+static bool GRAPH_RDLOCK
+check_usable(BlockDriverState *bs, bool to_write, Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    const char *name = bdrv_get_node_name(bs);
+
+    if (!s->engine) {
+        error_setg(errp, "The image of node '%s' could not be opened again: "
+                   "use blockdev-reopen, or delete and add the node", name);
+        return false;
+    }
+    if (to_write && (bs->open_flags & BDRV_O_INACTIVE)) {
+        error_setg(errp, "Node '%s' is inactive: the image may be in use by "
+                   "the other side of a migration", name);
+        return false;
+    }
+    if (to_write && bdrv_is_read_only(bs)) {
+        error_setg(errp, "Node '%s' is read-only: use blockdev-reopen with "
+                   "read-only=false", name);
+        return false;
+    }
+    return true;
+}
+
+/*
+ * Runs @fn on the node, in its AioContext, with the graph lock and the control
+ * lock held. @to_write: the node must be writable.
+ */
+static int coroutine_fn
+co_run_on_node(BlockDriverState *bs, bool to_write, PredsnapCoFn *fn,
+               void *opaque, Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    AioContext *old_ctx = bdrv_co_enter(bs);
+    int ret = -EINVAL;
+
+    WITH_GRAPH_RDLOCK_GUARD() {
+        QEMU_LOCK_GUARD(&s->control);
+        if (check_usable(bs, to_write, errp)) {
+            ret = fn(bs, opaque, errp);
+        }
+    }
+    bdrv_co_leave(bs, old_ctx);
+    return ret;
+}
+
+/* The node, with a reference so that it stays while the command waits. */
+static BlockDriverState *coroutine_fn co_get_node(const char *node_name,
+                                                  Error **errp)
+{
+    BlockDriverState *bs;
+
+    GRAPH_RDLOCK_GUARD();
+    bs = find_node(node_name, errp);
+    if (bs) {
+        bdrv_ref(bs);
+    }
+    return bs;
+}
+
+static int coroutine_fn
+co_run_on_node_name(const char *node_name, bool to_write, PredsnapCoFn *fn,
+                    void *opaque, Error **errp)
+{
+    BlockDriverState *bs = co_get_node(node_name, errp);
+    int ret;
+
+    if (!bs) {
+        return -ENODEV;
+    }
+    ret = co_run_on_node(bs, to_write, fn, opaque, errp);
+    bdrv_co_unref(bs);
+    return ret;
+}
+
+/* --- snapshots --- */
+
+static PredsnapSnapshot *to_qapi_snapshot(const PdsSnapshot *from)
+{
+    PredsnapSnapshot *to = g_new0(PredsnapSnapshot, 1);
+
+    to->id = from->id;
+    to->name = g_strdup(from->name);
+    to->sequence = from->sequence;
+    to->time = from->time_us;
+    to->size = from->disk_size;
+    to->vm_state_size = from->vm_state_size;
+    to->has_horizon = from->horizon_s != 0;
+    to->horizon = from->horizon_s;
+    return to;
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+co_snapshot_create(BlockDriverState *bs, void *opaque, Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    char *message = NULL;
+    int ret = pds_snapshot_create(s->engine, opaque, &message);
+
+    return ret < 0 ? predsnap_error(bs, ret, message, errp) : 0;
+}
+
+PredsnapSnapshot *coroutine_fn
+qmp_predsnap_snapshot_create(const char *node_name, const char *name,
+                             bool has_horizon, uint32_t horizon, Error **errp)
+{
+    PdsSnapshot snapshot = {
+        .name = name,
+        .icount = UINT64_MAX,
+        .horizon_s = has_horizon ? horizon : 0,
+    };
+
+    if (co_run_on_node_name(node_name, true, co_snapshot_create, &snapshot,
+                            errp) < 0) {
+        return NULL;
+    }
+    return to_qapi_snapshot(&snapshot);
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+co_snapshot_delete(BlockDriverState *bs, void *opaque, Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    char *message = NULL;
+    int ret = pds_snapshot_delete(s->engine, opaque, &message);
+
+    return ret < 0 ? predsnap_error(bs, ret, message, errp) : 0;
+}
+
+void coroutine_fn qmp_predsnap_snapshot_delete(const char *node_name,
+                                               const char *name, Error **errp)
+{
+    co_run_on_node_name(node_name, true, co_snapshot_delete, (void *)name,
+                        errp);
+}
+
+/* --- rollback --- */
+
+/*
+ * Whether somebody uses the disk who must not see it change. @c is a user of
+ * the node, or of a node above it.
+ */
+static bool GRAPH_RDLOCK check_user(BdrvChild *c, const char *node_name,
+                                    Error **errp);
+
+static bool GRAPH_RDLOCK check_users(BlockDriverState *bs,
+                                     const char *node_name, Error **errp)
+{
+    BdrvChild *c;
+
+    QLIST_FOREACH(c, &bs->parents, next_parent) {
+        if (!check_user(c, node_name, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* BlockBackends are the only users with a device; jobs and exports have one. */
+static bool is_guest_device(BdrvChild *c)
+{
+    BlockBackend *blk;
+
+    for (blk = blk_all_next(NULL); blk; blk = blk_all_next(blk)) {
+        if (blk == c->opaque) {
+            return blk_get_attached_dev(blk) != NULL;
+        }
+    }
+    return false;
+}
+
+static bool GRAPH_RDLOCK check_user(BdrvChild *c, const char *node_name,
+                                    Error **errp)
+{
+    g_autofree char *user = NULL;
+
+    if (c->klass->parent_is_bds) {
+        BlockDriverState *parent = c->opaque;
+
+        /* Overlays are kept out by the operation blocker */
+        return !(c->role & BDRV_CHILD_FILTERED) ||
+               check_users(parent, node_name, errp);
+    }
+    user = c->klass->get_parent_desc(c);
+    if (is_guest_device(c)) {
+        if (!runstate_check(RUN_STATE_RUNNING)) {
+            return true;
+        }
+        error_setg(errp, "Node '%s' is in use by a running guest (%s): stop "
+                   "the virtual machine first, or use force", node_name, user);
+        return false;
+    }
+    if (c->perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED)) {
+        error_setg(errp, "Node '%s' is being written to by %s, an export or "
+                   "a job: end it first, or use force", node_name, user);
+        return false;
+    }
+    return true;
+}
+
+static bool parse_moment(const char *snapshot, bool has_time, int64_t time,
+                         bool has_sequence, uint64_t sequence,
+                         PdsMoment *moment, Error **errp)
+{
+    if (!!snapshot + has_time + has_sequence != 1) {
+        error_setg(errp, "Exactly one of 'snapshot', 'time' and 'sequence' "
+                   "must be given");
+        return false;
+    }
+    *moment = (PdsMoment) {
+        .kind = snapshot ? PDS_MOMENT_SNAPSHOT
+              : has_time ? PDS_MOMENT_TIME : PDS_MOMENT_SEQUENCE,
+        .snapshot = snapshot,
+        .time_us = time,
+        .sequence = sequence,
+    };
+    return true;
+}
+
+typedef struct RollbackCall {
+    PdsMoment moment;
+    PdsRollback result;
+    uint64_t size;
+} RollbackCall;
+
+static int coroutine_fn GRAPH_RDLOCK
+co_rollback(BlockDriverState *bs, void *opaque, Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    RollbackCall *call = opaque;
+    int ret = predsnap_co_rollback(bs, &call->moment, &call->result, errp);
+
+    call->size = s->engine ? pds_size(s->engine) : 0;
+    return ret;
+}
+
+/* Runs in the main loop: users come and go only there. */
+static bool coroutine_fn co_check_rollback(BlockDriverState *bs, bool force,
+                                           Error **errp)
+{
+    GRAPH_RDLOCK_GUARD();
+    if (bdrv_op_is_blocked(bs, BLOCK_OP_TYPE_INTERNAL_SNAPSHOT, errp)) {
+        return false;
+    }
+    return force || check_users(bs, bdrv_get_node_name(bs), errp);
+}
+
+PredsnapRollback *coroutine_fn
+qmp_predsnap_rollback(const char *node_name, const char *snapshot,
+                      bool has_time, int64_t time, bool has_sequence,
+                      uint64_t sequence, bool has_force, bool force,
+                      Error **errp)
+{
+    BlockDriverState *bs;
+    PredsnapRollback *rollback = NULL;
+    RollbackCall call = { };
+    int ret = -EINVAL;
+
+    if (!parse_moment(snapshot, has_time, time, has_sequence, sequence,
+                      &call.moment, errp)) {
+        return NULL;
+    }
+    bs = co_get_node(node_name, errp);
+    if (!bs) {
+        return NULL;
+    }
+    if (co_check_rollback(bs, has_force && force, errp)) {
+        bdrv_drained_begin(bs);
+        ret = co_run_on_node(bs, true, co_rollback, &call, errp);
+        bdrv_drained_end(bs);
+    }
+    bdrv_co_unref(bs);
+    if (ret < 0) {
+        return NULL;
+    }
+
+    rollback = g_new0(PredsnapRollback, 1);
+    rollback->from = call.result.from;
+    rollback->sequence = call.result.to;
+    rollback->time = call.result.to_time_us;
+    rollback->branch = call.result.branch;
+    rollback->size = call.size;
+    return rollback;
+}
+
+/* --- points --- */
+
+typedef struct PointsCall {
+    PdsPointQuery query;
+    PredsnapPointList *list;
+    PredsnapPointList **tail;
+} PointsCall;
+
+static void add_point(void *opaque, const PdsPoint *from)
+{
+    PointsCall *call = opaque;
+    PredsnapPoint *to = g_new0(PredsnapPoint, 1);
+
+    to->sequence = from->sequence;
+    to->time = from->time_us;
+    to->branch = from->branch;
+    to->flush = from->flush;
+    to->bytes_changed = from->bytes_changed;
+    to->chunks_changed = from->chunks_changed;
+    to->snapshot = g_strdup(from->snapshot);
+    QAPI_LIST_APPEND(call->tail, to);
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+co_query_points(BlockDriverState *bs, void *opaque, Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    PointsCall *call = opaque;
+    char *message = NULL;
+    int ret = pds_points(s->engine, &call->query, add_point, call, &message);
+
+    return ret < 0 ? predsnap_error(bs, ret, message, errp) : 0;
+}
+
+PredsnapPointList *coroutine_fn
+qmp_predsnap_query_points(const char *node_name, bool has_since, int64_t since,
+                          bool has_until, int64_t until, bool has_limit,
+                          uint64_t limit, Error **errp)
+{
+    PointsCall call = {
+        .query = {
+            .since_us = has_since ? since : INT64_MIN,
+            .until_us = has_until ? until : INT64_MAX,
+            .limit = has_limit ? limit : QUERY_POINTS_LIMIT_DEFAULT,
+        },
+    };
+
+    call.tail = &call.list;
+    co_run_on_node_name(node_name, false, co_query_points, &call, errp);
+    return call.list;
+}
+
+/* --- query-predsnap --- */
+
+static void add_branch(void *opaque, const PdsBranch *from)
+{
+    PredsnapBranchList ***tail = opaque;
+    PredsnapBranch *to = g_new0(PredsnapBranch, 1);
+
+    to->id = from->id;
+    to->first = from->first;
+    to->last = from->last;
+    to->parent = from->parent;
+    to->current = from->current;
+    QAPI_LIST_APPEND(*tail, to);
+}
+
+static void add_snapshot(void *opaque, const PdsSnapshot *from)
+{
+    PredsnapSnapshotList ***tail = opaque;
+
+    QAPI_LIST_APPEND(*tail, to_qapi_snapshot(from));
+}
+
+static PredsnapInfo *node_info(BlockDriverState *bs)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    PredsnapInfo *to = g_new0(PredsnapInfo, 1);
+    PredsnapBranchList **branches = &to->branches;
+    PredsnapSnapshotList **snapshots = &to->snapshots;
+    PdsInfo from;
+
+    pds_info(s->engine, &from, add_branch, &branches);
+    pds_snapshots(s->engine, add_snapshot, &snapshots);
+    to->node_name = g_strdup(bdrv_get_node_name(bs));
+    to->uuid = predsnap_uuid_string(&from);
+    to->size = from.virtual_size;
+    to->writable = predsnap_may_write(bs);
+    to->active = !(bs->open_flags & BDRV_O_INACTIVE);
+    to->point_interval = s->point_interval_ms;
+    to->sequence = from.sequence;
+    to->durable = from.durable;
+    to->branch = from.branch;
+    to->has_oldest_point = from.has_points;
+    to->oldest_point = from.oldest_point_us;
+    to->has_newest_point = from.has_points;
+    to->newest_point = from.newest_point_us;
+    to->segment_size = from.segment_size;
+    to->segments = predsnap_segments(&from);
+    to->image_size = from.image_bytes;
+    to->live_extents = from.live_extents;
+    to->map_memory = from.map_memory_bytes;
+    to->views = from.views_open;
+    to->corrupt = from.corrupt;
+    to->stats = predsnap_stats(s->engine);
+    return to;
+}
+
+static PredsnapInfoList *query_one(const char *node_name, Error **errp)
+{
+    PredsnapInfoList *list = NULL;
+    BlockDriverState *bs;
+
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+    bs = find_node(node_name, errp);
+    if (bs && check_usable(bs, false, errp)) {
+        QAPI_LIST_PREPEND(list, node_info(bs));
+    }
+    return list;
+}
+
+PredsnapInfoList *qmp_query_predsnap(const char *node_name, Error **errp)
+{
+    PredsnapInfoList *list = NULL, **tail = &list;
+    BlockDriverState *bs;
+    BDRVPredsnapState *s;
+
+    if (node_name) {
+        return query_one(node_name, errp);
+    }
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+    for (bs = bdrv_next_node(NULL); bs; bs = bdrv_next_node(bs)) {
+        s = bs->opaque;
+        if (bs->drv == &bdrv_predsnap && s->engine) {
+            QAPI_LIST_APPEND(tail, node_info(bs));
+        }
+    }
+    return list;
+}

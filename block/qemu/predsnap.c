@@ -1,0 +1,451 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * predsnap block driver
+ *
+ * A copy-on-write format whose image is a log: every write is appended, every
+ * guest flush is a point the disk can be taken back to. All of that is in the
+ * engine (predsnap/shim.h); the driver fits it into QEMU's block layer.
+ *
+ * This file: opening, closing, reopening and handing over an image.
+ *
+ * An engine that was opened for writing is never turned into a reading one.
+ * When its node becomes read-only or inactive, the engine is settled (nothing
+ * is left to write) and paused, and goes on answering from memory. When the
+ * node becomes active or writable again it continues, or gives way to a new
+ * engine if somebody else may have written to the image in between.
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/cutils.h"
+#include "qemu/error-report.h"
+#include "qemu/option.h"
+#include "qobject/qdict.h"
+#include "predsnap-int.h"
+
+/*
+ * While the source of a migration still writes to the image, what is read of
+ * it here may be torn.
+ */
+#define INACTIVE_OPEN_ATTEMPTS 5
+
+static QemuOptsList predsnap_runtime_opts = {
+    .name = "predsnap",
+    .head = QTAILQ_HEAD_INITIALIZER(predsnap_runtime_opts.head),
+    .desc = {
+        {
+            .name = PREDSNAP_OPT_POINT_INTERVAL,
+            .type = QEMU_OPT_NUMBER,
+            .help = "While dirty, make a point at least so often, in "
+                    "milliseconds (0: only at flushes)",
+        },
+        { /* end of list */ }
+    },
+};
+
+static const char *const predsnap_mutable_opts[] = {
+    PREDSNAP_OPT_POINT_INTERVAL,
+    NULL
+};
+
+/* Takes the driver's own options out of @options. */
+static bool predsnap_absorb_options(QDict *options, uint32_t *point_interval_ms,
+                                    Error **errp)
+{
+    QemuOpts *opts;
+    uint64_t interval;
+    bool ok;
+
+    opts = qemu_opts_create(&predsnap_runtime_opts, NULL, 0, &error_abort);
+    ok = qemu_opts_absorb_qdict(opts, options, errp);
+    if (ok) {
+        interval = qemu_opt_get_number(opts, PREDSNAP_OPT_POINT_INTERVAL,
+                                       PREDSNAP_POINT_INTERVAL_MS_DEFAULT);
+        ok = interval <= UINT32_MAX;
+        *point_interval_ms = interval;
+        if (!ok) {
+            error_setg(errp, "Option '" PREDSNAP_OPT_POINT_INTERVAL "' is in "
+                       "milliseconds and at most %" PRIu32, UINT32_MAX);
+        }
+    }
+    qemu_opts_del(opts);
+    return ok;
+}
+
+static int predsnap_probe(const uint8_t *buf, int buf_size,
+                          const char *filename)
+{
+    return pds_probe(buf, buf_size) ? 100 : 0;
+}
+
+/* --- the engine --- */
+
+bool predsnap_may_write(BlockDriverState *bs)
+{
+    return !bdrv_is_read_only(bs) &&
+           !(bs->open_flags & (BDRV_O_INACTIVE | BDRV_O_NO_IO));
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+predsnap_co_engine_open(BlockDriverState *bs, Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    PdsOpenOptions options = {
+        .writable = predsnap_may_write(bs),
+        .point_interval_ms = s->point_interval_ms,
+    };
+    g_autofree char *damage = NULL;
+    char *message = NULL;
+    int attempts = bs->open_flags & BDRV_O_INACTIVE ? INACTIVE_OPEN_ATTEMPTS
+                                                    : 1;
+    int ret;
+
+    assert(!s->engine);
+    do {
+        free(message);
+        message = NULL;
+        ret = pds_open(predsnap_host(bs), predsnap_file_device(bs),
+                       predsnap_backing_device(bs), &options, &s->engine,
+                       &message);
+    } while (ret < 0 && --attempts > 0);
+
+    if (ret < 0 && (bs->open_flags & BDRV_O_CHECK)) {
+        damage = g_strdup(message ?: strerror(-ret));
+        free(message);
+        message = NULL;
+        options.repair = true;
+        ret = pds_open(predsnap_host(bs), predsnap_file_device(bs),
+                       predsnap_backing_device(bs), &options, &s->engine,
+                       &message);
+    }
+    if (ret < 0) {
+        s->engine = NULL;
+        return predsnap_error(bs, ret, message, errp);
+    }
+
+    s->damage = g_steal_pointer(&damage);
+    s->engine_writable = options.writable;
+    if (s->drained) {
+        pds_pause_background(s->engine);
+    }
+    predsnap_co_views_reopen(bs);
+    return 0;
+}
+
+/* Frees the engine. It writes only if the image is the node's to write to. */
+static int coroutine_fn GRAPH_RDLOCK
+predsnap_co_engine_close(BlockDriverState *bs, Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    PdsEngine *engine = g_steal_pointer(&s->engine);
+    char *message = NULL;
+    int ret;
+
+    if (!engine) {
+        return 0;
+    }
+    predsnap_views_close(bs);
+    if (s->loaded_snapshot) {
+        pds_view_close(g_steal_pointer(&s->loaded_snapshot));
+    }
+    g_free(g_steal_pointer(&s->damage));
+
+    if (!s->engine_writable || !predsnap_may_write(bs)) {
+        pds_abandon(engine);
+        return 0;
+    }
+    ret = pds_close(engine, &message);
+    return ret < 0 ? predsnap_error(bs, ret, message, errp) : 0;
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+predsnap_co_engine_replace(BlockDriverState *bs, void *opaque, Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+
+    /* What this engine knows of the image may be out of date */
+    s->engine_writable = false;
+    predsnap_co_engine_close(bs, NULL);
+    return predsnap_co_engine_open(bs, errp);
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+predsnap_co_engine_settle(BlockDriverState *bs, void *opaque, Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    char *message = NULL;
+    int ret;
+
+    if (!s->engine || !s->engine_writable) {
+        return 0;
+    }
+    ret = pds_settle(s->engine, &message);
+    return ret < 0 ? predsnap_error(bs, ret, message, errp) : 0;
+}
+
+/* --- open and close --- */
+
+static void predsnap_take_backing_names(BlockDriverState *bs)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    PdsInfo info;
+
+    pds_info(s->engine, &info, NULL, NULL);
+    pstrcpy(bs->backing_file, sizeof(bs->backing_file), info.backing_file);
+    pstrcpy(bs->auto_backing_file, sizeof(bs->auto_backing_file),
+            info.backing_file);
+    pstrcpy(bs->backing_format, sizeof(bs->backing_format),
+            info.backing_format);
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+predsnap_co_open(BlockDriverState *bs, void *opaque, Error **errp)
+{
+    int ret = predsnap_co_engine_open(bs, errp);
+
+    if (ret < 0) {
+        return ret;
+    }
+    predsnap_take_backing_names(bs);
+    return 0;
+}
+
+static void predsnap_free_state(BDRVPredsnapState *s)
+{
+    qemu_mutex_destroy(&s->event_lock);
+    g_free(s->damage);
+}
+
+static int predsnap_open(BlockDriverState *bs, QDict *options, int flags,
+                         Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    int ret;
+
+    ret = bdrv_open_file_child(NULL, options, "file", bs, errp);
+    if (ret < 0) {
+        return ret;
+    }
+    if (!predsnap_absorb_options(options, &s->point_interval_ms, errp)) {
+        return -EINVAL;
+    }
+
+    qemu_co_mutex_init(&s->control);
+    qemu_mutex_init(&s->event_lock);
+    QLIST_INIT(&s->views);
+
+    ret = predsnap_run(bs, predsnap_co_open, NULL, errp);
+    if (ret < 0) {
+        predsnap_free_state(s);
+        return ret;
+    }
+
+    bs->supported_write_flags = BDRV_REQ_FUA;
+    bs->supported_zero_flags = BDRV_REQ_FUA | BDRV_REQ_MAY_UNMAP |
+                               BDRV_REQ_NO_FALLBACK;
+    bs->supported_truncate_flags = BDRV_REQ_ZERO_WRITE;
+    return 0;
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+predsnap_co_close(BlockDriverState *bs, void *opaque, Error **errp)
+{
+    return predsnap_co_engine_close(bs, errp);
+}
+
+static void predsnap_close(BlockDriverState *bs)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    Error *local_err = NULL;
+
+    if (predsnap_run(bs, predsnap_co_close, NULL, &local_err) < 0) {
+        error_report_err(local_err);
+    }
+    assert(QLIST_EMPTY(&s->views)); /* each holds a reference to the node */
+    predsnap_free_state(s);
+}
+
+/* --- reopen --- */
+
+typedef struct PredsnapReopen {
+    uint32_t point_interval_ms;
+} PredsnapReopen;
+
+static int GRAPH_UNLOCKED
+predsnap_reopen_prepare(BDRVReopenState *state, BlockReopenQueue *queue,
+                        Error **errp)
+{
+    PredsnapReopen *reopen = g_new0(PredsnapReopen, 1);
+    int ret = 0;
+
+    if (!predsnap_absorb_options(state->options, &reopen->point_interval_ms,
+                                 errp)) {
+        g_free(reopen);
+        return -EINVAL;
+    }
+    if (!(state->flags & BDRV_O_RDWR)) {
+        ret = predsnap_run(state->bs, predsnap_co_engine_settle, NULL, errp);
+    }
+    if (ret < 0) {
+        g_free(reopen);
+        return ret;
+    }
+    state->opaque = reopen;
+    return 0;
+}
+
+static void GRAPH_UNLOCKED predsnap_reopen_commit(BDRVReopenState *state)
+{
+    BDRVPredsnapState *s = state->bs->opaque;
+    PredsnapReopen *reopen = state->opaque;
+
+    s->point_interval_ms = reopen->point_interval_ms;
+    if (s->engine) {
+        pds_set_point_interval(s->engine, s->point_interval_ms);
+    }
+    g_free(reopen);
+}
+
+/* Now children are as they will be, and an image can be opened for writing. */
+static void GRAPH_UNLOCKED predsnap_reopen_commit_post(BDRVReopenState *state)
+{
+    BlockDriverState *bs = state->bs;
+    BDRVPredsnapState *s = bs->opaque;
+    Error *local_err = NULL;
+
+    if (!predsnap_may_write(bs) || (s->engine && s->engine_writable)) {
+        return;
+    }
+    if (predsnap_run(bs, predsnap_co_engine_replace, NULL, &local_err) < 0) {
+        /* Too late to fail. Requests will, until the next attempt. */
+        error_reportf_err(local_err, "Could not reopen for writing: ");
+    }
+}
+
+static void GRAPH_UNLOCKED predsnap_reopen_abort(BDRVReopenState *state)
+{
+    g_free(state->opaque);
+}
+
+/* --- migration --- */
+
+static int GRAPH_RDLOCK predsnap_inactivate(BlockDriverState *bs)
+{
+    Error *local_err = NULL;
+    int ret;
+
+    if (!predsnap_may_write(bs)) {
+        return 0;
+    }
+    ret = predsnap_run(bs, predsnap_co_engine_settle, NULL, &local_err);
+    if (ret < 0) {
+        error_report_err(local_err);
+    }
+    return ret;
+}
+
+static void coroutine_fn GRAPH_RDLOCK
+predsnap_co_invalidate_cache(BlockDriverState *bs, Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+
+    QEMU_LOCK_GUARD(&s->control);
+    if (predsnap_co_engine_replace(bs, NULL, errp) == 0) {
+        predsnap_take_backing_names(bs);
+    }
+}
+
+/* --- draining --- */
+
+/* Called more than once if the node was opened in a drained section. */
+static void predsnap_drain_begin(BlockDriverState *bs)
+{
+    BDRVPredsnapState *s = bs->opaque;
+
+    s->drained = true;
+    if (s->engine) {
+        pds_pause_background(s->engine);
+    }
+}
+
+static void predsnap_drain_end(BlockDriverState *bs)
+{
+    BDRVPredsnapState *s = bs->opaque;
+
+    s->drained = false;
+    if (s->engine && predsnap_may_write(bs)) {
+        pds_resume_background(s->engine);
+    }
+}
+
+static void predsnap_refresh_limits(BlockDriverState *bs, Error **errp)
+{
+    bs->bl.request_alignment = BDRV_SECTOR_SIZE;
+    bs->bl.pwrite_zeroes_alignment = BDRV_SECTOR_SIZE;
+    bs->bl.pdiscard_alignment = BDRV_SECTOR_SIZE;
+}
+
+static int predsnap_has_zero_init(BlockDriverState *bs)
+{
+    return 1;
+}
+
+BlockDriver bdrv_predsnap = {
+    .format_name                    = "predsnap",
+    .instance_size                  = sizeof(BDRVPredsnapState),
+    .is_format                      = true,
+    .supports_backing               = true,
+    .mutable_opts                   = predsnap_mutable_opts,
+    .create_opts                    = &predsnap_create_opts,
+    .amend_opts                     = &predsnap_amend_opts,
+
+    .bdrv_probe                     = predsnap_probe,
+    .bdrv_co_create                 = predsnap_co_create,
+    .bdrv_co_create_opts            = predsnap_co_create_opts,
+    .bdrv_has_zero_init             = predsnap_has_zero_init,
+    .bdrv_measure                   = predsnap_measure,
+
+    .bdrv_open                      = predsnap_open,
+    .bdrv_close                     = predsnap_close,
+    .bdrv_reopen_prepare            = predsnap_reopen_prepare,
+    .bdrv_reopen_commit             = predsnap_reopen_commit,
+    .bdrv_reopen_commit_post        = predsnap_reopen_commit_post,
+    .bdrv_reopen_abort              = predsnap_reopen_abort,
+    .bdrv_child_perm                = bdrv_default_perms,
+    .bdrv_refresh_limits            = predsnap_refresh_limits,
+    .bdrv_inactivate                = predsnap_inactivate,
+    .bdrv_co_invalidate_cache       = predsnap_co_invalidate_cache,
+    .bdrv_drain_begin               = predsnap_drain_begin,
+    .bdrv_drain_end                 = predsnap_drain_end,
+
+    .bdrv_co_preadv_part            = predsnap_co_preadv_part,
+    .bdrv_co_pwritev_part           = predsnap_co_pwritev_part,
+    .bdrv_co_pwrite_zeroes          = predsnap_co_pwrite_zeroes,
+    .bdrv_co_pdiscard               = predsnap_co_pdiscard,
+    .bdrv_co_flush                  = predsnap_co_flush,
+    .bdrv_co_block_status           = predsnap_co_block_status,
+    .bdrv_co_getlength              = predsnap_co_getlength,
+    .bdrv_co_truncate               = predsnap_co_truncate,
+
+    .bdrv_co_get_info               = predsnap_co_get_info,
+    .bdrv_get_specific_info         = predsnap_get_specific_info,
+    .bdrv_get_specific_stats        = predsnap_get_specific_stats,
+    .bdrv_co_check                  = predsnap_co_check,
+    .bdrv_amend_options             = predsnap_amend_options,
+    .bdrv_co_change_backing_file    = predsnap_co_change_backing_file,
+
+    .bdrv_snapshot_create           = predsnap_snapshot_create,
+    .bdrv_snapshot_goto             = predsnap_snapshot_goto,
+    .bdrv_snapshot_delete           = predsnap_snapshot_delete,
+    .bdrv_snapshot_list             = predsnap_snapshot_list,
+    .bdrv_snapshot_load_tmp         = predsnap_snapshot_load_tmp,
+    .bdrv_co_save_vmstate           = predsnap_co_save_vmstate,
+    .bdrv_co_load_vmstate           = predsnap_co_load_vmstate,
+};
+
+static void predsnap_init(void)
+{
+    bdrv_register(&bdrv_predsnap);
+}
+
+block_init(predsnap_init);

@@ -1,0 +1,473 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// The C API of shim.h: translates between its plain structs and the engine's types, and maps the
+// engine's errors to errno values, once, in finish().
+#include "shim.h"
+
+#include <sys/random.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <utility>
+
+#include "block/engine/engine.h"
+#include "block/engine/format.h"
+
+namespace {
+
+using predsnap::Error;
+using predsnap::Result;
+
+// --- surroundings ---
+
+// 0 or a negative errno value of a callback, as a Result.
+Result<void> from_errno(int ret) {
+    if (ret < 0) {
+        return Error{-ret, {}};
+    }
+    return {};
+}
+
+class CallbackDevice final : public predsnap::Device {
+  public:
+    explicit CallbackDevice(PdsDevice device) : ops_(device.ops), opaque_(device.opaque) {}
+
+    Result<void> preadv(uint64_t offset, std::span<const iovec> buffers) override {
+        return from_errno(ops_->preadv(opaque_, offset, buffers.data(), buffers.size()));
+    }
+    Result<void> pwritev(uint64_t offset, std::span<const iovec> buffers) override {
+        return from_errno(ops_->pwritev(opaque_, offset, buffers.data(), buffers.size()));
+    }
+    Result<void> write_zeroes(uint64_t offset, uint64_t length) override {
+        return from_errno(ops_->write_zeroes(opaque_, offset, length));
+    }
+    Result<void> discard(uint64_t offset, uint64_t length) override {
+        return from_errno(ops_->discard(opaque_, offset, length));
+    }
+    Result<void> flush() override { return from_errno(ops_->flush(opaque_)); }
+    Result<uint64_t> length() override {
+        const int64_t length = ops_->length(opaque_);
+        if (length < 0) {
+            return Error{static_cast<int>(-length), {}};
+        }
+        return static_cast<uint64_t>(length);
+    }
+    Result<void> truncate(uint64_t length) override {
+        return from_errno(ops_->truncate(opaque_, length));
+    }
+
+  private:
+    const PdsDeviceOps* ops_;
+    void* opaque_;
+};
+
+void run_body(void* arg) {
+    const std::unique_ptr<std::function<void()>> body(static_cast<std::function<void()>*>(arg));
+    (*body)();
+}
+
+void run_work(void* arg) { (*static_cast<const std::function<void()>*>(arg))(); }
+
+class CallbackHost final : public predsnap::Host {
+  public:
+    explicit CallbackHost(PdsHost host) : ops_(host.ops), opaque_(host.opaque) {}
+
+    predsnap::Time now() override {
+        timespec t{};
+        clock_gettime(CLOCK_REALTIME, &t);
+        return predsnap::Time(int64_t{t.tv_sec} * 1'000'000 + t.tv_nsec / 1000);
+    }
+    uint64_t random() override {
+        uint64_t value = 0;
+        // Eight bytes come whole or, on a kernel that has no entropy yet, block until they do.
+        while (getrandom(&value, sizeof(value), 0) != sizeof(value)) {
+        }
+        return value;
+    }
+    predsnap::Task* self() override { return static_cast<predsnap::Task*>(ops_->self()); }
+    void suspend() override { ops_->suspend(); }
+    void wake(predsnap::Task* task) override { ops_->wake(task); }
+    void yield() override { ops_->yield(); }
+    void spawn(std::function<void()> body) override {
+        ops_->spawn(opaque_, run_body, new std::function<void()>(std::move(body)));
+    }
+    void run_on_executor(const std::function<void()>& work) override {
+        ops_->run_on_executor(opaque_, run_work, const_cast<std::function<void()>*>(&work));
+    }
+    void report(predsnap::Event event, uint64_t offset, uint64_t length,
+                std::string_view message) override {
+        const PdsEvent kind = event == predsnap::Event::corruption ? PDS_EVENT_CORRUPTION
+                                                                   : PDS_EVENT_LOG_ERROR;
+        ops_->report(opaque_, kind, offset, length, std::string(message).c_str());
+    }
+
+  private:
+    const PdsHostOps* ops_;
+    void* opaque_;
+};
+
+// --- errors ---
+
+int fail(const Error& error, char** message) {
+    if (message) {
+        *message = error.message.empty() ? nullptr : strdup(error.message.c_str());
+    }
+    return -error.code;
+}
+
+template <typename T>
+int finish(const Result<T>& result, char** message = nullptr) {
+    return result.ok() ? 0 : fail(result.error(), message);
+}
+
+std::string to_string(const char* s) { return s ? s : ""; }
+
+predsnap::Moment to_moment(const PdsMoment& moment) {
+    predsnap::Moment result;
+    switch (moment.kind) {
+    case PDS_MOMENT_SNAPSHOT:
+        result.snapshot = to_string(moment.snapshot);
+        break;
+    case PDS_MOMENT_TIME:
+        result.time = predsnap::Time(moment.time_us);
+        break;
+    case PDS_MOMENT_SEQUENCE:
+        result.sequence = predsnap::Sequence(moment.sequence);
+        break;
+    }
+    return result;
+}
+
+PdsSnapshot from_snapshot(const predsnap::SnapshotInfo& info) {
+    PdsSnapshot snapshot{};
+    snapshot.id = info.id;
+    snapshot.name = info.name.c_str();
+    snapshot.sequence = info.sequence.value;
+    snapshot.time_us = info.time.value;
+    snapshot.disk_size = info.disk_size;
+    snapshot.vm_state_size = info.vm_state_size;
+    snapshot.vm_clock_ns = info.vm_clock_ns;
+    snapshot.icount = info.icount;
+    snapshot.horizon_s = info.horizon_s;
+    return snapshot;
+}
+
+PdsStatus from_status(const predsnap::RangeStatus& status) {
+    return {status.length, status.data, status.zero};
+}
+
+template <size_t N>
+void copy_text(char (&to)[N], const std::string& from) {
+    const size_t length = std::min(from.size(), N - 1);
+    memcpy(to, from.data(), length);
+    to[length] = '\0';
+}
+
+}  // namespace
+
+struct PdsEngine {
+    CallbackHost host;
+    CallbackDevice file;
+    CallbackDevice backing;
+    std::unique_ptr<predsnap::Engine> engine;
+};
+
+struct PdsView {
+    std::unique_ptr<predsnap::View> view;
+};
+
+// --- images ---
+
+uint64_t pds_image_bytes(uint64_t data_bytes, uint64_t segment_size) {
+    return data_bytes + segment_size;
+}
+
+bool pds_probe(const void* head, size_t length) { return predsnap::Engine::probe(head, length); }
+
+uint64_t pds_size_max(void) { return predsnap::kMaxSize; }
+
+int pds_create(PdsHost host, PdsDevice file, const PdsCreateOptions* options, char** message) {
+    CallbackHost callback_host(host);
+    CallbackDevice device(file);
+    predsnap::CreateOptions create;
+    create.size = options->size;
+    if (options->segment_size > UINT32_MAX) {
+        return fail(Error{EINVAL, "segment size is too large: the largest is 64 MiB"}, message);
+    }
+    if (options->segment_size) {
+        create.segment_size = static_cast<uint32_t>(options->segment_size);
+    }
+    create.prewrite = options->prewrite;
+    create.backing_file = to_string(options->backing_file);
+    create.backing_format = to_string(options->backing_format);
+    return finish(predsnap::Engine::create(callback_host, device, create), message);
+}
+
+int pds_open(PdsHost host, PdsDevice file, PdsDevice backing, const PdsOpenOptions* options,
+             PdsEngine** engine, char** message) {
+    auto opened = std::unique_ptr<PdsEngine>(new PdsEngine{
+        CallbackHost(host), CallbackDevice(file), CallbackDevice(backing), nullptr});
+    predsnap::OpenOptions open;
+    open.writable = options->writable;
+    open.repair = options->repair;
+    open.backing = &opened->backing;
+    open.point_interval_us = int64_t{options->point_interval_ms} * 1000;
+    auto result = predsnap::Engine::open(opened->host, opened->file, open);
+    if (!result.ok()) {
+        return fail(result.error(), message);
+    }
+    opened->engine = result.take();
+    *engine = opened.release();
+    return 0;
+}
+
+int pds_close(PdsEngine* engine, char** message) {
+    const std::unique_ptr<PdsEngine> closed(engine);
+    return finish(closed->engine->close(), message);
+}
+
+void pds_abandon(PdsEngine* engine) { delete engine; }
+
+int pds_settle(PdsEngine* engine, char** message) {
+    if (const auto flushed = engine->engine->flush(); !flushed.ok()) {
+        return fail(flushed.error(), message);
+    }
+    return finish(engine->engine->checkpoint(), message);
+}
+
+// --- guest I/O ---
+
+int pds_preadv(PdsEngine* engine, uint64_t offset, const iovec* iov, size_t niov) {
+    return finish(engine->engine->read(offset, {iov, niov}));
+}
+
+int pds_pwritev(PdsEngine* engine, uint64_t offset, const iovec* iov, size_t niov) {
+    return finish(engine->engine->write(offset, {iov, niov}));
+}
+
+int pds_write_zeroes(PdsEngine* engine, uint64_t offset, uint64_t length) {
+    return finish(engine->engine->write_zeroes(offset, length));
+}
+
+int pds_discard(PdsEngine* engine, uint64_t offset, uint64_t length) {
+    return finish(engine->engine->discard(offset, length));
+}
+
+int pds_flush(PdsEngine* engine) { return finish(engine->engine->flush()); }
+
+int pds_read_vm_state(PdsEngine* engine, uint64_t position, const iovec* iov, size_t niov) {
+    return finish(engine->engine->read_vm_state(position, {iov, niov}));
+}
+
+int pds_write_vm_state(PdsEngine* engine, uint64_t position, const iovec* iov, size_t niov) {
+    return finish(engine->engine->write_vm_state(position, {iov, niov}));
+}
+
+int pds_status(PdsEngine* engine, uint64_t offset, uint64_t length, PdsStatus* status) {
+    const auto result = engine->engine->status(offset, length);
+    if (result.ok()) {
+        *status = from_status(result.value());
+    }
+    return finish(result);
+}
+
+uint64_t pds_size(const PdsEngine* engine) { return engine->engine->size(); }
+
+int pds_resize(PdsEngine* engine, uint64_t size, char** message) {
+    return finish(engine->engine->resize(size), message);
+}
+
+int pds_set_backing(PdsEngine* engine, const char* file, const char* format, char** message) {
+    return finish(engine->engine->set_backing(to_string(file), to_string(format)), message);
+}
+
+// --- control ---
+
+void pds_set_point_interval(PdsEngine* engine, uint32_t interval_ms) {
+    engine->engine->set_point_interval(int64_t{interval_ms} * 1000);
+}
+
+void pds_pause_background(PdsEngine* engine) { engine->engine->pause_background(); }
+
+void pds_resume_background(PdsEngine* engine) { engine->engine->resume_background(); }
+
+// --- snapshots and history ---
+
+int pds_snapshot_create(PdsEngine* engine, PdsSnapshot* snapshot, char** message) {
+    predsnap::SnapshotInfo wanted;
+    wanted.name = to_string(snapshot->name);
+    wanted.vm_state_size = snapshot->vm_state_size;
+    wanted.vm_clock_ns = snapshot->vm_clock_ns;
+    wanted.icount = snapshot->icount;
+    wanted.horizon_s = snapshot->horizon_s;
+    const auto result = engine->engine->snapshot_create(wanted);
+    if (result.ok()) {
+        const char* name = snapshot->name;
+        *snapshot = from_snapshot(result.value());
+        snapshot->name = name;
+    }
+    return finish(result, message);
+}
+
+int pds_snapshot_delete(PdsEngine* engine, const char* name, char** message) {
+    return finish(engine->engine->snapshot_delete(to_string(name)), message);
+}
+
+void pds_snapshots(const PdsEngine* engine, PdsSnapshotFn* fn, void* opaque) {
+    for (const predsnap::SnapshotInfo& info : engine->engine->snapshots()) {
+        const PdsSnapshot snapshot = from_snapshot(info);
+        fn(opaque, &snapshot);
+    }
+}
+
+int pds_resolve(PdsEngine* engine, const PdsMoment* moment, PdsResolved* resolved, char** message) {
+    const auto result = engine->engine->resolve(to_moment(*moment));
+    if (result.ok()) {
+        *resolved = {result.value().sequence.value, result.value().time.value, result.value().size};
+    }
+    return finish(result, message);
+}
+
+int pds_rollback(PdsEngine* engine, const PdsMoment* moment, PdsRollback* rollback, char** message) {
+    const auto result = engine->engine->rollback(to_moment(*moment));
+    if (result.ok()) {
+        const auto& done = result.value();
+        *rollback = {done.from.value, done.to.value, done.to_time.value, done.branch};
+    }
+    return finish(result, message);
+}
+
+int pds_points(PdsEngine* engine, const PdsPointQuery* query, PdsPointFn* fn, void* opaque,
+               char** message) {
+    predsnap::PointQuery wanted;
+    wanted.since = predsnap::Time(query->since_us);
+    wanted.until = predsnap::Time(query->until_us);
+    wanted.limit = query->limit;
+    const auto result = engine->engine->points(wanted);
+    if (!result.ok()) {
+        return fail(result.error(), message);
+    }
+    for (const predsnap::PointInfo& info : result.value()) {
+        PdsPoint point{};
+        point.sequence = info.sequence.value;
+        point.time_us = info.time.value;
+        point.branch = info.branch;
+        point.flush = info.flush;
+        point.bytes_changed = info.bytes_changed;
+        point.chunks_changed = info.chunks_changed;
+        point.snapshot = info.snapshot.empty() ? nullptr : info.snapshot.c_str();
+        fn(opaque, &point);
+    }
+    return 0;
+}
+
+// --- views ---
+
+int pds_view_open(PdsEngine* engine, const PdsMoment* moment, PdsView** view, char** message) {
+    auto result = engine->engine->open_view(to_moment(*moment));
+    if (!result.ok()) {
+        return fail(result.error(), message);
+    }
+    *view = new PdsView{result.take()};
+    return 0;
+}
+
+void pds_view_close(PdsView* view) { delete view; }
+
+uint64_t pds_view_size(const PdsView* view) { return view->view->size(); }
+
+uint64_t pds_view_sequence(const PdsView* view) { return view->view->sequence().value; }
+
+int pds_view_preadv(PdsView* view, uint64_t offset, const iovec* iov, size_t niov) {
+    return finish(view->view->read(offset, {iov, niov}));
+}
+
+int pds_view_read_vm_state(PdsView* view, uint64_t position, const iovec* iov, size_t niov) {
+    return finish(view->view->read_vm_state(position, {iov, niov}));
+}
+
+int pds_view_status(PdsView* view, uint64_t offset, uint64_t length, PdsStatus* status) {
+    const auto result = view->view->status(offset, length);
+    if (result.ok()) {
+        *status = from_status(result.value());
+    }
+    return finish(result);
+}
+
+// --- facts ---
+
+void pds_info(const PdsEngine* engine, PdsInfo* info, PdsBranchFn* fn, void* opaque) {
+    const predsnap::EngineInfo from = engine->engine->info();
+    static_assert(sizeof(info->uuid) == sizeof(from.uuid));
+    memcpy(info->uuid, from.uuid.data(), sizeof(info->uuid));
+    info->virtual_size = from.virtual_size;
+    info->segment_size = from.segment_size;
+    copy_text(info->backing_file, from.backing_file);
+    copy_text(info->backing_format, from.backing_format);
+    info->sequence = from.sequence.value;
+    info->durable = from.durable.value;
+    info->snapshots = from.snapshots;
+    info->branch = from.branch;
+    info->branches = from.branches.size();
+    info->has_points = from.newest_point.value != 0;
+    info->oldest_point_us = from.oldest_point.value;
+    info->newest_point_us = from.newest_point.value;
+    info->newest_point_sequence = from.durable.value;
+    info->segments_total = from.segments_total;
+    info->segments_log = from.segments_log;
+    info->segments_index = from.segments_index;
+    info->segments_checkpoint = from.segments_checkpoint;
+    info->segments_ready = from.segments_ready;
+    info->segments_free = from.segments_free;
+    info->image_bytes = from.image_bytes;
+    info->live_extents = from.live_extents;
+    info->map_memory_bytes = from.map_memory_bytes;
+    info->views_open = from.views_open;
+    info->corrupt = from.corrupt;
+    if (!fn) {
+        return;
+    }
+    for (const predsnap::BranchInfo& branch : from.branches) {
+        const PdsBranch element = {branch.id, branch.first.value, branch.last.value,
+                                   branch.parent.value, branch.current};
+        fn(opaque, &element);
+    }
+}
+
+void pds_stats(const PdsEngine* engine, PdsStats* stats) {
+    const predsnap::EngineStats from = engine->engine->stats();
+    stats->batches = from.batches;
+    stats->batch_bytes = from.batch_bytes;
+    stats->index_bytes = from.index_bytes;
+    stats->checkpoint_bytes = from.checkpoint_bytes;
+    stats->prewritten_bytes = from.prewritten_bytes;
+    stats->points = from.points;
+    stats->snapshots = from.snapshots;
+    stats->rollbacks = from.rollbacks;
+    stats->checkpoints = from.checkpoints;
+    stats->checksum_errors = from.checksum_errors;
+    stats->append_errors = from.append_errors;
+    stats->recovered_batches = from.recovered_batches;
+    stats->open_us = from.open_us;
+}
+
+int pds_check(PdsEngine* engine, bool repair, PdsCheck* check, PdsFindingFn* fn, void* opaque,
+              char** message) {
+    predsnap::CheckOptions options;
+    options.repair = repair;
+    const auto result = engine->engine->check(options);
+    if (!result.ok()) {
+        return fail(result.error(), message);
+    }
+    const predsnap::CheckResult& found = result.value();
+    *check = {found.corruptions, found.leaks, found.repaired, found.extents_checked,
+              found.image_end};
+    for (const std::string& finding : found.findings) {
+        fn(opaque, finding.c_str());
+    }
+    return 0;
+}

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * C API over the predsnap engine, for QEMU's driver.
+ *
+ * Conventions:
+ *
+ * (1) Plain C; nothing of the engine or of QEMU is included. Offsets and lengths are in bytes and
+ *     multiples of 512, times in microseconds since the Unix epoch, unless a name says otherwise.
+ *
+ * (2) A function that can fail returns 0, or a negative errno value. If it has a parameter
+ *     `char **message`, it sets *message on failure to a sentence that says what is wrong and what to
+ *     do, or to NULL if the errno value says it all. The caller frees it with free(). `message` may
+ *     be NULL. On success *message is left alone.
+ *
+ * (3) "Task" in a comment means: call it from a task (a coroutine) only; it may block the task.
+ *     Several tasks and threads may call at once. "Any context" means what it says, and never blocks.
+ *
+ * (4) Engines and views are opaque and belong to the caller, who closes them. Devices and hosts are
+ *     passed as operations with an opaque pointer; both must outlive the engine.
+ *
+ * (5) Strings passed in are copied. Strings passed to a callback live until it returns.
+ *
+ * (6) Lists are given one element at a time to a callback, in order.
+ */
+#ifndef PREDSNAP_SHIM_H
+#define PREDSNAP_SHIM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct PdsEngine PdsEngine;
+typedef struct PdsView PdsView;
+
+/* --- what the engine asks of its surroundings --- */
+
+/* I/O on one device. Each returns 0 (length: the length) or a negative errno value. Called from tasks. */
+typedef struct PdsDeviceOps {
+    int (*preadv)(void *device, uint64_t offset, const struct iovec *iov, size_t niov);
+    int (*pwritev)(void *device, uint64_t offset, const struct iovec *iov, size_t niov);
+    int (*write_zeroes)(void *device, uint64_t offset, uint64_t length);
+    int (*discard)(void *device, uint64_t offset, uint64_t length);
+    int (*flush)(void *device);
+    int64_t (*length)(void *device);
+    int (*truncate)(void *device, uint64_t length);
+} PdsDeviceOps;
+
+typedef struct PdsDevice {
+    const PdsDeviceOps *ops;
+    void *opaque;
+} PdsDevice;
+
+typedef enum PdsEvent {
+    PDS_EVENT_CORRUPTION,   /* a checksum did not match; the read failed with -EIO */
+    PDS_EVENT_LOG_ERROR,    /* an append failed and was taken back */
+} PdsEvent;
+
+/* Tasks, executor, reports. See block/engine/host.h for the contract. */
+typedef struct PdsHostOps {
+    void *(*self)(void);
+    void (*suspend)(void);
+    void (*wake)(void *task);
+    void (*yield)(void);
+    /* Starts fn(arg) in a new task. */
+    void (*spawn)(void *host, void (*fn)(void *arg), void *arg);
+    /* Runs fn(arg) in another thread and blocks the task until it has ended. */
+    void (*run_on_executor)(void *host, void (*fn)(void *arg), void *arg);
+    /* offset and length are of the guest disk; 0, 0 if the event is not about a part of it. */
+    void (*report)(void *host, PdsEvent event, uint64_t offset, uint64_t length, const char *message);
+} PdsHostOps;
+
+typedef struct PdsHost {
+    const PdsHostOps *ops;
+    void *opaque;
+} PdsHost;
+
+/* --- images --- */
+
+typedef struct PdsCreateOptions {
+    uint64_t size;
+    uint64_t segment_size;        /* 0: the default */
+    uint64_t prewrite;            /* bytes of log to write ahead of time */
+    const char *backing_file;     /* NULL: none */
+    const char *backing_format;   /* NULL: none */
+} PdsCreateOptions;
+
+#define PDS_BACKING_FILE_MAX 1023
+#define PDS_BACKING_FORMAT_MAX 15
+#define PDS_SNAPSHOT_NAME_MAX 255
+
+/* True if the first `length` bytes of a file look like a predsnap image. Any context. */
+bool pds_probe(const void *head, size_t length);
+
+/* The largest virtual size. Any context. */
+uint64_t pds_size_max(void);
+
+/*
+ * Bytes an image needs for `data_bytes` of guest data in extents, if nothing is ever overwritten.
+ * segment_size 0: the default. Any context.
+ */
+uint64_t pds_image_bytes(uint64_t data_bytes, uint64_t segment_size);
+
+/* Task. */
+int pds_create(PdsHost host, PdsDevice file, const PdsCreateOptions *options, char **message);
+
+typedef struct PdsOpenOptions {
+    bool writable;
+    bool repair;                  /* open even if acknowledged history is lost; for check -r */
+    uint32_t point_interval_ms;   /* 0: only flushes and snapshots make points */
+} PdsOpenOptions;
+
+/* `backing` may change its length, and be empty, while the engine is open. Task. */
+int pds_open(PdsHost host, PdsDevice file, PdsDevice backing, const PdsOpenOptions *options,
+             PdsEngine **engine, char **message);
+
+/*
+ * Makes everything durable and frees the engine, whatever it returns. All views must be closed; no
+ * other call may be running. Task.
+ */
+int pds_close(PdsEngine *engine, char **message);
+
+/*
+ * Frees the engine and writes nothing, for images that are read-only or belong to somebody else by
+ * now. The same conditions as for pds_close(), but any context.
+ */
+void pds_abandon(PdsEngine *engine);
+
+/* Makes everything durable and writes a checkpoint, so that others can open the image. Task. */
+int pds_settle(PdsEngine *engine, char **message);
+
+/* --- guest I/O: tasks --- */
+
+int pds_preadv(PdsEngine *engine, uint64_t offset, const struct iovec *iov, size_t niov);
+int pds_pwritev(PdsEngine *engine, uint64_t offset, const struct iovec *iov, size_t niov);
+int pds_write_zeroes(PdsEngine *engine, uint64_t offset, uint64_t length);
+int pds_discard(PdsEngine *engine, uint64_t offset, uint64_t length);
+int pds_flush(PdsEngine *engine);
+
+int pds_read_vm_state(PdsEngine *engine, uint64_t position, const struct iovec *iov, size_t niov);
+int pds_write_vm_state(PdsEngine *engine, uint64_t position, const struct iovec *iov, size_t niov);
+
+typedef struct PdsStatus {
+    uint64_t length;   /* bytes from the asked offset on that share the status */
+    bool data;
+    bool zero;         /* neither: the backing shows through */
+} PdsStatus;
+
+int pds_status(PdsEngine *engine, uint64_t offset, uint64_t length, PdsStatus *status);
+
+/* Any context. */
+uint64_t pds_size(const PdsEngine *engine);
+int pds_resize(PdsEngine *engine, uint64_t size, char **message);
+int pds_set_backing(PdsEngine *engine, const char *file, const char *format, char **message);
+
+/* --- control: any context --- */
+
+void pds_set_point_interval(PdsEngine *engine, uint32_t interval_ms);
+void pds_pause_background(PdsEngine *engine);
+void pds_resume_background(PdsEngine *engine);
+
+/* --- snapshots and history --- */
+
+typedef struct PdsSnapshot {
+    uint64_t id;
+    const char *name;
+    uint64_t sequence;
+    int64_t time_us;
+    uint64_t disk_size;
+    uint64_t vm_state_size;
+    uint64_t vm_clock_ns;
+    uint64_t icount;     /* UINT64_MAX: not recorded */
+    uint32_t horizon_s;  /* 0: none */
+} PdsSnapshot;
+
+/*
+ * Takes name, vm_state_size, vm_clock_ns, icount and horizon_s from *snapshot, and sets the rest of
+ * it. Task.
+ */
+int pds_snapshot_create(PdsEngine *engine, PdsSnapshot *snapshot, char **message);
+/* Task. */
+int pds_snapshot_delete(PdsEngine *engine, const char *name, char **message);
+typedef void PdsSnapshotFn(void *opaque, const PdsSnapshot *snapshot);
+/* Any context. */
+void pds_snapshots(const PdsEngine *engine, PdsSnapshotFn *fn, void *opaque);
+
+/* How to name a state: exactly one is given. */
+typedef enum PdsMomentKind {
+    PDS_MOMENT_SNAPSHOT,
+    PDS_MOMENT_TIME,
+    PDS_MOMENT_SEQUENCE,
+} PdsMomentKind;
+
+typedef struct PdsMoment {
+    PdsMomentKind kind;
+    const char *snapshot;
+    int64_t time_us;
+    uint64_t sequence;
+} PdsMoment;
+
+typedef struct PdsResolved {
+    uint64_t sequence;
+    int64_t time_us;
+    uint64_t size;
+} PdsResolved;
+
+/* Task. */
+int pds_resolve(PdsEngine *engine, const PdsMoment *moment, PdsResolved *resolved, char **message);
+
+typedef struct PdsRollback {
+    uint64_t from;
+    uint64_t to;
+    int64_t to_time_us;
+    uint32_t branch;
+} PdsRollback;
+
+/* Task. */
+int pds_rollback(PdsEngine *engine, const PdsMoment *moment, PdsRollback *rollback, char **message);
+
+typedef struct PdsPoint {
+    uint64_t sequence;
+    int64_t time_us;
+    uint32_t branch;
+    bool flush;
+    uint64_t bytes_changed;
+    uint64_t chunks_changed;
+    const char *snapshot;  /* NULL: none */
+} PdsPoint;
+
+typedef struct PdsPointQuery {
+    int64_t since_us;
+    int64_t until_us;
+    uint64_t limit;        /* the newest so many */
+} PdsPointQuery;
+
+typedef void PdsPointFn(void *opaque, const PdsPoint *point);
+/* Task; fn is called from it. */
+int pds_points(PdsEngine *engine, const PdsPointQuery *query, PdsPointFn *fn, void *opaque,
+               char **message);
+
+/* --- views --- */
+
+/* Task. */
+int pds_view_open(PdsEngine *engine, const PdsMoment *moment, PdsView **view, char **message);
+/* No read may be running. Any context. */
+void pds_view_close(PdsView *view);
+/* Any context. */
+uint64_t pds_view_size(const PdsView *view);
+uint64_t pds_view_sequence(const PdsView *view);
+/* Tasks. */
+int pds_view_preadv(PdsView *view, uint64_t offset, const struct iovec *iov, size_t niov);
+int pds_view_read_vm_state(PdsView *view, uint64_t position, const struct iovec *iov, size_t niov);
+int pds_view_status(PdsView *view, uint64_t offset, uint64_t length, PdsStatus *status);
+
+/* --- facts --- */
+
+typedef struct PdsBranch {
+    uint32_t id;
+    uint64_t first;
+    uint64_t last;
+    uint64_t parent;
+    bool current;
+} PdsBranch;
+
+typedef struct PdsInfo {
+    uint8_t uuid[16];
+    uint64_t virtual_size;
+    uint64_t segment_size;
+    char backing_file[PDS_BACKING_FILE_MAX + 1];
+    char backing_format[PDS_BACKING_FORMAT_MAX + 1];
+    uint64_t sequence;
+    uint64_t durable;
+    uint64_t snapshots;
+    uint32_t branch;
+    uint64_t branches;
+    bool has_points;
+    int64_t oldest_point_us;      /* if has_points */
+    int64_t newest_point_us;
+    uint64_t newest_point_sequence;
+    uint64_t segments_total;
+    uint64_t segments_log;
+    uint64_t segments_index;
+    uint64_t segments_checkpoint;
+    uint64_t segments_ready;
+    uint64_t segments_free;
+    uint64_t image_bytes;
+    uint64_t live_extents;
+    uint64_t map_memory_bytes;
+    uint64_t views_open;
+    bool corrupt;
+} PdsInfo;
+
+typedef void PdsBranchFn(void *opaque, const PdsBranch *branch);
+/* fn may be NULL. Any context. */
+void pds_info(const PdsEngine *engine, PdsInfo *info, PdsBranchFn *fn, void *opaque);
+
+typedef struct PdsStats {
+    uint64_t batches;
+    uint64_t batch_bytes;
+    uint64_t index_bytes;
+    uint64_t checkpoint_bytes;
+    uint64_t prewritten_bytes;
+    uint64_t points;
+    uint64_t snapshots;
+    uint64_t rollbacks;
+    uint64_t checkpoints;
+    uint64_t checksum_errors;
+    uint64_t append_errors;
+    uint64_t recovered_batches;
+    int64_t open_us;
+} PdsStats;
+
+/* Any context. */
+void pds_stats(const PdsEngine *engine, PdsStats *stats);
+
+typedef struct PdsCheck {
+    uint64_t corruptions;
+    uint64_t leaked_bytes;
+    uint64_t repaired;
+    uint64_t extents_checked;
+    uint64_t image_end;
+} PdsCheck;
+
+typedef void PdsFindingFn(void *opaque, const char *finding);
+/* Verifies all that is stored, data included; with `repair`, mends what it can. Task. */
+int pds_check(PdsEngine *engine, bool repair, PdsCheck *check, PdsFindingFn *fn, void *opaque,
+              char **message);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* PREDSNAP_SHIM_H */
