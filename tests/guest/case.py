@@ -49,7 +49,9 @@ class GuestTest(unittest.TestCase):
 
     def check_image(self, path=None):
         """qcow2 may leak space when its process is killed; predsnap may not."""
-        image.check(path or self.path, self.image_format, leaks_allowed=self.image_format == "qcow2")
+        image.check(
+            path or self.path, self.image_format, leaks_allowed=self.image_format == "qcow2"
+        )
 
     def snapshot(self, vm, name, node="disk"):
         """A snapshot by the format's own means; predsnap's answer."""
@@ -90,6 +92,6 @@ def make_file_system(vm, device=DISK):
 
 def damage(vm, device=DISK):
     """What a bad day does to a disk."""
-    vm.guest.run(f"rm -rf /mnt/* && sync && dd if=/dev/urandom of={device} bs=1M count=8 conv=fsync 2>&1")
-
-
+    vm.guest.run(
+        f"rm -rf /mnt/* && sync && dd if=/dev/urandom of={device} bs=1M count=8 conv=fsync 2>&1"
+    )

@@ -27,7 +27,9 @@ class Crash(GuestTest):
         for _ in range(3):
             vm.start()
             found = vm.guest.run_json(f"stamp verify {stamp} --allow-torn --at-least {flushed}")
-            done = vm.guest.run_json(f"stamp write {stamp} --resume --allow-torn --count 300 --sync-every 10")
+            done = vm.guest.run_json(
+                f"stamp write {stamp} --resume --allow-torn --count 300 --sync-every 10"
+            )
             flushed = done["prefix"][0]
             self.assertEqual(flushed, found["prefix"][0] + 300)
             vm.guest.background(f"stamp write {stamp} --resume --sync-every 10 --read-back 10")

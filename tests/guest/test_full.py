@@ -29,7 +29,9 @@ class Full(GuestTest):
         stamp = "/dev/vda --seed 1 --span 268435456 --block 65536 --direct"
         with self.vm_on_small(werror="stop").started() as vm:
             vm.guest.run(f"stamp write {stamp} --count 100 --sync-every 10")
-            writer = vm.guest.background(f"stamp write {stamp} --resume --count 2500 --sync-every 10 --read-back 10")
+            writer = vm.guest.background(
+                f"stamp write {stamp} --resume --count 2500 --sync-every 10 --read-back 10"
+            )
             error = vm.qmp.wait_event("BLOCK_IO_ERROR", action="stop")
             self.assertTrue(error["data"]["nospace"], error)
             vm.qmp.wait_event("STOP")

@@ -17,7 +17,9 @@ class Migration(GuestTest):
     def migrate(self, source, target):
         """Both run; afterwards the guest runs in target."""
         source.qmp.execute("migrate-set-parameters", max_bandwidth=1 << 30, downtime_limit=2000)
-        source.qmp.execute("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+        source.qmp.execute(
+            "migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}]
+        )
         source.qmp.execute("migrate", uri=self.uri)
         end = source.qmp.wait_event("MIGRATION", status="completed", timeout_s=300)
         self.assertEqual(end["data"]["status"], "completed")

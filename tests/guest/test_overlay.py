@@ -12,7 +12,9 @@ class Overlay(GuestTest):
         super().setUp()
         self.base = self.work / "base.raw"
         image.create(self.base, "raw", "1G")
-        self.vm = self.new_vm().add_disk(image.format_node("base", "raw", self.base, discard="unmap"))
+        self.vm = self.new_vm().add_disk(
+            image.format_node("base", "raw", self.base, discard="unmap")
+        )
 
     def slide_in(self):
         overlay = self.work / "overlay"

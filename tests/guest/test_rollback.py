@@ -63,7 +63,9 @@ class Rollback(GuestTest):
         with self.vm_with_disk().started() as vm:
             vm.guest.run("stamp write /dev/vda --seed 1 --span 16777216 --direct --count 100")
             self.snapshot(vm, "before")
-            vm.guest.run("stamp write /dev/vda --seed 1 --span 16777216 --direct --count 50 --resume")
+            vm.guest.run(
+                "stamp write /dev/vda --seed 1 --span 16777216 --direct --count 50 --resume"
+            )
             with self.assertRaises(QmpError) as refusal:
                 vm.qmp.execute("predsnap-rollback", node_name="disk", snapshot="before")
             self.assertIn("disk", refusal.exception.desc)
@@ -93,7 +95,9 @@ class Rollback(GuestTest):
         stamp = "/dev/vda --seed 1 --span 16777216 --block 0 --direct"
         with self.vm_with_disk().started() as vm:
             vm.guest.run(f"stamp write {stamp} --count 200")
-            writer = vm.guest.background(f"stamp write {stamp} --resume --sync-every 16 --read-back 10")
+            writer = vm.guest.background(
+                f"stamp write {stamp} --resume --sync-every 16 --read-back 10"
+            )
             self.snapshot(vm, "during")
             vm.guest.run("sleep 1")
             writer.stop()

@@ -14,7 +14,9 @@ class Threads(GuestTest):
             self.snapshot(vm, f"s{i}")
         done = writer.wait_json()
         self.assertGreater(min(done["prefix"]), 0)
-        vm.guest.run(f"stamp verify {STAMP} --at-least {min(done['prefix'])} --at-most {max(done['prefix'])}")
+        vm.guest.run(
+            f"stamp verify {STAMP} --at-least {min(done['prefix'])} --at-most {max(done['prefix'])}"
+        )
 
     def vm_with_two_queues(self):
         """Each queue of the disk is served by a thread of its own."""

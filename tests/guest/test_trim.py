@@ -10,7 +10,9 @@ from lib import image
 class Trim(GuestTest):
     def data_bytes(self):
         """How much of the disk is not known to be zeroes."""
-        extents = json.loads(image.qemu_img("map", "--output=json", "-f", self.image_format, self.path))
+        extents = json.loads(
+            image.qemu_img("map", "--output=json", "-f", self.image_format, self.path)
+        )
         return sum(e["length"] for e in extents if not e["zero"])
 
     def test_fstrim_gives_back_deleted_files_and_keeps_the_others(self):

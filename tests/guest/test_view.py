@@ -14,7 +14,10 @@ class View(GuestTest):
         return self.vm_with_disk().add_device("pcie-root-port", id="slot0", chassis=1)
 
     def add_view(self, vm, **where):
-        vm.qmp.command("blockdev-add", {"driver": "predsnap-view", "node-name": "old", "chain": "disk", **where})
+        vm.qmp.command(
+            "blockdev-add",
+            {"driver": "predsnap-view", "node-name": "old", "chain": "disk", **where},
+        )
 
     def add_clone(self, vm):
         """A writable disk over the view; ext4 needs it to replay its journal."""
@@ -24,7 +27,10 @@ class View(GuestTest):
 
     def plug(self, vm, node):
         """It is /dev/vdb in the guest when this returns."""
-        vm.qmp.command("device_add", {"driver": "virtio-blk-pci", "bus": "slot0", "id": "second", "drive": node})
+        vm.qmp.command(
+            "device_add",
+            {"driver": "virtio-blk-pci", "bus": "slot0", "id": "second", "drive": node},
+        )
         vm.guest.run("until test -b /dev/vdb; do sleep 0.2; done")
 
     def test_deleted_files_are_fetched_from_a_clone_of_a_moment(self):
@@ -49,7 +55,9 @@ class View(GuestTest):
         with self.vm_with_slot().started() as vm:
             vm.guest.run(f"stamp write /dev/vda {stamp} --count 300")
             self.snapshot(vm, "s")
-            writer = vm.guest.background(f"stamp write /dev/vda {stamp} --resume --sync-every 20 --read-back 20")
+            writer = vm.guest.background(
+                f"stamp write /dev/vda {stamp} --resume --sync-every 20 --read-back 20"
+            )
             self.add_view(vm, snapshot="s")
             self.plug(vm, "old")
             for _ in range(3):

@@ -14,7 +14,9 @@ KVM = Path("/dev/kvm")
 
 def processor_virtualises():
     """There are machines with /dev/kvm but without this; real mode runs in their KVM, Linux hangs."""
-    return re.search(r"^flags\s*:.*\b(vmx|svm)\b", Path("/proc/cpuinfo").read_text(encoding="ascii"), re.M)
+    return re.search(
+        r"^flags\s*:.*\b(vmx|svm)\b", Path("/proc/cpuinfo").read_text(encoding="ascii"), re.M
+    )
 
 
 def guest_boots(work, accel, timeout_s=20):
@@ -31,7 +33,7 @@ def guest_boots(work, accel, timeout_s=20):
 
 
 def choose(work):
-    """"kvm" or "tcg", and the reason: KVM must prove itself, since it may hang instead of failing."""
+    """Gives "kvm" or "tcg", and the reason. KVM must prove itself, since it may hang instead of failing."""
     if not KVM.exists():
         return "tcg", f"there is no {KVM}"
     if not processor_virtualises():

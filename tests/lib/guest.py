@@ -60,7 +60,9 @@ class Guest:
         """Runs a shell command that must succeed; its output."""
         status, output = self.try_run(command, timeout_s)
         if status:
-            raise GuestError(f"in the guest, '{command}' ended with status {status}: {output.strip()}")
+            raise GuestError(
+                f"in the guest, '{command}' ended with status {status}: {output.strip()}"
+            )
         return output
 
     def run_json(self, command, timeout_s=240):
@@ -100,7 +102,11 @@ class Guest:
             if len(fields) != 3:
                 continue  # the rest of a line that a reset cut off
             try:
-                return fields[0], int(fields[1]), base64.b64decode(fields[2], validate=True).decode(errors="replace")
+                return (
+                    fields[0],
+                    int(fields[1]),
+                    base64.b64decode(fields[2], validate=True).decode(errors="replace"),
+                )
             except ValueError:
                 continue
 
@@ -114,7 +120,9 @@ class Guest:
             data = self._socket.recv(1 << 16)
             if not data:
                 self._process.wait(10)
-                raise GuestError(f"QEMU ended while waiting for {what}: {self._process.log()}; {self.console()}")
+                raise GuestError(
+                    f"QEMU ended while waiting for {what}: {self._process.log()}; {self.console()}"
+                )
             self._buffer += data
         line, self._buffer = self._buffer.split(b"\n", 1)
         return line
@@ -153,7 +161,9 @@ class Background:
         status = int(self._guest.run(f"cat {self._base}.status"))
         output = self._guest.run(f"cat {self._base}.out")
         if status:
-            raise GuestError(f"in the guest, '{self._command}' ended with status {status}: {output.strip()}")
+            raise GuestError(
+                f"in the guest, '{self._command}' ended with status {status}: {output.strip()}"
+            )
         return output
 
     def wait_json(self, timeout_s=240):

@@ -25,10 +25,14 @@ def info(path, *args):
 def check(path, image_format, leaks_allowed=False):
     """The report of qemu-img check; raises when it finds anything wrong."""
     command = [paths.program("qemu-img"), "check", "--output=json", "-f", image_format, str(path)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     fine = (0, CHECK_FOUND_LEAKS) if leaks_allowed else (0,)
     if done.returncode not in fine:
-        raise ProcessError(f"{path}: qemu-img check, status {done.returncode}: {done.stderr}{done.stdout}")
+        raise ProcessError(
+            f"{path}: qemu-img check, status {done.returncode}: {done.stderr}{done.stdout}"
+        )
     return json.loads(done.stdout)
 
 

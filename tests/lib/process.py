@@ -50,14 +50,18 @@ class Process:
 
     def require_alive(self):
         if self.exit_status is not None:
-            raise ProcessError(f"{self.name} ended with status {self.exit_status}: {self.log() or 'no message'}")
+            raise ProcessError(
+                f"{self.name} ended with status {self.exit_status}: {self.log() or 'no message'}"
+            )
 
     def wait(self, timeout_s=60):
         """Waits for it to end by itself; its status."""
         try:
             return self._child.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise ProcessError(f"{self.name} (pid {self.pid}) did not end within {timeout_s} s") from None
+            raise ProcessError(
+                f"{self.name} (pid {self.pid}) did not end within {timeout_s} s"
+            ) from None
 
     def kill(self):
         """Ends it as a power cut would: SIGKILL, no chance to write anything."""
@@ -93,7 +97,9 @@ def run(args, **kwargs):
     )
     if done.returncode:
         command = " ".join(str(a) for a in args)
-        raise ProcessError(f"'{command}' ended with status {done.returncode}: {(done.stderr + done.stdout).strip()}")
+        raise ProcessError(
+            f"'{command}' ended with status {done.returncode}: {(done.stderr + done.stdout).strip()}"
+        )
     return done.stdout
 
 

@@ -53,7 +53,9 @@ class QmpClient:
 
     def execute(self, command, timeout_s=120, pass_fd=None, **arguments):
         """Runs a command and gives what it returns. Argument names take '_' for '-'."""
-        return self.command(command, {k.replace("_", "-"): v for k, v in arguments.items()}, timeout_s, pass_fd)
+        return self.command(
+            command, {k.replace("_", "-"): v for k, v in arguments.items()}, timeout_s, pass_fd
+        )
 
     def command(self, command, arguments=None, timeout_s=120, pass_fd=None):
         """The same, with the arguments as they are."""

@@ -74,7 +74,9 @@ def run_tests(tests):
 def main(folder, description, programs=(), add_arguments=None, take_arguments=None):
     """A folder's `run` program. programs: those of QEMU's that must be there for any test to make sense."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("pattern", nargs="*", help="run only the tests whose name contains one of these")
+    parser.add_argument(
+        "pattern", nargs="*", help="run only the tests whose name contains one of these"
+    )
     parser.add_argument("--list", action="store_true", help="list the tests and stop")
     if add_arguments:
         add_arguments(parser)

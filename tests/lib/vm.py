@@ -30,7 +30,18 @@ class Vm:
         self.process = None
         self._parts = []
         self._disks = 0
-        self._machine = ["-machine", "q35", "-accel", accel, "-cpu", "max", "-m", str(memory_mb), "-smp", str(cpus)]
+        self._machine = [
+            "-machine",
+            "q35",
+            "-accel",
+            accel,
+            "-cpu",
+            "max",
+            "-m",
+            str(memory_mb),
+            "-smp",
+            str(cpus),
+        ]
 
     @property
     def pid(self):
@@ -62,7 +73,9 @@ class Vm:
         """Starts QEMU and, unless told otherwise, waits for the guest to boot."""
         self.qmp = QmpClient(self.work / f"{self.name}.qmp")
         self.guest = Guest(self.work / f"{self.name}.guest", self.work / f"{self.name}.console")
-        self.process = Process(f"QEMU '{self.name}'", [*self._command(), *extra], self.work / f"{self.name}.log")
+        self.process = Process(
+            f"QEMU '{self.name}'", [*self._command(), *extra], self.work / f"{self.name}.log"
+        )
         try:
             self.guest.accept(self.process)
             self.qmp.accept(self.process)
@@ -114,10 +127,20 @@ class Vm:
             paths.program("qemu-system-x86_64"),
             *self._machine,
             *("-nodefaults", "-no-user-config", "-display", "none", "-name", self.name),
-            *("-chardev", f"socket,id=qmp,path={self.work / self.name}.qmp", "-mon", "chardev=qmp,mode=control"),
+            *(
+                "-chardev",
+                f"socket,id=qmp,path={self.work / self.name}.qmp",
+                "-mon",
+                "chardev=qmp,mode=control",
+            ),
             *("-chardev", f"file,id=console,path={self.work / self.name}.console,append=on"),
             *("-serial", "chardev:console"),
-            *("-chardev", f"socket,id=guest,path={self.work / self.name}.guest", "-serial", "chardev:guest"),
+            *(
+                "-chardev",
+                f"socket,id=guest,path={self.work / self.name}.guest",
+                "-serial",
+                "chardev:guest",
+            ),
             *("-kernel", guest_dir / "kernel", "-initrd", guest_dir / "initrd", "-append", APPEND),
             *self._parts,
         ]

@@ -20,7 +20,9 @@ class WorkDir:
         try:
             self.path = Path(tempfile.mkdtemp(prefix=f"predsnap-{name}-", dir=parent))
         except OSError as e:
-            raise MissingError(f"no folder can be made in {parent} ({e.strerror}): set PREDSNAP_TMP") from None
+            raise MissingError(
+                f"no folder can be made in {parent} ({e.strerror}): set PREDSNAP_TMP"
+            ) from None
         self.keep = bool(os.environ.get("PREDSNAP_KEEP")) if keep is None else keep
 
     def __truediv__(self, name):

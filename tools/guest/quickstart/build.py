@@ -22,9 +22,21 @@ def ensure_built():
     if os.environ.get("PREDSNAP_QEMU_BIN"):
         paths.program("qemu-system-x86_64")
     else:
-        _step("Debian packages", ["tools/setup", "build"], "see what apt says above; it may need root or the network")
-        _step("QEMU with predsnap", ["tools/build-qemu"], "run tools/build-qemu by itself to see all of it")
-    _step("Linux guest", ["tools/guest/build-guest"], "run tools/guest/build-guest by itself to see all of it")
+        _step(
+            "Debian packages",
+            ["tools/setup", "build"],
+            "see what apt says above; it may need root or the network",
+        )
+        _step(
+            "QEMU with predsnap",
+            ["tools/build-qemu"],
+            "run tools/build-qemu by itself to see all of it",
+        )
+    _step(
+        "Linux guest",
+        ["tools/guest/build-guest"],
+        "run tools/guest/build-guest by itself to see all of it",
+    )
 
 
 def _step(what, command, remedy):

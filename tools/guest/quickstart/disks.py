@@ -42,7 +42,9 @@ class Disk:
         self.guest.run(f"mkfs.ext4 -q {DEVICE} && mount {DEVICE} /mnt && mkdir /mnt/files")
         write_one = f"head -c {FILE_BYTES} /dev/urandom >/mnt/files/file-$i"
         self.guest.run(f"for i in $(seq {FILES}); do {write_one} || exit 1; done; sync")
-        self.guest.run(f"dd if=/dev/zero of=/mnt/database bs=1M count={DATABASE_MIB} conv=fsync 2>&1")
+        self.guest.run(
+            f"dd if=/dev/zero of=/mnt/database bs=1M count={DATABASE_MIB} conv=fsync 2>&1"
+        )
         self.sums = self.guest.run("cd /mnt/files && sha256sum *")
 
     def work_on_database(self):
@@ -75,7 +77,9 @@ class Disk:
         self.guest.run(f"stamp verify {STAMP} --at-least {writes} --at-most {writes}")
         there = self.guest.run("cd /mnt && ls -d report-* 2>/dev/null; true").split()
         if there != [f"report-{i + 1}" for i in range(reports)]:
-            raise StoryError(f"{self.image_format}: expected the first {reports} reports, found {there or 'none'}")
+            raise StoryError(
+                f"{self.image_format}: expected the first {reports} reports, found {there or 'none'}"
+            )
 
     def kill(self):
         self.vm.kill()
@@ -108,7 +112,9 @@ class Qcow2(Disk):
         self.vm.qmp.execute("blockdev-snapshot-internal-sync", device="disk", name=name)
 
     def points(self):
-        return self.vm.qmp.execute("query-named-block-nodes", flat=True)[0]["image"].get("snapshots", [])
+        return self.vm.qmp.execute("query-named-block-nodes", flat=True)[0]["image"].get(
+            "snapshots", []
+        )
 
     def go_back(self, name):
         """QEMU has no command for one disk of a living VM: it must end, and be started again."""

@@ -57,14 +57,25 @@ class Story:
         label = f"The guest makes ext4, {FILES} files and a database"
         self._both(label, lambda disk: disk.write_files())
         screen.note(screen.dim("SHA-256 of every file is kept outside the guest"))
-        self._both('Snapshot "before", under the running guest', lambda disk: disk.snapshot("before"))
+        self._both(
+            'Snapshot "before", under the running guest', lambda disk: disk.snapshot("before")
+        )
 
     def _lose_everything(self):
-        self._both(f"The guest works on: {DATABASE_WRITES} random writes of 4 KiB", lambda disk: disk.work_on_database())
-        self._both(f"and writes {REPORTS} reports, {REPORT_PAUSE_S} s apart", self._write_reports, substep=True)
+        self._both(
+            f"The guest works on: {DATABASE_WRITES} random writes of 4 KiB",
+            lambda disk: disk.work_on_database(),
+        )
+        self._both(
+            f"and writes {REPORTS} reports, {REPORT_PAUSE_S} s apart",
+            self._write_reports,
+            substep=True,
+        )
         times = [screen.clock(t) for t in self.predsnap.reports]
         screen.note(screen.dim("on the disk at " + ", ".join(times)))
-        complaint = self._both("Disaster: rm -rf, then noise over the disk's start", lambda disk: disk.destroy())[0]
+        complaint = self._both(
+            "Disaster: rm -rf, then noise over the disk's start", lambda disk: disk.destroy()
+        )[0]
         screen.note(screen.red(f"guest: {complaint}"))
 
     @staticmethod
@@ -101,10 +112,16 @@ class Story:
         self._table.cell("impossible")
         self._table.end()
         self._table.substep("reset, boot, check every file")
-        self._cell(lambda: (self.predsnap.reset(), self.predsnap.check_files(DATABASE_WRITES, reports=2)))
+        self._cell(
+            lambda: (self.predsnap.reset(), self.predsnap.check_files(DATABASE_WRITES, reports=2))
+        )
         self._table.cell("-")
         self._table.end()
-        screen.note(screen.green(f"{FILES} files and the database as they were, reports 1 and 2 too, 3 not yet written"))
+        screen.note(
+            screen.green(
+                f"{FILES} files and the database as they were, reports 1 and 2 too, 3 not yet written"
+            )
+        )
         screen.note(screen.dim("qcow2 keeps no moments, only snapshots"))
 
     def _go_back_to_the_snapshot(self):
@@ -113,7 +130,11 @@ class Story:
         self._cell(lambda: self.predsnap.rollback(snapshot="before"))
         self._cell(lambda: self.qcow2.go_back("before"))
         self._table.end()
-        screen.note(screen.dim("qcow2: QEMU ends, 'qemu-img snapshot -a' goes back, another QEMU starts below"))
+        screen.note(
+            screen.dim(
+                "qcow2: QEMU ends, 'qemu-img snapshot -a' goes back, another QEMU starts below"
+            )
+        )
         self._both("boot again, check every file", self._check_snapshot, substep=True)
         screen.note(screen.green(f"{FILES} files and the database as they were, no report yet"))
 
