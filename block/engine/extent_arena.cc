@@ -56,7 +56,9 @@ struct NodeArena::Chunk {
     }
 };
 
-NodeArena::~NodeArena() { release_all(); }
+NodeArena::~NodeArena() {
+    release_all();
+}
 
 void* NodeArena::allocate() {
     static_assert(sizeof(Chunk) <= kSlotSize);

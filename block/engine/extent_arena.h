@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// Memory for the nodes of an extent map: slots of one size in chunks of 2 MiB, so that a node costs no
-// allocator's overhead and a large map lies in huge pages. A chunk with no live slot is given back.
+// Memory for the nodes of an extent map: slots of one size in chunks of 2 MiB, so that a node costs
+// no allocator's overhead and a large map lies in huge pages. A chunk with no live slot is given
+// back.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +19,8 @@ class NodeArena {
     NodeArena(const NodeArena&) = delete;
     NodeArena& operator=(const NodeArena&) = delete;
 
-    // A slot of kSlotSize bytes, aligned to its size, content undefined. Never null: like the rest of
-    // the process, the arena ends it when memory is exhausted.
+    // A slot of kSlotSize bytes, aligned to its size, content undefined. Never null: like the rest
+    // of the process, the arena ends it when memory is exhausted.
     void* allocate();
     void release(void* slot);
     void release_all();

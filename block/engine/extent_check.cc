@@ -63,7 +63,8 @@ bool ExtentMap::check() const {
         return tree.height_ == 0 && tree.extents_ == 0 && tree.data_sectors_ == 0 &&
                tree.arena_.live_slots() == 0;
     }
-    const bool single = tree.height_ > 0 && static_cast<const ExtentInner*>(tree.root_)->count() < 2;
+    const bool single =
+        tree.height_ > 0 && static_cast<const ExtentInner*>(tree.root_)->count() < 2;
     return !single && check_node(tree.root_, tree.height_, Sector(0), kSectorLimit, &seen) &&
            seen.nodes == tree.arena_.live_slots() && seen.extents == tree.extents_ &&
            seen.data_sectors == tree.data_sectors_;

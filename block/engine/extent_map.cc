@@ -113,7 +113,8 @@ bool ExtentMap::Tree::carve_leaf(Path* path, Sector to, Replaced replaced) {
         report(replaced, cut(old, old.start, to));
         if (old.end() > to) {
             rest = old.slice(to, old.end());
-            // A later start may belong to the next leaf, whose key may be lower than its first extent.
+            // A later start may belong to the next leaf, whose key may be lower than its first
+            // extent.
             if (leaf->admits(to) && (end + 1 < count || to < next_key(*path))) {
                 replace(*path, end, rest);
                 rest.count = 0;
@@ -143,7 +144,9 @@ void ExtentMap::Tree::clear() {
 
 ExtentMap::ExtentMap() : tree_(std::make_unique<Tree>()) {}
 ExtentMap::~ExtentMap() = default;
-ExtentMap::ExtentMap(ExtentMap&& other) noexcept : ExtentMap() { swap(other); }
+ExtentMap::ExtentMap(ExtentMap&& other) noexcept : ExtentMap() {
+    swap(other);
+}
 
 ExtentMap& ExtentMap::operator=(ExtentMap&& other) noexcept {
     if (this != &other) {
@@ -232,10 +235,20 @@ void ExtentMap::append(const Extent& extent) {
     }
 }
 
-uint64_t ExtentMap::extent_count() const { return tree_->extents_; }
-uint64_t ExtentMap::data_sectors() const { return tree_->data_sectors_; }
-uint64_t ExtentMap::memory_bytes() const { return sizeof(Tree) + tree_->arena_.memory_bytes(); }
-void ExtentMap::clear() { tree_->clear(); }
-void ExtentMap::swap(ExtentMap& other) { tree_.swap(other.tree_); }
+uint64_t ExtentMap::extent_count() const {
+    return tree_->extents_;
+}
+uint64_t ExtentMap::data_sectors() const {
+    return tree_->data_sectors_;
+}
+uint64_t ExtentMap::memory_bytes() const {
+    return sizeof(Tree) + tree_->arena_.memory_bytes();
+}
+void ExtentMap::clear() {
+    tree_->clear();
+}
+void ExtentMap::swap(ExtentMap& other) {
+    tree_.swap(other.tree_);
+}
 
 }  // namespace predsnap

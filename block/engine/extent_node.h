@@ -17,9 +17,9 @@ namespace predsnap {
 
 constexpr unsigned kNodeCapacity = 63;
 
-// How many of 63 ascending keys are at most x; unused keys are the largest number there is. First among
-// every eighth key, then among the seven between: no branch, whose outcome nothing could predict, and
-// comparisons that do not wait for each other.
+// How many of 63 ascending keys are at most x; unused keys are the largest number there is. First
+// among every eighth key, then among the seven between: no branch, whose outcome nothing could
+// predict, and comparisons that do not wait for each other.
 template <typename T>
 inline unsigned count_at_most(const T* keys, T x) {
     unsigned eights = 0;
@@ -36,8 +36,8 @@ inline unsigned count_at_most(const T* keys, T x) {
     return count;
 }
 
-// Fetches a whole node ahead of a search in it: to wait once for all its cache lines takes far less time
-// than to wait for one after the other, as the search would.
+// Fetches a whole node ahead of a search in it: to wait once for all its cache lines takes far less
+// time than to wait for one after the other, as the search would.
 inline void prefetch_node(const void* node) {
     const char* line = static_cast<const char*>(node);
     for (size_t i = 0; i < NodeArena::kSlotSize; i += 64) {
@@ -189,8 +189,8 @@ inline void ExtentLeaf::remove(unsigned from, unsigned to) {
     std::fill_n(&deltas_[count_], to - from, kUnused);
 }
 
-// A node above the leaves. Child i holds the extents that start in [key(i), key(i + 1)). The first key is
-// 0, whatever the parent's key says: it never decides.
+// A node above the leaves. Child i holds the extents that start in [key(i), key(i + 1)). The first
+// key is 0, whatever the parent's key says: it never decides.
 class alignas(64) ExtentInner {
   public:
     static constexpr unsigned kCapacity = kNodeCapacity;

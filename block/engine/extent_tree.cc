@@ -127,7 +127,9 @@ void ExtentMap::Tree::descend_edge(Path* path, unsigned level, bool last) const 
     path->slot = last ? path->leaf->count() : 0;
 }
 
-void ExtentMap::Tree::rightmost(Path* path) const { descend_edge(path, 0, true); }
+void ExtentMap::Tree::rightmost(Path* path) const {
+    descend_edge(path, 0, true);
+}
 
 // To the start of the next leaf; false, and the path as it was, if there is none.
 bool ExtentMap::Tree::next_leaf(Path* path) const {
@@ -222,11 +224,13 @@ void ExtentMap::Tree::grow() {
     ++height_;
 }
 
-// Splits the full node at `level`, whose parent has room: in half, or at its end when it grows there.
+// Splits the full node at `level`, whose parent has room: in half, or at its end when it grows
+// there.
 void ExtentMap::Tree::split_inner(const Path& path, unsigned level) {
     const Path::Step step = path.steps[level];
     const Path::Step above = path.steps[level - 1];
-    const unsigned keep = step.index + 1 == step.node->count() ? step.index : step.node->count() / 2;
+    const unsigned keep =
+        step.index + 1 == step.node->count() ? step.index : step.node->count() / 2;
     const Sector key = step.node->key(keep);
     Inner* right = new (arena_.allocate()) Inner;
     step.node->move_children(keep, right, key);
@@ -248,7 +252,8 @@ void ExtentMap::Tree::add_leaf(const Path& path, const Extent& extent) {
     parent.node->set_key(parent.index + 1, path.leaf->start(0));
 }
 
-// Adds an extent to a full leaf whose parent has room: shares with the neighbours, or makes a leaf more.
+// Adds an extent to a full leaf whose parent has room: shares with the neighbours, or makes a leaf
+// more.
 void ExtentMap::Tree::spread(const Path& path, const Extent& extent) {
     const Path::Step parent = path.steps[height_ - 1];
     Window window = window_around(parent.node, parent.index);

@@ -2,9 +2,9 @@
 //
 // The B+ tree behind ExtentMap. Internal to the extent map's own files.
 //
-// A full leaf first shares with its neighbours, and only three full leaves become four; leaves that have
-// run empty merge three into two. So leaves are 5/6 full under random inserts, where plain splitting
-// leaves them 2/3 full.
+// A full leaf first shares with its neighbours, and only three full leaves become four; leaves that
+// have run empty merge three into two. So leaves are 5/6 full under random inserts, where plain
+// splitting leaves them 2/3 full.
 #pragma once
 
 #include <vector>

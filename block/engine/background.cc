@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Work in the background: index blobs, the pool of ready segments, checkpoints. One task does a step
+// after another until there is nothing to do, or it is paused. All of it can fail (no space, say) without
+// harm: it is tried again when the log has moved on by a segment.
+#include <algorithm>
+#include <cstring>
+
+#include "engine_impl.h"
+
+namespace predsnap {
+
+namespace {
+
+// Closed segments kept in RAM before the engine flushes of its own accord.
+constexpr size_t kMaxUnflushed = 8;
+constexpr uint32_t kFillStep = 1 << 20;
+// A checkpoint is due after so much log, or so many changes of the map: that much is replayed at worst
+// when the image is opened.
+constexpr uint64_t kCheckpointSegments = 64;
+constexpr uint64_t kCheckpointEntries = 1'000'000;
+// But not before several times its own size was written, so that it costs little.
+constexpr uint64_t kCheckpointRatio = 4;
+
+}  // namespace
+
+void Engine::Impl::on_progress() {
+    const Time now = core.host.now();
+    const uint64_t opened = segments.log().size();
+    if (opened != segments_opened) {
+        const double elapsed = std::max<double>(static_cast<double>(now.value - last_opened.value), 1e3) / 1e6;
+        segments_per_second = 0.75 * segments_per_second + 0.25 / elapsed;
+        segments_opened = opened;
+        last_opened = now;
+        index_failed = pool_failed = checkpoint_failed = false;
+    }
+    if (working || paused || !core.writable) {
+        return;
+    }
+    working = true;
+    core.host.spawn([this] {
+        while (work_step()) {
+        }
+        Lock lock(core.mutex);
+        working = false;
+        idle.wake_all(core.host);
+    });
+}
+
+void Engine::Impl::pause() {
+    Lock lock(core.mutex);
+    paused = true;
+}
+
+void Engine::Impl::resume() {
+    Lock lock(core.mutex);
+    paused = false;
+    on_progress();
+}
+
+void Engine::Impl::wait_idle() {
+    Lock lock(core.mutex);
+    while (working) {
+        idle.wait(core.host, lock);
+    }
+}
+
+bool Engine::Impl::work_step() {
+    {
+        Lock lock(core.mutex);
+        if (paused) {
+            return false;
+        }
+    }
+    return write_index_step() || flush_step() || checkpoint_step() || fill_pool_step();
+}
+
+bool Engine::Impl::write_index_step() {
+    Lock lock(core.mutex);
+    if (index_failed || !log.index_ready()) {
+        return false;
+    }
+    const SegmentId id = log.open_indexes().front().segment;
+    const std::vector<uint8_t> blob = log.open_indexes().front().encode();
+    lock.unlock();
+    const Result<format::StreamPosition> position = stream.append(blob);
+    lock.lock();
+    if (!position.ok()) {
+        index_failed = true;
+        return false;
+    }
+    segments[id].index = position.value();
+    log.open_indexes().pop_front();
+    return true;
+}
+
+// Closed segments whose index waits for a flush that the guest does not send.
+bool Engine::Impl::flush_step() {
+    {
+        Lock lock(core.mutex);
+        if (index_failed || log.closed_segments() <= kMaxUnflushed || log.index_ready()) {
+            return false;
+        }
+    }
+    if (!log.flush(false).ok()) {
+        Lock lock(core.mutex);
+        index_failed = true;
+        return false;
+    }
+    Lock lock(core.mutex);
+    return log.index_ready();
+}
+
+size_t Engine::Impl::pool_target() const {
+    // Two seconds ahead of the present rate, between the limits.
+    const uint64_t size = core.geometry.segment_size;
+    const auto wanted = static_cast<uint64_t>(2 * segments_per_second * static_cast<double>(size));
+    return std::clamp(wanted, options.pool_min, options.pool_max) / size;
+}
+
+// Writes a piece of a new segment ahead of time: into space already written, an append and its flush
+// take about half as long as into space only allocated.
+bool Engine::Impl::fill_pool_step() {
+    Lock lock(core.mutex);
+    if (filling == kNoSegment) {
+        if (pool_failed || segments.ready_count() >= pool_target() || segments.log().empty()) {
+            return false;
+        }
+        const Result<SegmentId> reserved = segments.reserve(core.geometry);
+        if (!reserved.ok()) {
+            pool_failed = true;
+            return false;
+        }
+        filling = reserved.value();
+        filled = 0;
+    }
+    const SegmentId id = filling;
+    const uint32_t length = std::min(kFillStep, core.geometry.segment_size - filled);
+    lock.unlock();
+    AlignedBuffer zeros(length);
+    std::memset(zeros.data(), 0, length);
+    const Result<void> result =
+        core.file.pwrite(core.geometry.offset(id) + filled, zeros.data(), length);
+    lock.lock();
+    filled += length;
+    if (result.ok()) {
+        core.stats.prewritten_bytes += length;
+    } else {
+        pool_failed = true;
+    }
+    if (!result.ok() || filled == core.geometry.segment_size) {
+        segments.add_ready(id);
+        filling = kNoSegment;
+    }
+    return result.ok();
+}
+
+bool Engine::Impl::checkpoint_step() {
+    {
+        Lock lock(core.mutex);
+        const uint64_t bytes = core.stats.batch_bytes - batch_bytes_at_checkpoint;
+        const uint64_t entries = disk.entries_applied - entries_at_checkpoint;
+        const bool due = bytes >= kCheckpointSegments * core.geometry.segment_size ||
+                         entries >= kCheckpointEntries;
+        if (!due || checkpoint_failed || bytes < kCheckpointRatio * checkpoint_bytes) {
+            return false;
+        }
+    }
+    if (checkpoint().ok()) {
+        return true;
+    }
+    Lock lock(core.mutex);
+    checkpoint_failed = true;
+    return false;
+}
+
+// All of the checkpoint but the map, and a view that holds the map still.
+CheckpointParts Engine::Impl::capture(FrozenState* view) {
+    Lock lock(core.mutex);
+    CheckpointParts parts;
+    parts.sequence = disk.sequence;
+    parts.time = disk.time;
+    parts.history = history;
+    parts.log = log.applied_position();
+    parts.index = stream.position();
+    parts.next_blob = stream.next_blob();
+    for (const SegmentIndex& index : log.open_indexes()) {
+        if (index.ordinal <= parts.log.ordinal) {
+            parts.open_indexes.push_back(index);
+        }
+        if (index.ordinal == parts.log.ordinal) {
+            parts.log.announced = index.next;
+        }
+    }
+    for (uint32_t id = 0; id < segments.size(); ++id) {
+        const Segment& segment = segments[SegmentId(id)];
+        const bool is_log = segment.kind == format::SegmentKind::log && segment.ordinal <= parts.log.ordinal;
+        if (!is_log && segment.kind != format::SegmentKind::index) {
+            continue;
+        }
+        format::SegmentRow row{};
+        row.id = id;
+        row.kind = static_cast<uint8_t>(segment.kind);
+        row.ordinal = segment.ordinal;
+        row.first_sequence = segment.first.value;
+        row.last_sequence = segment.last.value;
+        row.min_time = segment.min_time.value;
+        row.index = segment.index;
+        parts.segments.push_back(row);
+    }
+    view->sequence = disk.sequence;
+    disk.add_view(view);
+    return parts;
+}
+
+Result<void> Engine::Impl::write_checkpoint(CheckpointWriter& writer, const CheckpointParts& parts,
+                                            const FrozenState& view) {
+    constexpr size_t kExtentsAtOnce = 2048;
+    std::vector<Extent> extents;
+    for (Sector at{0}; at < kSectorLimit;) {
+        extents.clear();
+        {
+            Lock lock(core.mutex);
+            at = disk.lookup(&view, at, kSectorLimit, kExtentsAtOnce, &extents);
+        }
+        TRY(writer.put_extents(extents));
+    }
+    return writer.finish(parts);
+}
+
+Result<void> Engine::Impl::checkpoint() {
+    TaskMutex::Guard guard(core.host, checkpointing);
+    uint64_t id, batch_bytes, entries;
+    {
+        Lock lock(core.mutex);
+        if (disk.sequence.value == 0 || disk.sequence.value == superblock.checkpoint_sequence) {
+            return {};
+        }
+        id = superblock.checkpoint_id + 1;
+        batch_bytes = core.stats.batch_bytes;
+        entries = disk.entries_applied;
+    }
+    CheckpointWriter writer(core, segments, id);
+    FrozenState view;
+    const CheckpointParts parts = capture(&view);
+    const Result<void> written = write_checkpoint(writer, parts, view);
+    thaw(&view);
+    TRY(written);
+    TRY(log.flush(false));
+    // The map's log must be durable too, even if it was before this checkpoint was written.
+    TRY(core.file.flush());
+    TRY(update_superblock([&](format::Superblock& block) {
+        block.checkpoint_segment = writer.first_segment().value;
+        block.checkpoint_sequence = parts.sequence.value;
+        block.checkpoint_id = id;
+    }));
+    writer.keep();
+    Lock lock(core.mutex);
+    for (const SegmentId old : checkpoint_segments) {
+        segments.release(old);
+    }
+    for (const SegmentId segment : writer.segments()) {
+        segments[segment].announced = false;
+        segments[segment].kind = format::SegmentKind::checkpoint;
+    }
+    checkpoint_segments = writer.segments();
+    checkpoint_bytes = writer.bytes();
+    batch_bytes_at_checkpoint = batch_bytes;
+    entries_at_checkpoint = entries;
+    ++core.stats.checkpoints;
+    core.stats.checkpoint_bytes += writer.bytes();
+    return {};
+}
+
+Result<void> Engine::Impl::update_superblock(const std::function<void(format::Superblock&)>& change) {
+    TaskMutex::Guard guard(core.host, superblock_mutex);
+    format::Superblock next = superblock;
+    ++next.generation;
+    change(next);
+    {
+        Lock lock(core.mutex);
+        next.virtual_size = disk.size;
+        next.durable_sequence = log.durable().value;
+    }
+    TRY(write_superblock(core.file, next));
+    TRY(core.file.flush());
+    Lock lock(core.mutex);
+    superblock = next;
+    return {};
+}
+
+Result<void> Engine::Impl::trim_image() {
+    uint64_t bytes;
+    {
+        Lock lock(core.mutex);
+        segments.drop_trailing_ready(options.pool_min / core.geometry.segment_size);
+        bytes = core.geometry.image_bytes(segments.size());
+    }
+    TRY_ASSIGN(const uint64_t length, core.file.length());
+    return length > bytes ? core.file.truncate(bytes) : Result<void>();
+}
+
+}  // namespace predsnap

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "batch.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+
+#include "checksum.h"
+
+namespace predsnap {
+
+namespace {
+
+constexpr uint32_t kMaxTotal = (512 << 10) + (16 << 10);
+constexpr uint32_t kMaxRequest = 512 << 10;
+constexpr uint32_t kMaxEntries = 1024;
+constexpr uint32_t kHeaderReserve = 8 << 10;  // room for the header beside the largest payload
+// Records of points that seal() may still add.
+constexpr uint32_t kRecordReserve = 512;
+
+// Blocks begin at block boundaries; what is smaller is packed, but not across one.
+uint32_t aligned_begin(uint32_t used, uint32_t bytes) {
+    const uint32_t in_block = used % kBlockSize;
+    const bool whole = bytes >= kBlockSize || in_block + bytes > kBlockSize;
+    return whole ? static_cast<uint32_t>(align_up(used, kBlockSize)) : used;
+}
+
+}  // namespace
+
+Batch::Limits::Limits(uint32_t segment_size)
+    : total_bytes(std::min(kMaxTotal, segment_size / 2)),
+      payload_bytes(std::min(kMaxRequest, segment_size / 2 - kHeaderReserve)) {}
+
+uint32_t Batch::header_bytes() const {
+    return static_cast<uint32_t>(sizeof(format::BatchHeader) + entries_.size() * sizeof(format::Entry) +
+                                 sums_.size() * sizeof(uint32_t) + records_.size());
+}
+
+uint32_t Batch::total_bytes() const {
+    return static_cast<uint32_t>(align_up(header_bytes(), kBlockSize) +
+                                 align_up(payload_used_, kBlockSize));
+}
+
+bool Batch::fits(uint64_t sectors, size_t entry_count, size_t record_bytes) const {
+    if (closed || entries_.size() + entry_count > kMaxEntries) {
+        return false;
+    }
+    const uint64_t header = header_bytes() + entry_count * sizeof(format::Entry) + record_bytes +
+                            (sectors / kSectorsPerBlock + 2) * sizeof(uint32_t) + kRecordReserve;
+    const uint64_t bytes = sectors * kSectorSize;
+    const uint64_t payload =
+        bytes == 0 ? payload_used_ : aligned_begin(payload_used_, static_cast<uint32_t>(bytes)) + bytes;
+    return align_up(header, kBlockSize) + align_up(payload, kBlockSize) <= limits_.total_bytes;
+}
+
+Batch::Slot Batch::add_data(Sector start, uint64_t sectors) {
+    if (payload_.data() == nullptr) {
+        payload_ = AlignedBuffer(limits_.total_bytes);
+    }
+    const auto bytes = static_cast<uint32_t>(sectors * kSectorSize);
+    const uint32_t begin = aligned_begin(payload_used_, bytes);
+    const Slot slot{entries_.size(), payload_used_, begin, begin + bytes};
+    format::Entry entry{};
+    entry.start = start.value;
+    entry.count = sectors;
+    entry.place = begin / kSectorSize;  // from the payload's start until sealed
+    entry.first_sum = static_cast<uint32_t>(sums_.size());
+    entry.kind = static_cast<uint8_t>(sectors <= kSectorsPerBlock ? ExtentKind::unit : ExtentKind::run);
+    entries_.push_back(entry);
+    sums_.resize(sums_.size() + unit_count(start, sectors));
+    payload_used_ = slot.end;
+    return slot;
+}
+
+void Batch::set_sums(const Slot& slot, const uint32_t* sums, size_t count) {
+    std::copy_n(sums, count, sums_.begin() + entries_[slot.entry].first_sum);
+}
+
+void Batch::add_mapping(ExtentKind kind, Sector start, uint64_t sectors) {
+    format::Entry entry{};
+    entry.start = start.value;
+    entry.count = sectors;
+    entry.place = payload_used_ / kSectorSize;
+    entry.first_sum = static_cast<uint32_t>(sums_.size());
+    entry.kind = static_cast<uint8_t>(kind);
+    entries_.push_back(entry);
+}
+
+void Batch::add_records(std::span<const uint8_t> records) {
+    records_.insert(records_.end(), records.begin(), records.end());
+}
+
+void Batch::seal(const Seal& seal) {
+    assert(filling == 0);
+    seal_ = seal;
+    const uint32_t used = header_bytes();
+    header_ = AlignedBuffer(align_up(used, kBlockSize));
+    const auto payload_place =
+        static_cast<uint32_t>((seal.offset + header_.size()) / kSectorSize);
+    for (format::Entry& entry : entries_) {
+        entry.place += payload_place;
+    }
+
+    format::BatchHeader header{};
+    std::memcpy(header.magic, format::kBatchMagic, sizeof(header.magic));
+    header.header_bytes = used;
+    header.sequence = seal.sequence.value;
+    header.time = seal.time.value;
+    header.previous_hash = seal.previous_hash;
+    header.durable_sequence = seal.durable.value;
+    header.session = seal.session;
+    header.total_bytes = total_bytes();
+    header.entry_count = static_cast<uint32_t>(entries_.size());
+    header.sum_count = static_cast<uint32_t>(sums_.size());
+    header.record_bytes = static_cast<uint32_t>(records_.size());
+
+    uint8_t* out = header_.data() + sizeof(header);
+    const auto put = [&](const void* from, size_t length) {
+        if (length > 0) {
+            std::memcpy(out, from, length);
+        }
+        out += length;
+    };
+    put(entries_.data(), entries_.size() * sizeof(format::Entry));
+    put(sums_.data(), sums_.size() * sizeof(uint32_t));
+    put(records_.data(), records_.size());
+    std::memset(out, 0, header_.size() - used);
+    std::memcpy(header_.data(), &header, sizeof(header));
+    auto* placed = reinterpret_cast<format::BatchHeader*>(header_.data());
+    hash_ = self_hash(seal.seed, *placed, used - sizeof(header));
+    placed->checksum = hash_;
+
+    if (payload_used_ > 0) {
+        std::memset(payload_.data() + payload_used_, 0,
+                    align_up(payload_used_, kBlockSize) - payload_used_);
+    }
+}
+
+std::vector<iovec> Batch::buffers() {
+    std::vector<iovec> list;
+    if (opens_segment) {
+        list.push_back({segment_header.data(), segment_header.size()});
+    }
+    list.push_back({header_.data(), header_.size()});
+    if (payload_used_ > 0) {
+        list.push_back({payload_.data(), align_up(payload_used_, kBlockSize)});
+    }
+    return list;
+}
+
+}  // namespace predsnap

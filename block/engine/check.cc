@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Checking an image: every structure and every unit of payload, against each other.
+#include <algorithm>
+
+#include "engine_impl.h"
+#include "log_scan.h"
+#include "text.h"
+
+namespace predsnap {
+
+namespace {
+
+constexpr size_t kMaxFindings = 1000;
+
+class Checker {
+  public:
+    Checker(Engine::Impl& engine, const CheckOptions& options) : e_(engine), options_(options) {}
+
+    Result<CheckResult> run();
+
+  private:
+    void found(std::string what) {
+        ++result_.corruptions;
+        if (result_.findings.size() < kMaxFindings) {
+            result_.findings.push_back(std::move(what));
+        }
+    }
+    Result<void> check_superblocks();
+    Result<void> check_segment(SegmentId id);
+    Result<void> check_batches(const ScannedSegment& scanned, const SegmentIndex& index);
+    void check_payload(const ScannedSegment& scanned, const ScannedBatch& batch);
+    void check_against_index(const ScannedBatch& batch, const SegmentIndex& index, size_t row,
+                             size_t first_entry);
+    void check_map();
+
+    Engine::Impl& e_;
+    const CheckOptions& options_;
+    CheckResult result_;
+};
+
+Result<CheckResult> Checker::run() {
+    TRY(check_superblocks());
+    std::vector<SegmentId> log;
+    {
+        Lock lock(e_.core.mutex);
+        log = e_.segments.log();
+    }
+    for (size_t i = 0; i < log.size(); ++i) {
+        if (options_.progress && !options_.progress(static_cast<double>(i) / static_cast<double>(log.size()))) {
+            return Error{ECANCELED, "check was stopped"};
+        }
+        TRY(check_segment(log[i]));
+    }
+    check_map();
+    TRY_ASSIGN(result_.image_end, e_.core.file.length());
+    return std::move(result_);
+}
+
+// Both slots must be valid: the older one is what saves the image if the newer is torn.
+Result<void> Checker::check_superblocks() {
+    AlignedBuffer buffer(format::kSuperblockSlots * kBlockSize);
+    TRY(e_.core.file.pread(0, buffer.data(), buffer.size()));
+    bool damaged = false;
+    for (uint32_t slot = 0; slot < format::kSuperblockSlots; ++slot) {
+        const auto* block = reinterpret_cast<const format::Superblock*>(buffer.data() + slot * kBlockSize);
+        if (!intact(*block)) {
+            damaged = true;
+            found(text("superblock slot %u (offset %u) is damaged", slot, slot * kBlockSize));
+        }
+    }
+    if (damaged && options_.repair && e_.core.writable) {
+        for (uint32_t slot = 0; slot < format::kSuperblockSlots; ++slot) {
+            TRY(e_.update_superblock([](format::Superblock&) {}));
+        }
+        ++result_.repaired;
+    }
+    return {};
+}
+
+Result<void> Checker::check_segment(SegmentId id) {
+    Result<SegmentIndex> index = e_.indexes.load(id);
+    if (!index.ok()) {
+        found(text("log segment %u (offset %llu): %s", id.value,
+                   static_cast<ull>(e_.core.geometry.offset(id)), index.error().message.c_str()));
+        return {};
+    }
+    TRY_ASSIGN(const ScannedSegment scanned, ScannedSegment::read(e_.core, id));
+    const auto header = scanned.header();
+    if (!header || header->ordinal != index.value().ordinal ||
+        header->next != index.value().next.value) {
+        found(text("header of log segment %u (offset %llu) is damaged", id.value,
+                   static_cast<ull>(e_.core.geometry.offset(id))));
+    }
+    return check_batches(scanned, index.value());
+}
+
+// The index says which batches there are; the segment must hold just these.
+Result<void> Checker::check_batches(const ScannedSegment& scanned, const SegmentIndex& index) {
+    uint32_t offset = kBlockSize;
+    std::optional<uint64_t> hash;
+    size_t first_entry = 0;
+    for (size_t row = 0; row < index.rows.size(); ++row) {
+        const Sequence sequence(index.rows[row].sequence);
+        const format::BatchHeader* header = scanned.intact_header_at(offset);
+        const uint64_t previous = hash ? *hash : (header != nullptr ? header->previous_hash : 0);
+        const auto batch = scanned.chained_at(offset, sequence, previous);
+        if (!batch) {
+            found(text("batch %llu at image offset %llu is damaged; the rest of segment %u was not checked",
+                       static_cast<ull>(sequence.value),
+                       static_cast<ull>(e_.core.geometry.offset(scanned.id()) + offset),
+                       scanned.id().value));
+            return {};
+        }
+        check_against_index(*batch, index, row, first_entry);
+        first_entry += index.rows[row].entry_count;
+        if (options_.verify_data) {
+            check_payload(scanned, *batch);
+        }
+        offset += batch->header.total_bytes;
+        hash = batch->header.checksum;
+    }
+    if (offset != index.end_offset) {
+        found(text("log segment %u ends at %u, its index says %u", scanned.id().value, offset,
+                   index.end_offset));
+    }
+    return {};
+}
+
+void Checker::check_against_index(const ScannedBatch& batch, const SegmentIndex& index, size_t row,
+                                  size_t first_entry) {
+    bool same = batch.entries.size() == index.rows[row].entry_count &&
+                batch.header.time == index.rows[row].time;
+    for (size_t i = 0; same && i < batch.entries.size(); ++i) {
+        const format::Entry& a = batch.entries[i];
+        const format::Entry& b = index.entries[first_entry + i];
+        const uint64_t sums = a.kind >= static_cast<uint8_t>(ExtentKind::unit)
+                                  ? unit_count(Sector(a.start), a.count)
+                                  : 0;
+        same = a.start == b.start && a.count == b.count && a.place == b.place && a.kind == b.kind &&
+               std::equal(batch.sums.begin() + a.first_sum, batch.sums.begin() + a.first_sum + sums,
+                          index.sums.begin() + b.first_sum);
+    }
+    result_.extents_checked += batch.entries.size();
+    if (!same) {
+        found(text("index of log segment %u does not agree with batch %llu", index.segment.value,
+                   static_cast<ull>(batch.header.sequence)));
+    }
+}
+
+void Checker::check_payload(const ScannedSegment& scanned, const ScannedBatch& batch) {
+    for (const format::Entry& entry : batch.entries) {
+        if (const auto bad = scanned.bad_unit(batch, entry)) {
+            found(text("data of guest offset %llu, written in batch %llu, is damaged at image offset %llu",
+                       static_cast<ull>((entry.start + bad->begin) * kSectorSize),
+                       static_cast<ull>(batch.header.sequence),
+                       static_cast<ull>(e_.core.geometry.offset(scanned.id()) +
+                                        (entry.place + bad->begin) * kSectorSize)));
+        }
+    }
+}
+
+// Data of the current map must lie in log segments.
+void Checker::check_map() {
+    Lock lock(e_.core.mutex);
+    std::vector<Extent> stray;
+    e_.disk.map.for_each(Sector(0), [&](const Extent& extent) {
+        if (!extent.is_data()) {
+            return true;
+        }
+        const SegmentId id = e_.core.geometry.segment_of(extent.place);
+        if (!e_.segments.contains(id) || e_.segments[id].kind != format::SegmentKind::log) {
+            stray.push_back(extent);
+        }
+        return stray.size() < kMaxFindings;
+    });
+    for (const Extent& extent : stray) {
+        found(text("guest offset %llu maps to image offset %llu, which is not in the log",
+                   static_cast<ull>(to_bytes(extent.start)), static_cast<ull>(to_bytes(extent.place))));
+    }
+}
+
+}  // namespace
+
+Result<CheckResult> Engine::check(const CheckOptions& options) {
+    return Checker(*impl_, options).run();
+}
+
+}  // namespace predsnap

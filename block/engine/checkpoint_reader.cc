@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <algorithm>
+#include <cstring>
+
+#include "checkpoint.h"
+#include "checksum.h"
+#include "text.h"
+
+namespace predsnap {
+
+using format::PageHeader;
+using format::PageKind;
+
+namespace {
+
+constexpr uint32_t kPageContent = format::kPageSize - sizeof(PageHeader);
+constexpr size_t kReadBytes = 1 << 20;
+
+// Collects pages of one checkpoint, checking each.
+class PageStream {
+  public:
+    PageStream(Core& core, uint64_t id, LoadedCheckpoint& loaded)
+        : core_(core), id_(id), loaded_(loaded) {}
+
+    Result<void> read_all(SegmentId first);
+
+    std::vector<uint8_t> state, segments, indexes;
+
+  private:
+    Result<SegmentId> read_segment(SegmentId id, uint64_t ordinal);
+    Result<void> take_page(SegmentId segment, uint64_t offset, const uint8_t* page);
+    Result<void> take_extents(const uint8_t* content, size_t length);
+    Error bad(SegmentId segment, uint64_t offset, const char* what) const {
+        return Error{EIO, text("checkpoint %llu, segment %u offset %llu: %s", static_cast<ull>(id_),
+                               segment.value, static_cast<ull>(offset), what)};
+    }
+
+    Core& core_;
+    const uint64_t id_;
+    LoadedCheckpoint& loaded_;
+    uint32_t next_page_ = 0;
+    bool complete_ = false;
+    uint8_t partial_[sizeof(format::PackedExtent)];  // an extent cut by a page end
+    size_t partial_length_ = 0;
+    Sector last_end_{0};
+};
+
+Result<void> PageStream::read_all(SegmentId first) {
+    SegmentId id = first;
+    TRY_ASSIGN(const uint64_t image_bytes, core_.file.length());
+    const uint64_t most = core_.geometry.segments_in(image_bytes + core_.geometry.segment_size);
+    for (uint64_t ordinal = 0; !complete_; ++ordinal) {
+        if (ordinal >= most || id.value >= core_.geometry.max_segments()) {
+            return bad(id, 0, "segment chain does not end");
+        }
+        TRY_ASSIGN(const SegmentId next, read_segment(id, ordinal));
+        loaded_.segments.push_back(id);
+        id = next;
+    }
+    return {};
+}
+
+Result<SegmentId> PageStream::read_segment(SegmentId id, uint64_t ordinal) {
+    const uint64_t offset = core_.geometry.offset(id);
+    TRY_ASSIGN(const uint64_t image_bytes, core_.file.length());
+    const uint64_t end = std::min<uint64_t>(offset + core_.geometry.segment_size,
+                                            align_down(image_bytes, kSectorSize));
+    AlignedBuffer buffer(kReadBytes);
+    uint64_t at = offset;
+    format::SegmentHeader header{};
+    while (!complete_ && at + kBlockSize <= end) {
+        // The header's block, then whole pages.
+        const bool is_header = at == offset;
+        const uint64_t pages = (end - at) / format::kPageSize;
+        const uint64_t length = is_header ? kBlockSize
+                                          : std::min<uint64_t>(kReadBytes, pages * format::kPageSize);
+        if (length == 0) {
+            break;
+        }
+        TRY(core_.file.pread(at, buffer.data(), length));
+        if (is_header) {
+            std::memcpy(&header, buffer.data(), sizeof(header));
+            if (std::memcmp(header.magic, format::kSegmentMagic, sizeof(header.magic)) != 0 ||
+                header.checksum != self_hash(core_.seed, header) || header.self != id.value ||
+                header.kind != static_cast<uint8_t>(format::SegmentKind::checkpoint) ||
+                header.first_sequence != id_ || header.ordinal != ordinal) {
+                return bad(id, 0, "segment header is damaged");
+            }
+        } else {
+            for (uint64_t page = 0; page < length && !complete_; page += format::kPageSize) {
+                TRY(take_page(id, at + page - offset, buffer.data() + page));
+            }
+        }
+        at += length;
+    }
+    if (at == offset) {
+        return bad(id, 0, "lies past the end of the image");
+    }
+    return SegmentId(header.next);
+}
+
+Result<void> PageStream::take_page(SegmentId segment, uint64_t offset, const uint8_t* page) {
+    const auto* header = reinterpret_cast<const PageHeader*>(page);
+    if (std::memcmp(header->magic, format::kPageMagic, sizeof(header->magic)) != 0 ||
+        header->bytes > kPageContent || header->checkpoint_id != id_ ||
+        header->number != next_page_ || header->checksum != self_hash(core_.seed, *header, header->bytes)) {
+        return bad(segment, offset, "page is damaged");
+    }
+    ++next_page_;
+    const uint8_t* content = page + sizeof(PageHeader);
+    const auto append = [&](std::vector<uint8_t>& to) {
+        to.insert(to.end(), content, content + header->bytes);
+        return Result<void>();
+    };
+    switch (static_cast<PageKind>(header->kind)) {
+        case PageKind::extents:
+            return take_extents(content, header->bytes);
+        case PageKind::segments:
+            return append(segments);
+        case PageKind::state:
+            return append(state);
+        case PageKind::index:
+            return append(indexes);
+        case PageKind::last:
+            complete_ = true;
+            return {};
+    }
+    return bad(segment, offset, "unknown kind of page");
+}
+
+Result<void> PageStream::take_extents(const uint8_t* content, size_t length) {
+    while (length > 0) {
+        const size_t part = std::min(length, sizeof(partial_) - partial_length_);
+        std::memcpy(partial_ + partial_length_, content, part);
+        partial_length_ += part;
+        content += part;
+        length -= part;
+        if (partial_length_ < sizeof(partial_)) {
+            return {};
+        }
+        partial_length_ = 0;
+        format::PackedExtent packed;
+        std::memcpy(&packed, partial_, sizeof(packed));
+        const Extent extent = format::unpack(packed);
+        if (packed.kind > static_cast<uint8_t>(ExtentKind::run) || extent.start < last_end_ ||
+            extent.kind == ExtentKind::hole || !plausible(core_.geometry, extent)) {
+            return Error{EIO, text("checkpoint %llu: an extent is out of range", static_cast<ull>(id_))};
+        }
+        last_end_ = extent.end();
+        loaded_.map.append(extent);
+    }
+    return {};
+}
+
+// Takes fixed-size items off a byte stream.
+class Cursor {
+  public:
+    explicit Cursor(const std::vector<uint8_t>& bytes) : rest_(bytes) {}
+    template <typename T>
+    bool take(T* item) {
+        if (rest_.size() < sizeof(T)) {
+            return false;
+        }
+        std::memcpy(item, rest_.data(), sizeof(T));
+        rest_ = rest_.subspan(sizeof(T));
+        return true;
+    }
+    bool take(uint64_t length, std::span<const uint8_t>* bytes) {
+        if (rest_.size() < length) {
+            return false;
+        }
+        *bytes = rest_.subspan(0, length);
+        rest_ = rest_.subspan(length);
+        return true;
+    }
+
+  private:
+    std::span<const uint8_t> rest_;
+};
+
+const Error kShort{EIO, "checkpoint: state is cut short"};
+
+Result<void> parse_history(Cursor& cursor, const format::CheckpointState& state, History& history) {
+    history.initial_size = state.initial_size;
+    history.next_snapshot_id = state.next_snapshot_id;
+    history.last_point = Sequence(state.point_sequence);
+    history.last_point_time = Time(state.point_time);
+    std::span<const uint8_t> snapshots;
+    if (!cursor.take(state.snapshot_bytes, &snapshots)) {
+        return kShort;
+    }
+    RecordReader reader(snapshots);
+    for (;;) {
+        TRY_ASSIGN(const auto record, reader.next());
+        if (!record) {
+            break;
+        }
+        TRY_ASSIGN(SnapshotInfo snapshot, parse_snapshot(record->payload));
+        history.snapshots.push_back(std::move(snapshot));
+    }
+    Sequence last{0};
+    for (uint64_t i = 0; i < state.rollback_count; ++i) {
+        uint64_t row[2];
+        if (!cursor.take(&row)) {
+            return kShort;
+        }
+        if (row[1] >= row[0] || Sequence(row[0]) <= last) {
+            return Error{EIO, "checkpoint: rollbacks are out of order"};
+        }
+        last = Sequence(row[0]);
+        history.rollbacks.push_back({Sequence(row[0]), Sequence(row[1])});
+    }
+    for (uint64_t i = 0; i < state.resize_count; ++i) {
+        uint64_t row[2];
+        if (!cursor.take(&row)) {
+            return kShort;
+        }
+        if (row[1] % kSectorSize != 0 || row[1] > kMaxSize) {
+            return Error{EIO, "checkpoint: impossible disk size"};
+        }
+        history.resizes.push_back({Sequence(row[0]), row[1]});
+    }
+    return {};
+}
+
+Result<void> parse_state(const std::vector<uint8_t>& bytes, CheckpointParts& parts,
+                         uint32_t* open_indexes) {
+    Cursor cursor(bytes);
+    format::CheckpointState state{};
+    if (!cursor.take(&state)) {
+        return kShort;
+    }
+    parts.sequence = Sequence(state.sequence);
+    parts.time = Time(state.last_time);
+    parts.index = state.index;
+    parts.next_blob = state.next_blob;
+    parts.log.segment = SegmentId(state.log.segment);
+    parts.log.announced = SegmentId(state.log_announced);
+    parts.log.offset = state.log.offset;
+    parts.log.ordinal = state.log.ordinal;
+    parts.log.next = parts.sequence + 1;
+    parts.log.hash = state.log_hash;
+    *open_indexes = state.open_indexes;
+    return parse_history(cursor, state, parts.history);
+}
+
+Result<void> parse_segments(const Core& core, const std::vector<uint8_t>& bytes,
+                            CheckpointParts& parts) {
+    Cursor cursor(bytes);
+    format::SegmentRow row{};
+    while (cursor.take(&row)) {
+        if (row.id >= core.geometry.max_segments() ||
+            row.kind > static_cast<uint8_t>(format::SegmentKind::checkpoint)) {
+            return Error{EIO, text("checkpoint: segment row %zu is out of range", parts.segments.size())};
+        }
+        parts.segments.push_back(row);
+    }
+    return {};
+}
+
+Result<void> parse_indexes(const Core& core, const std::vector<uint8_t>& bytes, uint32_t count,
+                           CheckpointParts& parts) {
+    Cursor cursor(bytes);
+    for (uint32_t i = 0; i < count; ++i) {
+        uint64_t length = 0;
+        std::span<const uint8_t> blob;
+        if (!cursor.take(&length) || !cursor.take(length, &blob)) {
+            return kShort;
+        }
+        TRY_ASSIGN(SegmentIndex index, SegmentIndex::decode(core.geometry, blob));
+        parts.open_indexes.push_back(std::move(index));
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<LoadedCheckpoint> read_checkpoint(Core& core, SegmentId first, uint64_t id) {
+    LoadedCheckpoint loaded;
+    PageStream stream(core, id, loaded);
+    TRY(stream.read_all(first));
+    uint32_t open_indexes = 0;
+    TRY(parse_state(stream.state, loaded.parts, &open_indexes));
+    TRY(parse_segments(core, stream.segments, loaded.parts));
+    TRY(parse_indexes(core, stream.indexes, open_indexes, loaded.parts));
+    return loaded;
+}
+
+}  // namespace predsnap

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// The engine: one open predsnap image. This is the whole interface that hosts use.
+//
+// Context: unless a member says otherwise, calls come from a task (host.h), may block it, and may
+// come from several tasks and threads at once. The Devices and the Host are the caller's and outlive
+// the engine. Offsets and lengths are in bytes and multiples of kSectorSize.
+//
+// Errors: EINVAL for a request that makes no sense, ENOENT for an unknown snapshot, EEXIST for a name
+// in use, ENOSPC when the image cannot grow, EROFS when opened read-only, EIO with a report to
+// Host::report for corruption, and what a Device returned.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "device.h"
+#include "host.h"
+#include "result.h"
+#include "types.h"
+
+namespace predsnap {
+
+using Uuid = std::array<uint8_t, 16>;
+
+struct CreateOptions {
+    uint64_t size = 0;               // bytes, multiple of kSectorSize, at most kMaxSize
+    uint32_t segment_size = 8 << 20; // bytes, power of two, 64 KiB to 64 MiB
+    uint64_t prewrite = 0;           // bytes of log to write ahead of time (preallocation)
+    std::string backing_file;        // at most 1023 bytes; empty: none
+    std::string backing_format;      // at most 15 bytes
+    Uuid uuid{};                     // identity; all zeros: drawn from Host::random
+};
+
+constexpr uint64_t kMaxSize = to_bytes(kVmStateBase);  // 256 TiB
+
+struct OpenOptions {
+    bool writable = true;
+    // Device below, for holes. Null: holes read as zeros. Shorter than the disk: zeros past its end.
+    Device* backing = nullptr;
+    // While dirty, a point is made at least this often, in microseconds; 0: only flushes make points.
+    int64_t point_interval_us = 1'000'000;
+    // The pool of ready segments is kept between these, in bytes; it follows the write rate.
+    uint64_t pool_min = 16 << 20;
+    uint64_t pool_max = 512 << 20;
+    bool repair = false;  // open even if acknowledged history is lost; only for check -r
+};
+
+// What is at a range, for block_status. `data` and `zero` as QEMU means them; neither: hole, the
+// backing shows through.
+struct RangeStatus {
+    uint64_t length = 0;  // bytes from the asked offset on that share the status
+    bool data = false;
+    bool zero = false;
+    // If asked for: where the data lies in the image, contiguous over `length`.
+    std::optional<Place> place;
+};
+
+struct SnapshotInfo {
+    uint64_t id = 0;               // unique in the image, never reused, from 1
+    std::string name;              // 1 to 255 bytes
+    Sequence sequence;             // the state it names
+    Time time;
+    uint64_t disk_size = 0;
+    uint64_t vm_state_size = 0;    // bytes of VM state saved with it; 0: none
+    uint64_t vm_clock_ns = 0;
+    uint64_t icount = UINT64_MAX;  // UINT64_MAX: not recorded
+    uint32_t horizon_s = 0;        // prediction horizon asked for; 0: none
+};
+
+struct PointInfo {
+    Sequence sequence;
+    Time time;
+    uint32_t branch = 0;         // index in EngineInfo::branches
+    bool flush = false;          // made by a guest flush; otherwise by the interval or a snapshot
+    uint64_t bytes_changed = 0;  // guest bytes written, zeroed or discarded since the point before
+    uint64_t chunks_changed = 0; // 64 KiB chunks touched since the point before
+    std::string snapshot;        // name, if a snapshot is of this point
+};
+
+struct PointQuery {
+    Time since{INT64_MIN};
+    Time until{INT64_MAX};
+    uint64_t limit = UINT64_MAX;  // the newest `limit` of them
+};
+
+// A rollback leaves what it undoes behind as a branch. Branch 0 is the first; each rollback begins
+// the next one.
+struct BranchInfo {
+    uint32_t id = 0;
+    Sequence first;   // first sequence number of the branch (the rollback record), 0 for branch 0
+    Sequence last;    // last one
+    Sequence parent;  // the state it started from
+    bool current = false;
+};
+
+// How to name a state to go to: exactly one is set.
+struct Moment {
+    std::optional<std::string> snapshot;  // by name
+    std::optional<Time> time;             // the newest point not after it
+    std::optional<Sequence> sequence;     // any sequence number in the history
+};
+
+struct EngineInfo {
+    Uuid uuid{};
+    uint64_t virtual_size = 0;
+    uint32_t segment_size = 0;
+    std::string backing_file, backing_format;
+    Sequence sequence;            // newest batch
+    Sequence durable;             // newest batch known to be durable
+    uint64_t snapshots = 0;
+    uint32_t branch = 0;
+    std::vector<BranchInfo> branches;
+    Time oldest_point, newest_point;
+    Sequence newest_point_sequence;  // 0: there is no point yet, and the two times mean nothing
+    uint64_t segments_total = 0, segments_log = 0, segments_index = 0, segments_checkpoint = 0,
+             segments_ready = 0, segments_free = 0;
+    uint64_t image_bytes = 0;     // length of the image
+    uint64_t live_extents = 0;
+    uint64_t map_memory_bytes = 0;
+    uint64_t views_open = 0;
+    bool corrupt = false;         // corruption was found since the image was opened
+};
+
+// Counters since open.
+struct EngineStats {
+    uint64_t writes = 0, write_bytes = 0;      // guest requests
+    uint64_t reads = 0, read_bytes = 0;
+    uint64_t flushes = 0, discards = 0, discard_bytes = 0, zeroes = 0, zero_bytes = 0;
+    uint64_t batches = 0, batch_bytes = 0;     // appended to the log, headers included
+    uint64_t index_bytes = 0, checkpoint_bytes = 0, prewritten_bytes = 0;
+    uint64_t points = 0, snapshots = 0, rollbacks = 0, checkpoints = 0;
+    uint64_t checksum_errors = 0, append_errors = 0;
+    uint64_t recovered_batches = 0;            // read from the log's tail when opened
+    int64_t open_us = 0;                       // how long opening took
+};
+
+// Findings of check(). Each finding is a sentence naming the object and place.
+struct CheckResult {
+    uint64_t corruptions = 0;
+    uint64_t leaks = 0;             // bytes of the image nothing refers to
+    uint64_t repaired = 0;
+    uint64_t extents_checked = 0;
+    uint64_t image_end = 0;
+    std::vector<std::string> findings;  // the first 1000
+};
+
+struct CheckOptions {
+    bool verify_data = true;
+    bool repair = false;
+    // Called now and then with 0..1; return false to stop (the check then fails with ECANCELED).
+    std::function<bool(double)> progress;
+};
+
+class View;
+
+class Engine {
+  public:
+    // True if the first `length` bytes of a file (512 are enough) look like a predsnap image.
+    static bool probe(const void* head, size_t length);
+    // Writes a new, empty image to the device, replacing what it held.
+    static Result<void> create(Host& host, Device& file, const CreateOptions& options);
+    // Reads the superblock and recovers the state after the last complete batch (docs/format.md).
+    static Result<std::unique_ptr<Engine>> open(Host& host, Device& file, const OpenOptions& options);
+    // Waits for nothing: call close() first. Dropping an engine without close() is a crash.
+    ~Engine();
+
+    // Ends background work, makes everything durable and, where that saves time at the next open,
+    // writes a checkpoint. No other call may be running or follow.
+    Result<void> close();
+
+    // Guest I/O. A write is done when its batch is written; durable after a flush that began later.
+    // Guest buffers may change while a write runs: they are copied once, and the copy is what is
+    // checksummed and written.
+    Result<void> read(uint64_t offset, std::span<const iovec> buffers);
+    Result<void> write(uint64_t offset, std::span<const iovec> buffers);
+    Result<void> write_zeroes(uint64_t offset, uint64_t length);
+    Result<void> discard(uint64_t offset, uint64_t length);
+    // All writes completed before the call are durable when it returns, and the state is a point.
+    Result<void> flush();
+    Result<RangeStatus> status(uint64_t offset, uint64_t length, bool with_place = false);
+
+    // VM state, addressed from 0.
+    Result<void> write_vm_state(uint64_t position, std::span<const iovec> buffers);
+    Result<void> read_vm_state(uint64_t position, std::span<const iovec> buffers);
+
+    uint64_t size() const;  // bytes; any context
+    Result<void> resize(uint64_t size);
+    Result<void> set_backing(const std::string& file, const std::string& format);
+    // For reopen and graph changes: the device below from now on. Any context, no I/O running.
+    void set_backing_device(Device* backing);
+    void set_point_interval(int64_t interval_us);
+
+    // Snapshots. The VM state written since the last snapshot goes with it and leaves the current
+    // state. `info` gives name, vm_*, icount, horizon_s; the result has the rest filled in.
+    Result<SnapshotInfo> snapshot_create(const SnapshotInfo& info);
+    Result<void> snapshot_delete(const std::string& name);
+    std::vector<SnapshotInfo> snapshots() const;
+
+    // The disk is the state at that moment at once; size too. Returns what was left and gone to.
+    struct RollbackResult {
+        Sequence from;    // go here to undo the rollback
+        Sequence to;
+        Time to_time;
+        uint32_t branch;  // the new branch
+    };
+    Result<RollbackResult> rollback(const Moment& moment);
+
+    // The sequence number, time and disk size a moment names.
+    struct Resolved {
+        Sequence sequence;
+        Time time;
+        uint64_t size;
+    };
+    Result<Resolved> resolve(const Moment& moment);
+    // A read-only image of the disk as it was. Views are closed before the engine is.
+    Result<std::unique_ptr<View>> open_view(const Moment& moment);
+
+    // Points in order of sequence. Reads the index of the segments concerned.
+    Result<std::vector<PointInfo>> points(const PointQuery& query);
+
+    EngineInfo info() const;
+    EngineStats stats() const;
+    Result<CheckResult> check(const CheckOptions& options);
+    // Writes a checkpoint now.
+    Result<void> checkpoint();
+
+    // Background work (segment pool, index, checkpoints) stops at its next step and starts no more
+    // until resumed. Requests continue to work. Any context.
+    void pause_background();
+    void resume_background();
+
+    struct Impl;
+
+  private:
+    explicit Engine(std::unique_ptr<Impl> impl);
+    std::unique_ptr<Impl> impl_;
+};
+
+class View {
+  public:
+    ~View();  // any context, no read running
+    uint64_t size() const;
+    Sequence sequence() const;
+    Time time() const;
+    Result<void> read(uint64_t offset, std::span<const iovec> buffers);
+    Result<void> read_vm_state(uint64_t position, std::span<const iovec> buffers);
+    Result<RangeStatus> status(uint64_t offset, uint64_t length);
+
+    struct Impl;
+    explicit View(std::unique_ptr<Impl> impl);
+
+  private:
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace predsnap

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// The on-disk format, shared by everything that reads or writes it. docs/format.md explains it byte by
+// byte. All integers are little-endian. Every structure ends in, or contains, an XXH3-64 checksum of
+// itself with that field taken as zero.
+//
+//   [0, 64 KiB)                superblock slots at 0 and 4096, the rest zeros
+//   64 KiB + i * segment_size  segment i: free, log, index or checkpoint
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+#include "extent.h"
+#include "types.h"
+
+namespace predsnap::format {
+
+static_assert(std::endian::native == std::endian::little, "the format is little-endian");
+
+constexpr uint8_t kMagic[4] = {'P', 'D', 'S', 0xfb};
+constexpr uint32_t kVersion = 1;
+constexpr uint64_t kSuperblockArea = 64 << 10;
+constexpr uint32_t kSuperblockSlots = 2;
+constexpr uint32_t kMinSegmentSize = 64 << 10;
+constexpr uint32_t kMaxSegmentSize = 64 << 20;
+
+// Feature bits. Incompatible: refuse to open if any is unknown. Autoclear: cleared when opened for
+// writing by a program that does not know them. None is defined yet.
+constexpr uint64_t kKnownIncompatible = 0;
+constexpr uint64_t kKnownAutoclear = 0;
+
+// Where in the log or index stream the next record is expected.
+struct StreamPosition {
+    uint32_t segment;   // segment id
+    uint32_t offset;    // bytes from the segment's start; 0: not even its header is written
+    uint64_t ordinal;   // the segment's number in its stream, from 0
+};
+static_assert(sizeof(StreamPosition) == 16);
+
+struct Superblock {
+    uint8_t magic[4];
+    uint32_t version;
+    uint64_t generation;  // the valid slot with the higher one counts
+    uint8_t uuid[16];
+    uint64_t incompatible;
+    uint64_t compatible;
+    uint64_t autoclear;
+    uint64_t initial_size;        // bytes of guest disk at sequence 0
+    uint64_t virtual_size;        // bytes of guest disk at durable_sequence; informative
+    uint32_t segment_size;
+    uint32_t checkpoint_segment;  // first segment of the checkpoint; 0xffffffff: none
+    uint64_t checkpoint_sequence;
+    uint64_t checkpoint_id;       // repeated in each of its pages
+    uint64_t durable_sequence;    // history up to here was durable when this was written
+    int64_t create_time;
+    StreamPosition log;           // start of the log if there is no checkpoint
+    StreamPosition index;         // start of the index stream if there is no checkpoint
+    uint16_t backing_file_length;
+    uint16_t backing_format_length;
+    uint32_t reserved0;
+    char backing_file[1024];
+    char backing_format[16];
+    uint8_t reserved[2896];
+    uint64_t checksum;
+};
+static_assert(sizeof(Superblock) == kBlockSize);
+static_assert(offsetof(Superblock, generation) == 8);
+static_assert(offsetof(Superblock, incompatible) == 32);
+static_assert(offsetof(Superblock, segment_size) == 72);
+static_assert(offsetof(Superblock, log) == 112);
+static_assert(offsetof(Superblock, backing_file) == 152);
+static_assert(offsetof(Superblock, checksum) == 4088);
+
+enum class SegmentKind : uint8_t { free = 0, log = 1, index = 2, checkpoint = 3 };
+
+// First block of every segment in use. The stream's next segment is announced here, before anything
+// is in it, so that recovery can follow the stream.
+struct SegmentHeader {
+    uint8_t magic[4];  // 'P' 'D' 'S' 's'
+    uint8_t kind;      // SegmentKind
+    uint8_t reserved0[3];
+    uint8_t uuid[16];
+    uint32_t self;            // this segment's id
+    uint32_t next;            // announced next segment of the stream
+    uint64_t ordinal;         // number in its stream, from 0
+    uint64_t first_sequence;  // log: of its first batch; index: of its first blob; checkpoint: its id
+    uint64_t previous_hash;   // log: checksum of the batch before first_sequence
+    uint64_t checksum;
+};
+static_assert(sizeof(SegmentHeader) == 64);
+constexpr uint8_t kSegmentMagic[4] = {'P', 'D', 'S', 's'};
+
+// One append: header, entries, unit checksums, records; padded to a block; then payload, padded to a
+// block. The header's checksum covers all but the payload, which the unit checksums cover.
+struct BatchHeader {
+    uint8_t magic[4];  // 'P' 'D' 'S' 'b'
+    uint32_t header_bytes;      // this struct, entries, checksums and records, without padding
+    uint64_t sequence;
+    int64_t time;               // microseconds since the epoch, when the batch was sealed
+    uint64_t previous_hash;     // checksum of the batch before: the log is a hash chain
+    uint64_t durable_sequence;  // batches up to this one were durable when this was sealed
+    uint64_t session;           // random number of the opening that wrote it
+    uint32_t total_bytes;       // of the whole batch, a multiple of kBlockSize
+    uint32_t entry_count;
+    uint32_t sum_count;
+    uint32_t record_bytes;
+    uint64_t checksum;
+};
+static_assert(sizeof(BatchHeader) == 72);
+constexpr uint8_t kBatchMagic[4] = {'P', 'D', 'S', 'b'};
+
+// A change of the map. Entries of a batch are applied in order.
+struct Entry {
+    uint64_t start;      // guest sector; low 40 bits
+    uint64_t count;      // sectors
+    uint32_t place;      // sector of the payload, from the start of the segment; of what has none,
+                         // where the payload before it ends, so that entries ascend by place
+    uint32_t first_sum;  // data: index of its first unit's checksum in the batch (or index)
+    uint8_t kind;        // ExtentKind
+    uint8_t reserved[7];
+};
+static_assert(sizeof(Entry) == 32);
+
+// Records: what is not a change of the map. A RecordHeader, then `length` bytes.
+enum class RecordType : uint16_t {
+    point = 1,
+    snapshot_create = 2,
+    snapshot_delete = 3,
+    rollback = 4,
+    resize = 5,
+};
+
+struct RecordHeader {
+    uint16_t type;
+    uint16_t length;  // of what follows
+};
+static_assert(sizeof(RecordHeader) == 4);
+
+enum class PointKind : uint32_t { flush = 1, interval = 2 };
+
+#pragma pack(push, 1)
+struct PointRecord {
+    uint64_t sequence;  // the state that is a point; before the batch that carries the record
+    int64_t time;
+    uint32_t kind;      // PointKind
+};
+static_assert(sizeof(PointRecord) == 20);
+
+struct SnapshotRecord {  // followed by the name
+    uint64_t id;
+    uint64_t sequence;   // the state it names; in the log 0: the state before the batch
+    int64_t time;
+    uint64_t disk_size;
+    uint64_t vm_state_size;
+    uint64_t vm_clock_ns;
+    uint64_t icount;
+    uint32_t horizon_s;
+};
+static_assert(sizeof(SnapshotRecord) == 60);
+
+struct SnapshotDeleteRecord {
+    uint64_t id;
+};
+
+struct RollbackRecord {
+    uint64_t target;     // the state after this batch is the state at `target`
+};
+
+struct ResizeRecord {
+    uint64_t size;       // bytes
+};
+
+// An extent as stored in indexes (undo) and checkpoints.
+struct PackedExtent {
+    uint32_t start_low;
+    uint32_t place_low;  // zero and hole: low 32 bits of the count
+    uint32_t checksum;
+    uint16_t count;      // data only
+    uint8_t start_high;
+    uint8_t place_high;  // zero and hole: high 8 bits of the count
+    uint8_t kind;        // ExtentKind
+    uint8_t head_tail;   // head in the low, tail in the high 4 bits
+    uint16_t reserved;
+};
+static_assert(sizeof(PackedExtent) == 20);
+#pragma pack(pop)
+
+// One index blob describes one closed log segment. It is cut into chunks; each chunk begins at a block.
+struct ChunkHeader {
+    uint8_t magic[4];         // 'P' 'D' 'S' 'i'
+    uint32_t bytes;           // of blob in this chunk, after this header
+    uint64_t blob;            // number of the blob, from 0
+    uint64_t blob_offset;     // of this chunk's bytes in the blob
+    uint64_t blob_bytes;      // of the whole blob
+    uint64_t blob_hash;       // of the whole blob's bytes
+    StreamPosition next;      // where the next chunk (of this blob or the next) goes
+    uint64_t checksum;        // of this header and the chunk's bytes
+};
+static_assert(sizeof(ChunkHeader) == 64);
+constexpr uint8_t kChunkMagic[4] = {'P', 'D', 'S', 'i'};
+
+// The blob: this header, then rows, entries, sums, records, undo.
+struct IndexHeader {
+    uint32_t segment;         // the log segment described
+    uint32_t next_segment;    // its announced successor
+    uint64_t ordinal;         // its ordinal in the log
+    uint64_t first_sequence;
+    uint64_t last_sequence;   // first_sequence - 1 if it holds no batch
+    uint64_t last_hash;       // checksum of its last batch (previous_hash of the segment if none)
+    uint32_t end_offset;      // bytes from the segment's start to the end of its last batch
+    uint32_t row_count;
+    uint64_t entry_count;
+    uint64_t sum_count;
+    uint64_t record_bytes;
+    uint64_t undo_count;
+};
+static_assert(sizeof(IndexHeader) == 80);
+
+// One batch in an index.
+struct IndexRow {
+    uint64_t sequence;
+    int64_t time;
+    uint32_t entry_count;
+    uint32_t record_bytes;
+    uint64_t undo_count;
+};
+static_assert(sizeof(IndexRow) == 32);
+
+// A checkpoint is a stream of pages in checkpoint segments.
+enum class PageKind : uint8_t {
+    extents = 1,   // PackedExtent, ascending
+    segments = 2,  // SegmentRow
+    state = 3,     // CheckpointState, then snapshots, rollbacks, resizes: see checkpoint.cc
+    index = 4,     // bytes of the indexes of log segments that have no blob yet
+    last = 5,      // nothing: the checkpoint is complete
+};
+
+struct PageHeader {
+    uint8_t magic[4];  // 'P' 'D' 'S' 'p'
+    uint8_t kind;
+    uint8_t reserved[3];
+    uint32_t bytes;    // of content after this header
+    uint32_t number;   // of the page in the checkpoint, from 0
+    uint64_t checkpoint_id;
+    uint64_t checksum;  // of this header and the content
+};
+static_assert(sizeof(PageHeader) == 32);
+constexpr uint8_t kPageMagic[4] = {'P', 'D', 'S', 'p'};
+constexpr uint32_t kPageSize = 16 << 10;
+
+struct SegmentRow {
+    uint32_t id;
+    uint8_t kind;
+    uint8_t reserved[3];
+    uint64_t ordinal;
+    uint64_t first_sequence;
+    uint64_t last_sequence;
+    int64_t min_time;
+    StreamPosition index;  // log: first chunk of its blob; segment 0xffffffff: none yet
+};
+static_assert(sizeof(SegmentRow) == 56);
+
+struct CheckpointState {
+    uint64_t sequence;        // the state is that after this batch
+    uint64_t initial_size;    // bytes of guest disk at sequence 0
+    uint64_t next_snapshot_id;
+    uint64_t next_blob;
+    StreamPosition index;     // where the next blob goes
+    StreamPosition log;       // where batch `sequence` ends
+    uint32_t log_announced;   // the log's next segment after log.segment
+    uint32_t open_indexes;    // number of indexes in the index pages
+    uint64_t log_hash;        // checksum of batch `sequence`
+    int64_t last_time;        // time of batch `sequence`
+    uint64_t point_sequence;  // newest point
+    int64_t point_time;
+    uint64_t snapshot_bytes;  // then: snapshot_create records
+    uint64_t rollback_count;  // then: sequence, target; u64 each
+    uint64_t resize_count;    // then: sequence, size; u64 each
+};
+static_assert(sizeof(CheckpointState) == 128);
+
+inline PackedExtent pack(const Extent& extent) {
+    const uint64_t location = extent.is_data() ? extent.place.value : extent.count;
+    PackedExtent packed{};
+    packed.start_low = static_cast<uint32_t>(extent.start.value);
+    packed.start_high = static_cast<uint8_t>(extent.start.value >> 32);
+    packed.place_low = static_cast<uint32_t>(location);
+    packed.place_high = static_cast<uint8_t>(location >> 32);
+    packed.checksum = extent.checksum;
+    packed.count = extent.is_data() ? static_cast<uint16_t>(extent.count) : uint16_t{0};
+    packed.kind = static_cast<uint8_t>(extent.kind) & 3;
+    packed.head_tail = static_cast<uint8_t>(extent.head | extent.tail << 4);
+    return packed;
+}
+
+inline Extent unpack(const PackedExtent& packed) {
+    const uint64_t location = packed.place_low | uint64_t{packed.place_high} << 32;
+    Extent extent;
+    extent.start = Sector(packed.start_low | uint64_t{packed.start_high} << 32);
+    extent.kind = static_cast<ExtentKind>(packed.kind);
+    if (extent.is_data()) {
+        extent.count = packed.count;
+        extent.place = Place(location);
+        extent.head = packed.head_tail & 7;
+        extent.tail = packed.head_tail >> 4 & 7;
+        extent.checksum = packed.checksum;
+    } else {
+        extent.count = location;
+    }
+    return extent;
+}
+
+}  // namespace predsnap::format

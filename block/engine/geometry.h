@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Where segments lie in the image.
+#pragma once
+
+#include "format.h"
+
+namespace predsnap {
+
+struct Geometry {
+    uint32_t segment_size = 0;
+    // Ids at or above this are not believed. Recovery sets it near the image's end, so that a hostile
+    // id does no harm; afterwards only the format limits it.
+    uint32_t id_limit = UINT32_MAX;
+
+    uint64_t offset(SegmentId id) const {
+        return format::kSuperblockArea + uint64_t{id.value} * segment_size;
+    }
+    Place place(SegmentId id) const { return Place(offset(id) / kSectorSize); }
+    // The segment a place lies in. Requires a place past the superblock area.
+    SegmentId segment_of(Place place) const {
+        return SegmentId(static_cast<uint32_t>((to_bytes(place) - format::kSuperblockArea) /
+                                               segment_size));
+    }
+    // Segments that fit wholly in an image of that many bytes.
+    uint32_t segments_in(uint64_t image_bytes) const {
+        if (image_bytes < format::kSuperblockArea) {
+            return 0;
+        }
+        const uint64_t count = (image_bytes - format::kSuperblockArea) / segment_size;
+        return static_cast<uint32_t>(count < max_segments() ? count : max_segments());
+    }
+    uint64_t image_bytes(uint32_t segments) const { return offset(SegmentId(segments)); }
+    // Places have 40 bits, ids 32.
+    uint32_t max_segments() const {
+        const uint64_t by_place = (to_bytes(kPlaceLimit) - format::kSuperblockArea) / segment_size;
+        const uint64_t limit = by_place < kNoSegment.value ? by_place : kNoSegment.value - 1;
+        return static_cast<uint32_t>(limit < id_limit ? limit : id_limit);
+    }
+};
+
+// False for what no correct writer produces: such an image is corrupt or hostile.
+inline bool plausible(const Geometry& geometry, const Extent& extent) {
+    if (extent.count == 0 || extent.count > kSectorLimit.value || extent.end() > kSectorLimit) {
+        return false;
+    }
+    if (!extent.is_data()) {
+        return true;
+    }
+    if (to_bytes(extent.place) < format::kSuperblockArea + extent.head * kSectorSize ||
+        extent.place + extent.count >= kPlaceLimit ||
+        geometry.segment_of(extent.place).value >= geometry.max_segments()) {
+        return false;
+    }
+    return extent.kind == ExtentKind::unit ? extent.head + extent.count + extent.tail <= kSectorsPerBlock
+                                           : extent.count <= kMaxDataSectors;
+}
+
+}  // namespace predsnap

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "history.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "text.h"
+
+namespace predsnap {
+
+using format::RecordType;
+
+Result<std::optional<RecordReader::Record>> RecordReader::next() {
+    if (bytes_.empty()) {
+        return std::optional<Record>{};
+    }
+    format::RecordHeader header{};
+    if (bytes_.size() < sizeof(header)) {
+        return Error{EIO, "record is cut short"};
+    }
+    std::memcpy(&header, bytes_.data(), sizeof(header));
+    bytes_ = bytes_.subspan(sizeof(header));
+    if (header.length > bytes_.size()) {
+        return Error{EIO, "record is longer than its batch"};
+    }
+    Record record{static_cast<RecordType>(header.type), bytes_.subspan(0, header.length)};
+    bytes_ = bytes_.subspan(header.length);
+    return std::optional<Record>(record);
+}
+
+void put_record(std::vector<uint8_t>& out, RecordType type, const void* payload, size_t length) {
+    const format::RecordHeader header{static_cast<uint16_t>(type), static_cast<uint16_t>(length)};
+    const auto* head = reinterpret_cast<const uint8_t*>(&header);
+    const auto* body = static_cast<const uint8_t*>(payload);
+    out.insert(out.end(), head, head + sizeof(header));
+    out.insert(out.end(), body, body + length);
+}
+
+void put_snapshot(std::vector<uint8_t>& out, const SnapshotInfo& snapshot) {
+    format::SnapshotRecord record{};
+    record.id = snapshot.id;
+    record.sequence = snapshot.sequence.value;
+    record.time = snapshot.time.value;
+    record.disk_size = snapshot.disk_size;
+    record.vm_state_size = snapshot.vm_state_size;
+    record.vm_clock_ns = snapshot.vm_clock_ns;
+    record.icount = snapshot.icount;
+    record.horizon_s = snapshot.horizon_s;
+    const auto* bytes = reinterpret_cast<const uint8_t*>(&record);
+    std::vector<uint8_t> payload(bytes, bytes + sizeof(record));
+    payload.insert(payload.end(), snapshot.name.begin(), snapshot.name.end());
+    put_record(out, RecordType::snapshot_create, payload.data(), payload.size());
+}
+
+Result<SnapshotInfo> parse_snapshot(std::span<const uint8_t> payload) {
+    format::SnapshotRecord record{};
+    if (payload.size() <= sizeof(record) || payload.size() > sizeof(record) + 255) {
+        return Error{EIO, "snapshot record has a wrong length"};
+    }
+    std::memcpy(&record, payload.data(), sizeof(record));
+    const auto name = payload.subspan(sizeof(record));
+    SnapshotInfo info;
+    info.id = record.id;
+    info.name.assign(name.begin(), name.end());
+    info.sequence = Sequence(record.sequence);
+    info.time = Time(record.time);
+    info.disk_size = record.disk_size;
+    info.vm_state_size = record.vm_state_size;
+    info.vm_clock_ns = record.vm_clock_ns;
+    info.icount = record.icount;
+    info.horizon_s = record.horizon_s;
+    return info;
+}
+
+namespace {
+
+template <typename T>
+Result<T> read_as(std::span<const uint8_t> payload) {
+    T value{};
+    if (payload.size() != sizeof(value)) {
+        return Error{EIO, "record has a wrong length"};
+    }
+    std::memcpy(&value, payload.data(), sizeof(value));
+    return value;
+}
+
+}  // namespace
+
+Result<void> History::apply(Sequence sequence, Time time, std::span<const uint8_t> records) {
+    RecordReader reader(records);
+    for (;;) {
+        TRY_ASSIGN(const auto record, reader.next());
+        if (!record) {
+            return {};
+        }
+        TRY(apply_one(sequence, time, *record));
+    }
+}
+
+Result<void> History::apply_one(Sequence sequence, Time time, const RecordReader::Record& record) {
+    switch (record.type) {
+        case RecordType::point: {
+            TRY_ASSIGN(const auto point, read_as<format::PointRecord>(record.payload));
+            if (point.sequence >= sequence.value) {
+                return Error{EIO, "point lies in the future of its batch"};
+            }
+            last_point = std::max(last_point, Sequence(point.sequence));
+            last_point_time = Time(point.time);
+            return {};
+        }
+        case RecordType::snapshot_create: {
+            TRY_ASSIGN(SnapshotInfo info, parse_snapshot(record.payload));
+            info.sequence = sequence - 1;
+            info.time = time;
+            next_snapshot_id = std::max(next_snapshot_id, info.id + 1);
+            snapshots.push_back(std::move(info));
+            return {};
+        }
+        case RecordType::snapshot_delete: {
+            TRY_ASSIGN(const auto gone, read_as<format::SnapshotDeleteRecord>(record.payload));
+            std::erase_if(snapshots, [&](const SnapshotInfo& info) { return info.id == gone.id; });
+            return {};
+        }
+        case RecordType::rollback: {
+            TRY_ASSIGN(const auto rollback, read_as<format::RollbackRecord>(record.payload));
+            if (rollback.target >= sequence.value) {
+                return Error{EIO, "rollback to a state that does not exist yet"};
+            }
+            rollbacks.push_back({sequence, Sequence(rollback.target)});
+            return {};
+        }
+        case RecordType::resize: {
+            TRY_ASSIGN(const auto resize, read_as<format::ResizeRecord>(record.payload));
+            if (resize.size % kSectorSize != 0 || resize.size > kMaxSize) {
+                return Error{EIO, "resize record has an impossible size"};
+            }
+            resizes.push_back({sequence, resize.size});
+            return {};
+        }
+    }
+    return Error{EIO, text("unknown record type %u", static_cast<unsigned>(record.type))};
+}
+
+const SnapshotInfo* History::find(const std::string& name) const {
+    const auto found = std::find_if(snapshots.begin(), snapshots.end(),
+                                    [&](const SnapshotInfo& info) { return info.name == name; });
+    return found == snapshots.end() ? nullptr : &*found;
+}
+
+uint64_t History::size_at(Sequence state) const {
+    for (const Interval& interval : lineage(state)) {
+        // The newest resize within this run of states decides.
+        for (auto resize = resizes.rbegin(); resize != resizes.rend(); ++resize) {
+            if (resize->sequence >= interval.first && resize->sequence <= interval.last) {
+                return resize->size;
+            }
+        }
+    }
+    return initial_size;
+}
+
+uint32_t History::branch_of(Sequence state) const {
+    const auto after = std::partition_point(rollbacks.begin(), rollbacks.end(), [&](const Rollback& r) {
+        return r.sequence <= state;
+    });
+    return static_cast<uint32_t>(after - rollbacks.begin());
+}
+
+std::vector<BranchInfo> History::branches(Sequence newest) const {
+    std::vector<BranchInfo> result;
+    for (uint32_t id = 0; id <= rollbacks.size(); ++id) {
+        BranchInfo branch;
+        branch.id = id;
+        if (id > 0) {
+            branch.first = rollbacks[id - 1].sequence;
+            branch.parent = rollbacks[id - 1].target;
+        }
+        branch.current = id == rollbacks.size();
+        branch.last = branch.current ? newest : rollbacks[id].sequence - 1;
+        result.push_back(branch);
+    }
+    return result;
+}
+
+std::vector<History::Interval> History::lineage(Sequence state) const {
+    std::vector<Interval> runs;
+    for (;;) {
+        const uint32_t branch = branch_of(state);
+        if (branch == 0) {
+            runs.push_back({Sequence(0), state});
+            return runs;
+        }
+        runs.push_back({rollbacks[branch - 1].sequence, state});
+        state = rollbacks[branch - 1].target;
+    }
+}
+
+std::vector<PathStep> History::path(Sequence from, Sequence to) const {
+    const std::vector<Interval> up = lineage(from);
+    const std::vector<Interval> down = lineage(to);
+    // Two lineages share a branch if both have a run that begins with it; the newest shared one holds
+    // the common ancestor, where the shorter of the two runs ends.
+    size_t i = 0, j = 0;
+    while (up[i].first != down[j].first) {
+        up[i].first > down[j].first ? ++i : ++j;
+    }
+    const Sequence ancestor = std::min(up[i].last, down[j].last);
+
+    std::vector<PathStep> steps;
+    for (size_t k = 0; k <= i; ++k) {
+        const Sequence first = k == i ? ancestor + 1 : up[k].first;
+        if (first <= up[k].last) {
+            steps.push_back({first, up[k].last, true});
+        }
+    }
+    for (size_t k = j + 1; k-- > 0;) {
+        const Sequence first = k == j ? ancestor + 1 : down[k].first;
+        if (first <= down[k].last) {
+            steps.push_back({first, down[k].last, false});
+        }
+    }
+    return steps;
+}
+
+}  // namespace predsnap

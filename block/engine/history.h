@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// The history beside the data: snapshots, sizes, and the tree of branches that rollbacks make.
+//
+// State s normally follows from state s - 1. After a rollback batch r with target t, state r equals
+// state t instead; what lies between t and r is left behind as a branch. So the history is a tree, and
+// going from one state to another means undoing batches up to their common ancestor and redoing from
+// there. Not synchronised: Core::mutex guards it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine.h"
+#include "format.h"
+#include "result.h"
+
+namespace predsnap {
+
+// Undo or redo the batches first..last.
+struct PathStep {
+    Sequence first, last;
+    bool undo = false;
+};
+
+// Calls visit(type, payload) for each record until it returns an error. Errors: EIO if malformed.
+class RecordReader {
+  public:
+    explicit RecordReader(std::span<const uint8_t> bytes) : bytes_(bytes) {}
+    struct Record {
+        format::RecordType type;
+        std::span<const uint8_t> payload;
+    };
+    // The next record; nothing at the end. Errors: EIO for bytes that are no records.
+    Result<std::optional<Record>> next();
+
+  private:
+    std::span<const uint8_t> bytes_;
+};
+
+void put_record(std::vector<uint8_t>& out, format::RecordType type, const void* payload, size_t length);
+void put_snapshot(std::vector<uint8_t>& out, const SnapshotInfo& snapshot);
+Result<SnapshotInfo> parse_snapshot(std::span<const uint8_t> payload);
+
+class History {
+  public:
+    struct Rollback {
+        Sequence sequence, target;
+    };
+    struct Resize {
+        Sequence sequence;
+        uint64_t size;
+    };
+
+    uint64_t initial_size = 0;  // at sequence 0
+    uint64_t next_snapshot_id = 1;
+    std::vector<SnapshotInfo> snapshots;  // by id
+    std::vector<Rollback> rollbacks;      // by sequence
+    std::vector<Resize> resizes;          // by sequence
+    Sequence last_point;                  // newest point recorded in the log
+    Time last_point_time;
+
+    // Takes in the records of a batch. Errors: EIO for records that make no sense.
+    Result<void> apply(Sequence sequence, Time time, std::span<const uint8_t> records);
+
+    const SnapshotInfo* find(const std::string& name) const;
+    // Size of the disk in a state.
+    uint64_t size_at(Sequence state) const;
+    // The branch a state lies on: 0, or 1 + the index of the rollback that began it.
+    uint32_t branch_of(Sequence state) const;
+    std::vector<BranchInfo> branches(Sequence newest) const;
+    // What to undo, then redo, to get from one state to another.
+    std::vector<PathStep> path(Sequence from, Sequence to) const;
+
+  private:
+    struct Interval {
+        Sequence first, last;
+    };
+    // The states from `state` back to 0, as runs of sequence numbers, newest run first.
+    std::vector<Interval> lineage(Sequence state) const;
+    Result<void> apply_one(Sequence sequence, Time time, const RecordReader::Record& record);
+};
+
+}  // namespace predsnap

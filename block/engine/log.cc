@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "log.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+
+#include "checksum.h"
+#include "text.h"
+
+namespace predsnap {
+
+namespace {
+
+// Appends in flight. More make batches smaller, fewer leave the device idle (docs/performance.md).
+constexpr size_t kMaxInFlight = 2;
+// Points recorded with one batch; Batch keeps room for their records.
+constexpr size_t kMaxPointsPerBatch = 20;
+
+}  // namespace
+
+Log::Log(Core& core, SegmentTable& segments, DiskState& disk, History& history)
+    : core_(core), segments_(segments), disk_(disk), history_(history) {}
+
+void Log::start(Start start) {
+    limits_ = Batch::Limits(core_.geometry.segment_size);
+    position_ = start.position;
+    applied_ = start.position;
+    open_indexes_ = std::move(start.open_indexes);
+    durable_ = start.durable;
+    session_ = core_.host.random();
+    newest_point_ = history_.last_point;
+    newest_point_time_ = history_.last_point_time;
+}
+
+Log::Joined Log::join(uint64_t sectors, size_t entries, size_t record_bytes) {
+    if (open_ && open_->fits(sectors, entries, record_bytes)) {
+        return {open_, false};
+    }
+    if (open_) {
+        open_->closed = true;
+    }
+    open_ = std::make_shared<Batch>(limits_);
+    pending_.push_back(open_);
+    return {open_, true};
+}
+
+Result<Sequence> Log::append_data(Sector start, std::span<const iovec> buffers, size_t skip,
+                                  uint64_t sectors) {
+    assert(sectors > 0 && sectors <= max_request_sectors());
+    Lock lock(core_.mutex);
+    while (gate_closed_) {
+        gate_waiters_.wait(core_.host, lock);
+    }
+    Joined joined = join(sectors, 1, 0);
+    Batch& batch = *joined.batch;
+    const Batch::Slot slot = batch.add_data(start, sectors);
+    ++batch.filling;
+    uint8_t* payload = batch.payload();
+    lock.unlock();
+
+    std::memset(payload + slot.gap, 0, slot.begin - slot.gap);
+    copy_from(buffers, skip, payload + slot.begin, slot.end - slot.begin);
+    uint32_t sums[kMaxDataSectors / kSectorsPerBlock + 2];
+    const uint64_t units = unit_count(start, sectors);
+    for (uint64_t i = 0; i < units; ++i) {
+        const UnitRange range = unit_range(start, sectors, i);
+        sums[i] = unit_checksum(payload + slot.begin + range.begin * kSectorSize,
+                                (range.end - range.begin) * kSectorSize);
+    }
+
+    lock.lock();
+    batch.set_sums(slot, sums, units);
+    if (--batch.filling == 0 && batch.closed) {
+        submit_waiters_.wake_all(core_.host);  // its leader may be waiting for this
+    }
+    return complete(std::move(joined), lock);
+}
+
+Result<Sequence> Log::append_mapping(ExtentKind kind, Sector start, uint64_t sectors) {
+    Lock lock(core_.mutex);
+    while (gate_closed_) {
+        gate_waiters_.wait(core_.host, lock);
+    }
+    Joined joined = join(0, 1, 0);
+    joined.batch->add_mapping(kind, start, sectors);
+    return complete(std::move(joined), lock);
+}
+
+Result<Sequence> Log::append_records(std::span<const uint8_t> records, ExtentKind kind, Sector start,
+                                     uint64_t count) {
+    Lock lock(core_.mutex);
+    Joined joined = join(0, 1, records.size());
+    if (count > 0) {
+        joined.batch->add_mapping(kind, start, count);
+    }
+    joined.batch->add_records(records);
+    return complete(std::move(joined), lock);
+}
+
+Result<Sequence> Log::complete(Joined joined, Lock& lock) {
+    const std::shared_ptr<Batch> batch = std::move(joined.batch);
+    if (joined.leader) {
+        lead(batch, lock);
+    }
+    while (!batch->finished) {
+        batch->waiters.wait(core_.host, lock);
+    }
+    if (batch->error != 0) {
+        return Error{batch->error, {}};
+    }
+    return batch->sealed().sequence;
+}
+
+bool Log::may_submit(const Batch& batch) const {
+    return !failed_ && batch.filling == 0 && pending_.front().get() == &batch &&
+           in_flight_.size() < kMaxInFlight;
+}
+
+// Sees the batch through to the device. On return it is written, not always settled.
+void Log::lead(const std::shared_ptr<Batch>& batch, Lock& lock) {
+    if (may_submit(*batch)) {
+        // Nothing to wait for: let requests that are ready now join first.
+        lock.unlock();
+        core_.host.yield();
+        lock.lock();
+    }
+    while (!may_submit(*batch)) {
+        submit_waiters_.wait(core_.host, lock);
+    }
+    batch->closed = true;
+    if (open_ == batch) {
+        open_.reset();
+    }
+    pending_.pop_front();
+    batch->error = seal(*batch);
+    in_flight_.push_back(batch);
+    submit_waiters_.wake_all(core_.host);
+    if (batch->error == 0) {
+        const std::vector<iovec> buffers = batch->buffers();
+        const uint64_t offset = core_.geometry.offset(batch->sealed().segment) +
+                                (batch->opens_segment ? 0 : batch->sealed().offset);
+        lock.unlock();
+        if (batch->made_point) {
+            core_.host.report(Event::point, 0, 0, {});
+        }
+        const Result<void> result = core_.file.pwritev(offset, buffers);
+        if (!result.ok()) {
+            core_.host.report(Event::log_error, 0, 0, result.error().message);
+        }
+        lock.lock();
+        batch->error = result.ok() ? 0 : result.error().code;
+    }
+    batch->written = true;
+    failed_ = failed_ || batch->error != 0;
+    settle();
+}
+
+// Gives the batch its place. Returns an errno value if there is none.
+int Log::seal(Batch& batch) {
+    batch.before = position_;
+    const Time now = core_.host.now();
+    add_points(batch, now);
+    if (position_.offset + batch.total_bytes() > core_.geometry.segment_size) {
+        if (const int error = open_segment(batch); error != 0) {
+            return error;
+        }
+    }
+    Batch::Seal seal{};
+    seal.sequence = position_.next;
+    seal.time = now;
+    seal.previous_hash = position_.hash;
+    seal.durable = durable_;
+    seal.session = session_;
+    seal.seed = core_.seed;
+    seal.segment = position_.segment;
+    seal.offset = position_.offset;
+    batch.seal(seal);
+    position_.offset += batch.total_bytes();
+    position_.next += 1;
+    position_.hash = batch.hash();
+    return 0;
+}
+
+// Moves the position to the announced segment, whose header goes out with the batch.
+int Log::open_segment(Batch& batch) {
+    const Result<SegmentId> next = segments_.take(core_.geometry);
+    if (!next.ok()) {
+        return next.error().code;
+    }
+    const SegmentId id = position_.announced;
+    position_ = LogPosition{id, next.value(), kBlockSize, position_.ordinal + 1, position_.next,
+                            position_.hash};
+    Segment& segment = segments_.ensure(id);
+    segment = Segment{};
+    segment.kind = format::SegmentKind::log;
+    segment.ordinal = position_.ordinal;
+    segment.first = position_.next;
+    segment.last = position_.next - 1;
+    segments_.log().push_back(id);
+
+    SegmentIndex index;
+    index.segment = id;
+    index.next = position_.announced;
+    index.ordinal = position_.ordinal;
+    index.first = position_.next;
+    index.last = position_.next - 1;
+    index.last_hash = position_.hash;
+    index.end_offset = kBlockSize;
+    open_indexes_.push_back(std::move(index));
+
+    format::SegmentHeader header{};
+    std::memcpy(header.magic, format::kSegmentMagic, sizeof(header.magic));
+    header.kind = static_cast<uint8_t>(format::SegmentKind::log);
+    std::memcpy(header.uuid, core_.uuid.data(), core_.uuid.size());
+    header.self = id.value;
+    header.next = position_.announced.value;
+    header.ordinal = position_.ordinal;
+    header.first_sequence = position_.next.value;
+    header.previous_hash = position_.hash;
+    header.checksum = self_hash(core_.seed, header);
+    batch.segment_header = AlignedBuffer(kBlockSize);
+    std::memset(batch.segment_header.data(), 0, kBlockSize);
+    std::memcpy(batch.segment_header.data(), &header, sizeof(header));
+    batch.opens_segment = true;
+    if (on_progress) {
+        on_progress();
+    }
+    return 0;
+}
+
+void Log::mark_point(Sequence sequence, Time time, format::PointKind kind) {
+    if (sequence <= newest_point_ || sequence.value == 0) {
+        return;
+    }
+    newest_point_ = sequence;
+    newest_point_time_ = time;
+    ++core_.stats.points;
+    pending_points_.push_back({sequence.value, time.value, static_cast<uint32_t>(kind)});
+}
+
+void Log::add_points(Batch& batch, Time now) {
+    // A clock that went back must not stop points for as long.
+    const int64_t since = now.value - newest_point_time_.value;
+    if (point_interval_us_ > 0 && (since >= point_interval_us_ || since < 0)) {
+        const Sequence before = newest_point_;
+        mark_point(disk_.sequence, disk_.time, format::PointKind::interval);
+        batch.made_point = newest_point_ != before;
+    }
+    const size_t count = std::min(pending_points_.size(), kMaxPointsPerBatch);
+    batch.points.assign(pending_points_.begin(), pending_points_.begin() + count);
+    pending_points_.erase(pending_points_.begin(), pending_points_.begin() + count);
+    std::vector<uint8_t> records;
+    for (const format::PointRecord& point : batch.points) {
+        put_record(records, format::RecordType::point, &point, sizeof(point));
+    }
+    batch.add_records(records);
+}
+
+// Applies what can be applied, in order.
+void Log::settle() {
+    while (!in_flight_.empty() && in_flight_.front()->written) {
+        if (in_flight_.front()->error != 0) {
+            const bool all_written = std::all_of(in_flight_.begin(), in_flight_.end(),
+                                                 [](const auto& batch) { return batch->written; });
+            if (!all_written) {
+                return;
+            }
+            take_back();
+            break;
+        }
+        const std::shared_ptr<Batch> batch = in_flight_.front();
+        in_flight_.pop_front();
+        apply(*batch);
+        finish(*batch);
+    }
+    submit_waiters_.wake_all(core_.host);
+    if (in_flight_.empty() && pending_.empty()) {
+        gate_waiters_.wake_all(core_.host);
+    }
+}
+
+void Log::apply(Batch& batch) {
+    const Batch::Seal& seal = batch.sealed();
+    add_to_index(batch);
+    disk_.sequence = seal.sequence;
+    disk_.time = seal.time;
+    if (!batch.records().empty()) {
+        // Records written by this engine always parse.
+        const Result<void> recorded = history_.apply(seal.sequence, seal.time, batch.records());
+        assert(recorded.ok());
+        static_cast<void>(recorded);
+        disk_.size = history_.size_at(seal.sequence);
+    }
+    applied_ = LogPosition{seal.segment, kNoSegment, seal.offset + batch.total_bytes(),
+                           segments_[seal.segment].ordinal, seal.sequence + 1, batch.hash()};
+    ++core_.stats.batches;
+    core_.stats.batch_bytes += batch.total_bytes() + (batch.opens_segment ? kBlockSize : 0);
+}
+
+// Applies the entries to the disk state and notes all of it in the segment's index.
+void Log::add_to_index(const Batch& batch) {
+    const Batch::Seal& seal = batch.sealed();
+    const auto index = std::find_if(open_indexes_.rbegin(), open_indexes_.rend(),
+                                    [&](const SegmentIndex& i) { return i.segment == seal.segment; });
+    assert(index != open_indexes_.rend());
+    const size_t undo_before = index->undo.size();
+    const auto sum_base = static_cast<uint32_t>(index->sums.size());
+    for (format::Entry entry : batch.entries()) {
+        const bool is_unit = entry.kind == static_cast<uint8_t>(ExtentKind::unit);
+        const uint32_t sum = is_unit ? batch.sums()[entry.first_sum] : 0;
+        disk_.apply(to_extent(core_.geometry, seal.segment, entry, sum), &index->undo);
+        entry.first_sum += sum_base;
+        index->entries.push_back(entry);
+    }
+    index->sums.insert(index->sums.end(), batch.sums().begin(), batch.sums().end());
+    index->records.insert(index->records.end(), batch.records().begin(), batch.records().end());
+    index->rows.push_back({seal.sequence.value, seal.time.value,
+                           static_cast<uint32_t>(batch.entries().size()),
+                           static_cast<uint32_t>(batch.records().size()),
+                           index->undo.size() - undo_before});
+    index->last = seal.sequence;
+    index->last_hash = batch.hash();
+    index->end_offset = seal.offset + batch.total_bytes();
+    Segment& segment = segments_[seal.segment];
+    segment.last = seal.sequence;
+    segment.min_time = std::min(segment.min_time, seal.time);
+    for (const format::PointRecord& point : batch.points) {
+        segment.min_time = std::min(segment.min_time, Time(point.time));
+    }
+}
+
+void Log::finish(Batch& batch) {
+    batch.finished = true;
+    batch.waiters.wake_all(core_.host);
+}
+
+// Fails all batches in flight and puts the position back before the first of them.
+void Log::take_back() {
+    const int error = in_flight_.front()->error;
+    LogPosition back = in_flight_.front()->before;
+    while (!in_flight_.empty()) {
+        const std::shared_ptr<Batch> batch = in_flight_.back();
+        in_flight_.pop_back();
+        if (batch->opens_segment) {
+            const SegmentIndex& index = open_indexes_.back();
+            segments_.release(index.next);
+            Segment& segment = segments_[index.segment];
+            segment = Segment{};
+            segment.announced = true;
+            segments_.log().pop_back();
+            open_indexes_.pop_back();
+        }
+        pending_points_.insert(pending_points_.begin(), batch->points.begin(), batch->points.end());
+        batch->error = error;
+        finish(*batch);
+    }
+    if (error != ENOSPC) {
+        back.offset = core_.geometry.segment_size;  // that place may be bad: go on in the next segment
+    }
+    position_ = back;
+    failed_ = false;
+    ++core_.stats.append_errors;
+}
+
+Result<void> Log::flush(bool point) {
+    Lock lock(core_.mutex);
+    const Sequence wanted = disk_.sequence;
+    const Time now = core_.host.now();
+    while (durable_ < wanted) {
+        if (flushing_) {
+            flush_waiters_.wait(core_.host, lock);
+            continue;
+        }
+        flushing_ = true;
+        const Sequence covered = disk_.sequence;
+        lock.unlock();
+        const Result<void> result = core_.file.flush();
+        lock.lock();
+        flushing_ = false;
+        flush_waiters_.wake_all(core_.host);
+        TRY(result);
+        durable_ = std::max(durable_, covered);
+        if (on_progress) {
+            on_progress();
+        }
+    }
+    if (point) {
+        mark_point(wanted, now, format::PointKind::flush);
+    }
+    return {};
+}
+
+void Log::close_gate() {
+    Lock lock(core_.mutex);
+    while (gate_closed_) {
+        gate_waiters_.wait(core_.host, lock);
+    }
+    gate_closed_ = true;
+    while (!in_flight_.empty() || !pending_.empty()) {
+        gate_waiters_.wait(core_.host, lock);
+    }
+}
+
+void Log::open_gate() {
+    Lock lock(core_.mutex);
+    gate_closed_ = false;
+    gate_waiters_.wake_all(core_.host);
+}
+
+bool Log::index_ready() const {
+    return open_indexes_.size() > 1 && open_indexes_[0].last + 1 == open_indexes_[1].first &&
+           open_indexes_[0].last <= durable_;
+}
+
+}  // namespace predsnap

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// The log: appends with group commit, flush, points.
+//
+// A request joins the open batch; the first one in leads it. While appends are in flight the open batch
+// gathers more requests. Batches get their sequence number and place when they are sealed, in order, and
+// are applied to the disk state in order, whatever order the device completes them in; a request is
+// answered after its batch is applied. So the map, the undo information and recovery all see one history.
+//
+// If an append fails, it and those in flight behind it are taken back: their requests fail with its
+// error, their sequence numbers are used again, and the log goes on at the same place (no space) or in
+// the next segment (anything else).
+#pragma once
+
+#include <deque>
+#include <memory>
+
+#include "batch.h"
+#include "core.h"
+#include "disk_state.h"
+#include "history.h"
+#include "segment_index.h"
+#include "segment_table.h"
+
+namespace predsnap {
+
+class Log {
+  public:
+    // What recovery hands over.
+    struct Start {
+        LogPosition position;
+        std::deque<SegmentIndex> open_indexes;  // the last is of position.segment, if any
+        Sequence durable;
+    };
+
+    Log(Core& core, SegmentTable& segments, DiskState& disk, History& history);
+    void start(Start start);
+
+    // Each returns the sequence number of the batch the change became part of, once that is written
+    // and applied. A data request is at most max_request_sectors() long.
+    Result<Sequence> append_data(Sector start, std::span<const iovec> buffers, size_t skip,
+                                 uint64_t sectors);
+    Result<Sequence> append_mapping(ExtentKind kind, Sector start, uint64_t sectors);
+    // Records, and a mapping that goes with them if count > 0. Passes a closed gate.
+    Result<Sequence> append_records(std::span<const uint8_t> records, ExtentKind kind, Sector start,
+                                    uint64_t count);
+    uint64_t max_request_sectors() const { return limits_.payload_bytes / kSectorSize; }
+
+    // Makes all that is applied durable. If `point`, the state is recorded as a point.
+    Result<void> flush(bool point);
+
+    // Closing the gate waits until all appends are applied, and holds new ones (but records) back.
+    void close_gate();
+    void open_gate();
+
+    // --- The rest requires Core::mutex. ---
+    Sequence durable() const { return durable_; }
+    const LogPosition& position() const { return position_; }
+    // Where the newest applied batch ends, with its checksum. `announced` is not kept here.
+    const LogPosition& applied_position() const { return applied_; }
+    // Indexes of segments that have no blob yet, oldest first.
+    std::deque<SegmentIndex>& open_indexes() { return open_indexes_; }
+    // True if the oldest open index is complete and its segment durable: a blob can be written.
+    bool index_ready() const;
+    // Closed segments that wait for a flush before their index can be written.
+    size_t closed_segments() const { return open_indexes_.empty() ? 0 : open_indexes_.size() - 1; }
+    void set_point_interval(int64_t interval_us) { point_interval_us_ = interval_us; }
+    // A state is known to be a point from now on (recorded with the next batch).
+    void mark_point(Sequence sequence, Time time, format::PointKind kind);
+    // The newest point, recorded or not.
+    Sequence newest_point() const { return newest_point_; }
+    const std::vector<format::PointRecord>& pending_points() const { return pending_points_; }
+
+    // Called under Core::mutex when a segment was opened or became durable: background work to do.
+    std::function<void()> on_progress;
+
+  private:
+    struct Joined {
+        std::shared_ptr<Batch> batch;
+        bool leader;
+    };
+    Joined join(uint64_t sectors, size_t entries, size_t record_bytes);
+    Result<Sequence> complete(Joined joined, Lock& lock);
+    void lead(const std::shared_ptr<Batch>& batch, Lock& lock);
+    bool may_submit(const Batch& batch) const;
+    int seal(Batch& batch);
+    int open_segment(Batch& batch);
+    void add_points(Batch& batch, Time now);
+    void settle();
+    void apply(Batch& batch);
+    void add_to_index(const Batch& batch);
+    void take_back();
+    void finish(Batch& batch);
+
+    Core& core_;
+    SegmentTable& segments_;
+    DiskState& disk_;
+    History& history_;
+    Batch::Limits limits_{format::kMinSegmentSize};
+
+    LogPosition position_;  // where the next sealed batch goes
+    LogPosition applied_;   // where the batch after the newest applied one goes
+    std::deque<SegmentIndex> open_indexes_;
+    uint64_t session_ = 0;
+
+    std::shared_ptr<Batch> open_;                  // takes requests
+    std::deque<std::shared_ptr<Batch>> pending_;   // to be sealed, in order; the last may be open_
+    std::deque<std::shared_ptr<Batch>> in_flight_; // sealed, in order
+    WaitList submit_waiters_;                      // leaders
+    bool failed_ = false;                          // an append in flight has failed
+
+    bool gate_closed_ = false;
+    WaitList gate_waiters_;
+
+    Sequence durable_;
+    bool flushing_ = false;
+    WaitList flush_waiters_;
+
+    int64_t point_interval_us_ = 0;
+    Sequence newest_point_;
+    Time newest_point_time_;
+    std::vector<format::PointRecord> pending_points_;
+};
+
+}  // namespace predsnap

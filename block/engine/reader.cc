@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "reader.h"
+
+#include <algorithm>
+
+#include "buffer.h"
+#include "checksum.h"
+#include "text.h"
+#include "wait.h"
+
+namespace predsnap {
+
+namespace {
+
+constexpr size_t kLookupLimit = 512;
+// Reads of one request that run at once.
+constexpr size_t kMaxParallel = 16;
+
+size_t bytes_between(Sector from, Sector to) { return (to - from) * kSectorSize; }
+
+bool follows(const Extent& before, const Extent& after) {
+    return before.is_data() && after.is_data() && before.end() == after.start &&
+           before.place + before.count == after.place && before.tail == 0 && after.head == 0;
+}
+
+}  // namespace
+
+std::vector<iovec> slice(std::span<const iovec> buffers, size_t skip, size_t length) {
+    std::vector<iovec> parts;
+    for_each_part(buffers, skip, length,
+                  [&](uint8_t* part, size_t n) { parts.push_back({part, n}); });
+    return parts;
+}
+
+Result<void> Reader::read(const FrozenState* view, Sector from, uint64_t sectors,
+                          std::span<const iovec> buffers, size_t skip) {
+    const Sector begin = from, end = from + sectors;
+    std::vector<Extent> extents;
+    TaskGroup group(core_.host, kMaxParallel);
+    while (from < end) {
+        extents.clear();
+        Lock lock(core_.mutex);
+        const Sector reached = disk_.lookup(view, from, end, kLookupLimit, &extents);
+        lock.unlock();
+        const auto position = [&](Sector s) { return skip + bytes_between(begin, s); };
+        Result<void> holes;
+        for_each_gap(extents, from, reached, [&](Sector a, Sector b) {
+            if (holes.ok()) {
+                holes = read_backing(a, b, buffers, position(a));
+            }
+        });
+        TRY(holes);
+        for (size_t i = 0; i < extents.size();) {
+            const Extent& first = extents[i];
+            if (first.kind == ExtentKind::zero) {
+                fill_zero(buffers, position(first.start), first.count * kSectorSize);
+                ++i;
+                continue;
+            }
+            Piece piece{{first}, position(first.start)};
+            for (++i; i < extents.size() && follows(extents[i - 1], extents[i]); ++i) {
+                piece.extents.push_back(extents[i]);
+            }
+            if (piece.sectors() == sectors) {
+                return read_piece(piece, buffers);  // the usual case: one place, no other task
+            }
+            group.run([this, piece = std::move(piece), buffers] { return read_piece(piece, buffers); });
+        }
+        from = reached;
+    }
+    return group.wait();
+}
+
+Result<void> Reader::read_backing(Sector from, Sector to, std::span<const iovec> buffers, size_t skip) {
+    const size_t length = bytes_between(from, to);
+    uint64_t available = 0;
+    if (backing_ != nullptr && from < kVmStateBase) {
+        TRY_ASSIGN(const uint64_t backing_length, backing_->length());
+        if (backing_length > to_bytes(from)) {
+            available = std::min<uint64_t>(length, align_down(backing_length - to_bytes(from), kSectorSize));
+        }
+    }
+    if (available > 0) {
+        const std::vector<iovec> parts = slice(buffers, skip, available);
+        TRY(backing_->preadv(to_bytes(from), parts));
+    }
+    fill_zero(buffers, skip + available, length - available);
+    return {};
+}
+
+Result<void> Reader::read_piece(const Piece& piece, std::span<const iovec> buffers) {
+    const Extent& first = piece.extents.front();
+    const Extent& last = piece.extents.back();
+    const uint64_t lead = first.head * kSectorSize;
+    const uint64_t wanted = piece.sectors() * kSectorSize;
+    const uint64_t whole = lead + wanted + last.tail * kSectorSize;
+    const uint64_t offset = to_bytes(first.place) - lead;
+
+    AlignedBuffer bounce;
+    std::vector<iovec> target;
+    if (whole == wanted) {
+        target = slice(buffers, piece.skip, wanted);
+    } else {
+        bounce = AlignedBuffer(whole);
+        target = {{bounce.data(), whole}};
+    }
+    TRY(core_.file.preadv(offset, target));
+    size_t position = 0;
+    for (const Extent& extent : piece.extents) {
+        TRY(verify(extent, target, position));
+        position += (extent.head + extent.count + extent.tail) * kSectorSize;
+    }
+    if (whole != wanted) {
+        copy_to(buffers, piece.skip, bounce.data() + lead, wanted);
+    }
+    return {};
+}
+
+// Verifies the units of an extent, which lie in `data` from `skip` on.
+Result<void> Reader::verify(const Extent& extent, std::span<const iovec> data, size_t skip) {
+    const Place first = extent.place - extent.head;
+    const uint64_t total = extent.head + extent.count + extent.tail;
+    if (extent.kind == ExtentKind::unit) {
+        return verify_unit(extent, first, total, extent.checksum, data, skip);
+    }
+    // Units of a run end at guest blocks; the first and last may be short.
+    const uint64_t start = extent.start.value - extent.head;
+    const uint64_t units = (start + total - 1) / kSectorsPerBlock - start / kSectorsPerBlock + 1;
+    std::vector<uint32_t> sums(units);
+    TRY(indexes_.run_sums(first, units, sums.data()));
+    uint64_t done = 0;
+    for (const uint32_t sum : sums) {
+        const uint64_t end = std::min(align_up(start + done + 1, kSectorsPerBlock) - start, total);
+        TRY(verify_unit(extent, first + done, end - done, sum, data, skip + done * kSectorSize));
+        done = end;
+    }
+    return {};
+}
+
+Result<void> Reader::verify_unit(const Extent& extent, Place place, uint64_t sectors, uint32_t sum,
+                                 std::span<const iovec> data, size_t skip) {
+    const size_t length = sectors * kSectorSize;
+    uint8_t gathered[kBlockSize];
+    const uint8_t* bytes = nullptr;
+    for_each_part(data, skip, length, [&](uint8_t* part, size_t n) {
+        bytes = n == length ? part : bytes;
+    });
+    if (bytes == nullptr) {
+        copy_from(data, skip, gathered, length);
+        bytes = gathered;
+    }
+    if (unit_checksum(bytes, length) == sum) {
+        return {};
+    }
+    // Once more, into memory nobody else can write to: the reader's buffer may be shared with a guest.
+    AlignedBuffer again(kBlockSize);
+    TRY(core_.file.pread(to_bytes(place), again.data(), length));
+    if (unit_checksum(again.data(), length) == sum) {
+        copy_to(data, skip, again.data(), length);
+        return {};
+    }
+    const uint64_t guest = to_bytes(extent.start) + to_bytes(place) - to_bytes(extent.place);
+    return corruption(core_, guest, length,
+                      text("data of guest offset %llu is corrupt: checksum mismatch at image offset %llu",
+                           static_cast<ull>(guest), static_cast<ull>(to_bytes(place))));
+}
+
+}  // namespace predsnap

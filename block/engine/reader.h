@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Reading: finds where each sector is, reads whole units, verifies every checksum. What does not match
+// is read once more, then reported as corruption and answered with EIO, never with data.
+#pragma once
+
+#include "core.h"
+#include "disk_state.h"
+#include "index_cache.h"
+
+namespace predsnap {
+
+class Reader {
+  public:
+    Reader(Core& core, const DiskState& disk, IndexCache& indexes)
+        : core_(core), disk_(disk), indexes_(indexes) {}
+
+    // The device holes show. Null: they read as zeros. No read may be running.
+    void set_backing(Device* backing) { backing_ = backing; }
+
+    // Reads sectors of a state (null: the current one) into the buffers, from byte `skip` of them on.
+    Result<void> read(const FrozenState* view, Sector from, uint64_t sectors,
+                      std::span<const iovec> buffers, size_t skip);
+
+  private:
+    // Extents that follow each other both on the guest disk and in the image.
+    struct Piece {
+        std::vector<Extent> extents;
+        size_t skip;  // where its first sector goes in the buffers
+        uint64_t sectors() const { return extents.back().end() - extents.front().start; }
+    };
+    Result<void> read_piece(const Piece& piece, std::span<const iovec> buffers);
+    Result<void> verify(const Extent& extent, std::span<const iovec> data, size_t skip);
+    Result<void> verify_unit(const Extent& extent, Place place, uint64_t sectors, uint32_t sum,
+                             std::span<const iovec> data, size_t skip);
+    Result<void> read_backing(Sector from, Sector to, std::span<const iovec> buffers, size_t skip);
+
+    Core& core_;
+    const DiskState& disk_;
+    IndexCache& indexes_;
+    Device* backing_ = nullptr;
+};
+
+// The part [skip, skip + length) of scattered buffers, as scattered buffers.
+std::vector<iovec> slice(std::span<const iovec> buffers, size_t skip, size_t length);
+
+}  // namespace predsnap

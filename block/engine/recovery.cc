@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "recovery.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "text.h"
+
+namespace predsnap {
+
+using format::SegmentKind;
+
+namespace {
+
+// Segments may be announced before the image has grown to hold them.
+constexpr uint32_t kSegmentsPastEnd = 64;
+
+// The checksum before the batch with that number, in a run of scanned batches.
+std::optional<uint64_t> hash_before(const LogPosition& start, const std::vector<ScannedBatch>& batches,
+                                    Sequence sequence) {
+    if (sequence == start.next) {
+        return start.hash;
+    }
+    const uint64_t i = sequence - start.next;
+    if (sequence < start.next || i > batches.size()) {
+        return {};
+    }
+    return batches[i - 1].header.checksum;
+}
+
+}  // namespace
+
+LogPosition first_log_position(const Core& core, const format::Superblock& superblock) {
+    LogPosition position;
+    position.announced = SegmentId(superblock.log.segment);
+    position.offset = core.geometry.segment_size;
+    position.ordinal = superblock.log.ordinal - 1;
+    position.hash = core.seed;
+    return position;
+}
+
+Time min_time(const SegmentIndex& index) {
+    Time least{INT64_MAX};
+    for (const format::IndexRow& row : index.rows) {
+        least = std::min(least, Time(row.time));
+    }
+    RecordReader reader(index.records);
+    for (;;) {
+        const auto record = reader.next();
+        if (!record.ok() || !record.value()) {
+            return least;
+        }
+        format::PointRecord point{};
+        if (record.value()->type == format::RecordType::point &&
+            record.value()->payload.size() == sizeof(point)) {
+            std::memcpy(&point, record.value()->payload.data(), sizeof(point));
+            least = std::min(least, Time(point.time));
+        }
+    }
+}
+
+Result<Recovery::Outcome> Recovery::run(const format::Superblock& superblock, bool accept_loss) {
+    TRY_ASSIGN(const uint64_t image_bytes, core_.file.length());
+    core_.geometry.id_limit = core_.geometry.segments_in(image_bytes) + kSegmentsPastEnd;
+    if (superblock.checkpoint_segment == kNoSegment.value) {
+        begin_empty(superblock);
+    } else {
+        TRY(begin_at_checkpoint(superblock));
+    }
+    durable_ = std::max(disk_.sequence, Sequence(superblock.durable_sequence));
+    TRY(replay_index_stream());
+    TRY(scan_log());
+    if (!accept_loss) {
+        TRY(check_nothing_lost(superblock));
+    }
+    durable_ = std::min(durable_, disk_.sequence);
+    TRY(mark_segments());
+    stream_.start(index_position_, next_blob_);
+    core_.geometry.id_limit = UINT32_MAX;
+    segments_.adopt_image(core_.geometry, image_bytes);
+    log_.start({position_, std::move(log_.open_indexes()), durable_});
+    return outcome_;
+}
+
+void Recovery::begin_empty(const format::Superblock& superblock) {
+    history_.initial_size = superblock.initial_size;
+    disk_.size = superblock.initial_size;
+    disk_.time = Time(superblock.create_time);
+    position_ = first_log_position(core_, superblock);
+    index_position_ = superblock.index;
+}
+
+Result<void> Recovery::begin_at_checkpoint(const format::Superblock& superblock) {
+    TRY_ASSIGN(LoadedCheckpoint loaded, read_checkpoint(core_, SegmentId(superblock.checkpoint_segment),
+                                                        superblock.checkpoint_id));
+    CheckpointParts& parts = loaded.parts;
+    if (parts.sequence.value != superblock.checkpoint_sequence ||
+        parts.log.offset > core_.geometry.segment_size) {
+        return Error{EIO, "checkpoint does not agree with the superblock"};
+    }
+    outcome_.checkpoint_segments = loaded.segments;
+    outcome_.checkpoint_bytes = loaded.segments.size() * uint64_t{core_.geometry.segment_size};
+    disk_.map.swap(loaded.map);
+    disk_.sequence = parts.sequence;
+    disk_.time = parts.time;
+    history_ = std::move(parts.history);
+    disk_.size = history_.size_at(disk_.sequence);
+    position_ = parts.log;
+    index_position_ = parts.index;
+    next_blob_ = parts.next_blob;
+    for (const format::SegmentRow& row : parts.segments) {
+        Segment& segment = segments_.ensure(SegmentId(row.id));
+        segment.kind = static_cast<SegmentKind>(row.kind);
+        segment.ordinal = row.ordinal;
+        segment.first = Sequence(row.first_sequence);
+        segment.last = Sequence(row.last_sequence);
+        segment.min_time = Time(row.min_time);
+        segment.index = row.index;
+        if (segment.kind == SegmentKind::log) {
+            segments_.log().push_back(SegmentId(row.id));
+        }
+    }
+    std::sort(segments_.log().begin(), segments_.log().end(), [&](SegmentId a, SegmentId b) {
+        return segments_[a].ordinal < segments_[b].ordinal;
+    });
+    for (SegmentIndex& index : parts.open_indexes) {
+        log_.open_indexes().push_back(std::move(index));
+    }
+    return {};
+}
+
+Result<void> Recovery::replay_index_stream() {
+    for (;;) {
+        const Result<IndexStream::Read> read = stream_.read(index_position_);
+        // No whole blob: the log itself, from here on, tells the rest.
+        if (!read.ok() || read.value().number != next_blob_) {
+            return {};
+        }
+        TRY_ASSIGN(const bool applied, replay_blob(read.value()));
+        if (!applied) {
+            return {};
+        }
+        for (const SegmentId id : read.value().segments) {
+            segments_.ensure(id).kind = SegmentKind::index;
+        }
+        index_position_ = read.value().next;
+        ++next_blob_;
+    }
+}
+
+// Applies a blob if it is of the log segment that comes next.
+Result<bool> Recovery::replay_blob(const IndexStream::Read& read) {
+    Result<SegmentIndex> decoded = SegmentIndex::decode(core_.geometry, read.blob);
+    if (!decoded.ok()) {
+        return false;
+    }
+    const SegmentIndex& index = decoded.value();
+    std::deque<SegmentIndex>& open = log_.open_indexes();
+    const bool known = !open.empty();
+    const uint64_t expected = known ? open.front().ordinal : position_.ordinal + 1;
+    if (index.ordinal != expected || index.last < index.first ||
+        (known ? index.first != open.front().first : index.first != position_.next)) {
+        return false;
+    }
+    Segment& segment = segments_.ensure(index.segment);
+    if (known) {
+        open.pop_front();
+    } else {
+        segments_.log().push_back(index.segment);
+    }
+    segment.kind = SegmentKind::log;
+    segment.ordinal = index.ordinal;
+    segment.first = index.first;
+    segment.last = index.last;
+    segment.min_time = min_time(index);
+    segment.index = index_position_;
+    TRY(replay_rows(index));
+    if (open.empty()) {
+        position_ = LogPosition{index.segment, index.next,     index.end_offset,
+                                index.ordinal, index.last + 1, index.last_hash};
+    }
+    durable_ = std::max(durable_, index.last);
+    return true;
+}
+
+Result<void> Recovery::replay_rows(const SegmentIndex& index) {
+    size_t entry_at = 0, record_at = 0;
+    for (const format::IndexRow& row : index.rows) {
+        const size_t entry_end = entry_at + row.entry_count;
+        const auto records = std::span(index.records).subspan(record_at, row.record_bytes);
+        record_at += row.record_bytes;
+        if (row.sequence <= disk_.sequence.value) {  // in the checkpoint already
+            entry_at = entry_end;
+            continue;
+        }
+        for (; entry_at < entry_end; ++entry_at) {
+            const format::Entry& entry = index.entries[entry_at];
+            const bool is_unit = entry.kind == static_cast<uint8_t>(ExtentKind::unit);
+            disk_.apply(to_extent(core_.geometry, index.segment, entry,
+                                  is_unit ? index.sums[entry.first_sum] : 0),
+                        nullptr);
+            ++outcome_.entries_replayed;
+        }
+        TRY(apply_records(Sequence(row.sequence), Time(row.time), records));
+    }
+    return {};
+}
+
+Result<void> Recovery::apply_records(Sequence sequence, Time time, std::span<const uint8_t> records) {
+    const size_t rollbacks = history_.rollbacks.size();
+    const Sequence before = disk_.sequence;
+    disk_.sequence = sequence;
+    disk_.time = time;
+    if (records.empty()) {
+        return {};
+    }
+    TRY(history_.apply(sequence, time, records));
+    if (history_.rollbacks.size() > rollbacks) {
+        ExtentMap difference;
+        TRY(timeline_.difference(before, history_.rollbacks.back().target, &difference));
+        difference.for_each(Sector(0), [&](const Extent& extent) {
+            disk_.apply(extent, nullptr);
+            return true;
+        });
+    }
+    disk_.size = history_.size_at(sequence);
+    return {};
+}
+
+Result<void> Recovery::scan_log() {
+    for (;;) {
+        std::vector<ScannedBatch> batches;
+        if (position_.offset + kBlockSize <= core_.geometry.segment_size) {
+            TRY_ASSIGN(const ScannedSegment segment, ScannedSegment::read(core_, position_.segment));
+            batches = segment.batches_from(position_.offset, position_.next, position_.hash);
+        }
+        TRY_ASSIGN(const ScannedSegment next, ScannedSegment::read(core_, position_.announced));
+        const std::optional<format::SegmentHeader> header = next.header();
+        bool follow = false;
+        if (header && header->ordinal == position_.ordinal + 1) {
+            const auto hash = hash_before(position_, batches, Sequence(header->first_sequence));
+            follow = hash && *hash == header->previous_hash;
+        }
+        if (follow) {
+            batches.resize(header->first_sequence - position_.next.value);
+        }
+        for (const ScannedBatch& batch : batches) {
+            TRY(apply_scanned(batch));
+        }
+        if (!follow) {
+            return {};
+        }
+        enter_segment(*header);
+    }
+}
+
+void Recovery::enter_segment(const format::SegmentHeader& header) {
+    const SegmentId id(header.self);
+    position_ = LogPosition{id,         SegmentId(header.next), kBlockSize, header.ordinal,
+                            position_.next, position_.hash};
+    Segment& segment = segments_.ensure(id);
+    segment.kind = SegmentKind::log;
+    segment.ordinal = header.ordinal;
+    segment.first = position_.next;
+    segment.last = position_.next - 1;
+    segments_.log().push_back(id);
+    SegmentIndex index;
+    index.segment = id;
+    index.next = position_.announced;
+    index.ordinal = header.ordinal;
+    index.first = position_.next;
+    index.last = position_.next - 1;
+    index.last_hash = position_.hash;
+    index.end_offset = kBlockSize;
+    log_.open_indexes().push_back(std::move(index));
+}
+
+Result<void> Recovery::apply_scanned(const ScannedBatch& batch) {
+    const Sequence sequence(batch.header.sequence);
+    SegmentIndex& index = log_.open_indexes().back();
+    const size_t undo_before = index.undo.size();
+    const auto sum_base = static_cast<uint32_t>(index.sums.size());
+    for (format::Entry entry : batch.entries) {
+        const bool is_unit = entry.kind == static_cast<uint8_t>(ExtentKind::unit);
+        disk_.apply(to_extent(core_.geometry, index.segment, entry,
+                              is_unit ? batch.sums[entry.first_sum] : 0),
+                    &index.undo);
+        entry.first_sum += sum_base;
+        index.entries.push_back(entry);
+    }
+    index.sums.insert(index.sums.end(), batch.sums.begin(), batch.sums.end());
+    index.records.insert(index.records.end(), batch.records.begin(), batch.records.end());
+    index.rows.push_back({batch.header.sequence, batch.header.time, batch.header.entry_count,
+                          batch.header.record_bytes, index.undo.size() - undo_before});
+    index.last = sequence;
+    index.last_hash = batch.header.checksum;
+    index.end_offset = batch.offset + batch.header.total_bytes;
+    Segment& segment = segments_[index.segment];
+    segment.last = sequence;
+    segment.min_time = std::min(segment.min_time, Time(batch.header.time));
+    position_.offset = index.end_offset;
+    position_.next = sequence + 1;
+    position_.hash = batch.header.checksum;
+    durable_ = std::max(durable_, Sequence(batch.header.durable_sequence));
+    outcome_.entries_replayed += batch.entries.size();
+    ++outcome_.batches_scanned;
+    return apply_records(sequence, Time(batch.header.time), batch.records);
+}
+
+// Step 4: whatever proves that there was more.
+Result<void> Recovery::check_nothing_lost(const format::Superblock& superblock) {
+    const Sequence newest = disk_.sequence;
+    const auto lost = [&](const std::string& evidence) {
+        return Error{EIO, text("log is damaged after sequence %llu, at segment %u offset %u: %s; "
+                               "'qemu-img check -r all' opens it without what follows",
+                               static_cast<ull>(newest.value), position_.segment.value,
+                               position_.offset, evidence.c_str())};
+    };
+    if (durable_ > newest || superblock.durable_sequence > newest.value) {
+        return lost(text("sequence %llu was durable",
+                         static_cast<ull>(std::max(durable_.value, superblock.durable_sequence))));
+    }
+    const auto look = [&](SegmentId id, uint32_t from) -> Result<void> {
+        TRY_ASSIGN(const ScannedSegment segment, ScannedSegment::read(core_, id));
+        if (const auto offset = segment.later_history(from, newest)) {
+            return lost(text("segment %u offset %u holds a later batch", id.value, *offset));
+        }
+        return {};
+    };
+    if (position_.offset < core_.geometry.segment_size) {
+        TRY(look(position_.segment, position_.offset));
+    }
+    return look(position_.announced, kBlockSize);
+}
+
+// Step 5: what is referred to but has no batch or blob in it yet.
+Result<void> Recovery::mark_segments() {
+    const uint32_t limit = core_.geometry.max_segments();
+    if (position_.announced.value >= limit || index_position_.segment >= limit) {
+        return Error{EIO, text("log goes on in segment %u and index in segment %u, but the image has %u",
+                               position_.announced.value, index_position_.segment, limit)};
+    }
+    segments_.ensure(position_.announced).announced = true;
+    Segment& index_segment = segments_.ensure(SegmentId(index_position_.segment));
+    if (index_segment.kind == SegmentKind::free) {
+        index_segment.announced = true;
+    }
+    for (const SegmentId id : outcome_.checkpoint_segments) {
+        segments_.ensure(id).kind = SegmentKind::checkpoint;
+    }
+    return {};
+}
+
+}  // namespace predsnap

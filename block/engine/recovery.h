@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Recovery, which is how every image is opened:
+//
+//  1. The newest valid superblock slot names the checkpoint, if there is one: map, history, segments,
+//     and the indexes of the log segments that had no blob yet.
+//  2. The index stream is read on from where the checkpoint left it. Each blob stands for one log segment
+//     that was durable; its entries are applied.
+//  3. The log is read from where the last blob ends: each batch must continue the hash chain and be whole,
+//     payload included. The first that is not ends its segment. The announced next segment is followed if
+//     its header continues the chain; batches at or after its first sequence number that the segment
+//     before it still holds were taken back, and are dropped.
+//  4. If a later batch, or the superblock, shows that more was durable than was found, the image is
+//     damaged, and opening fails: history is never lost silently.
+//  5. Segments nobody refers to are free.
+#pragma once
+
+#include "checkpoint.h"
+#include "core.h"
+#include "disk_state.h"
+#include "history.h"
+#include "index_cache.h"
+#include "index_stream.h"
+#include "log.h"
+#include "log_scan.h"
+#include "segment_table.h"
+#include "timeline.h"
+
+namespace predsnap {
+
+class Recovery {
+  public:
+    Recovery(Core& core, SegmentTable& segments, DiskState& disk, History& history, Log& log,
+             IndexStream& stream, Timeline& timeline)
+        : core_(core),
+          segments_(segments),
+          disk_(disk),
+          history_(history),
+          log_(log),
+          stream_(stream),
+          timeline_(timeline) {}
+
+    struct Outcome {
+        std::vector<SegmentId> checkpoint_segments;
+        uint64_t checkpoint_bytes = 0;
+        uint64_t entries_replayed = 0;
+        uint64_t batches_scanned = 0;
+    };
+    // Fills all the parts. `accept_loss`: go on where step 4 would fail.
+    Result<Outcome> run(const format::Superblock& superblock, bool accept_loss);
+
+  private:
+    void begin_empty(const format::Superblock& superblock);
+    Result<void> begin_at_checkpoint(const format::Superblock& superblock);
+    Result<void> replay_index_stream();
+    Result<bool> replay_blob(const IndexStream::Read& read);
+    Result<void> replay_rows(const SegmentIndex& index);
+    Result<void> scan_log();
+    Result<void> apply_scanned(const ScannedBatch& batch);
+    Result<void> apply_records(Sequence sequence, Time time, std::span<const uint8_t> records);
+    void enter_segment(const format::SegmentHeader& header);
+    Result<void> check_nothing_lost(const format::Superblock& superblock);
+    Result<void> mark_segments();
+
+    Core& core_;
+    SegmentTable& segments_;
+    DiskState& disk_;
+    History& history_;
+    Log& log_;
+    IndexStream& stream_;
+    Timeline& timeline_;
+
+    LogPosition position_;
+    format::StreamPosition index_position_{};
+    uint64_t next_blob_ = 0;
+    Sequence durable_;
+    Outcome outcome_;
+};
+
+// The log position of an image in which nothing has been written, from its superblock.
+LogPosition first_log_position(const Core& core, const format::Superblock& superblock);
+
+// Earliest time of a batch or point in an index.
+Time min_time(const SegmentIndex& index);
+
+}  // namespace predsnap

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "segment_index.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "text.h"
+
+namespace predsnap {
+
+using format::Entry;
+using format::IndexHeader;
+using format::IndexRow;
+using format::PackedExtent;
+
+uint64_t unit_count(Sector start, uint64_t sectors) {
+    if (sectors <= kSectorsPerBlock) {
+        return 1;
+    }
+    const uint64_t first = start.value / kSectorsPerBlock;
+    const uint64_t last = (start.value + sectors - 1) / kSectorsPerBlock;
+    return last - first + 1;
+}
+
+UnitRange unit_range(Sector start, uint64_t sectors, uint64_t i) {
+    if (sectors <= kSectorsPerBlock) {
+        return {0, sectors};
+    }
+    const uint64_t lead = start.value % kSectorsPerBlock;
+    const uint64_t begin = i == 0 ? 0 : i * kSectorsPerBlock - lead;
+    return {begin, std::min((i + 1) * kSectorsPerBlock - lead, sectors)};
+}
+
+Extent to_extent(const Geometry& geometry, SegmentId segment, const Entry& entry, uint32_t sum) {
+    Extent extent;
+    extent.start = Sector(entry.start);
+    extent.count = entry.count;
+    extent.kind = static_cast<ExtentKind>(entry.kind);
+    if (extent.is_data()) {
+        extent.place = geometry.place(segment) + entry.place;
+    }
+    if (extent.kind == ExtentKind::unit) {
+        extent.checksum = sum;
+    }
+    return extent;
+}
+
+bool plausible(const Geometry& geometry, const Entry& entry, uint64_t sums) {
+    if (entry.kind > static_cast<uint8_t>(ExtentKind::run) || entry.count == 0 ||
+        entry.start >= kSectorLimit.value || entry.count > kSectorLimit.value - entry.start) {
+        return false;
+    }
+    if (entry.kind < static_cast<uint8_t>(ExtentKind::unit)) {
+        return true;
+    }
+    const bool is_unit = entry.kind == static_cast<uint8_t>(ExtentKind::unit);
+    if (is_unit != (entry.count <= kSectorsPerBlock) || entry.count > kMaxDataSectors) {
+        return false;
+    }
+    if (uint64_t{entry.place} + entry.count > geometry.segment_size / kSectorSize) {
+        return false;
+    }
+    return entry.first_sum + unit_count(Sector(entry.start), entry.count) <= sums;
+}
+
+uint64_t SegmentIndex::memory_bytes() const {
+    return rows.capacity() * sizeof(IndexRow) + entries.capacity() * sizeof(Entry) +
+           sums.capacity() * sizeof(uint32_t) + records.capacity() +
+           undo.capacity() * sizeof(PackedExtent);
+}
+
+int64_t SegmentIndex::find_sum(const Geometry& geometry, Place place) const {
+    const uint64_t offset = place - geometry.place(segment);
+    // Data entries ascend by place, but others, without place, lie between them: step back to data.
+    auto after = std::partition_point(entries.begin(), entries.end(), [&](const Entry& entry) {
+        return entry.place <= offset;
+    });
+    while (after != entries.begin()) {
+        const Entry& entry = *--after;
+        if (entry.kind < static_cast<uint8_t>(ExtentKind::unit)) {
+            continue;
+        }
+        if (offset < entry.place || offset >= entry.place + entry.count) {
+            return -1;
+        }
+        const uint64_t sector = entry.start + (offset - entry.place);
+        const uint64_t unit = entry.count <= kSectorsPerBlock
+                                  ? 0
+                                  : sector / kSectorsPerBlock - entry.start / kSectorsPerBlock;
+        return static_cast<int64_t>(entry.first_sum + unit);
+    }
+    return -1;
+}
+
+namespace {
+
+template <typename T>
+void put(std::vector<uint8_t>& out, const T* items, size_t count) {
+    const auto* bytes = reinterpret_cast<const uint8_t*>(items);
+    out.insert(out.end(), bytes, bytes + count * sizeof(T));
+}
+
+// Takes `count` items off the front of `bytes`. Requires that they are there.
+template <typename T>
+std::vector<T> take(std::span<const uint8_t>& bytes, uint64_t count) {
+    std::vector<T> items(count);
+    if (count > 0) {
+        std::memcpy(items.data(), bytes.data(), count * sizeof(T));
+    }
+    bytes = bytes.subspan(count * sizeof(T));
+    return items;
+}
+
+Error damaged(const IndexHeader& header, const char* what) {
+    return Error{EIO, text("index of log segment %u: %s", header.segment, what)};
+}
+
+// Rows must account for exactly the entries, records and undo there are, in order of sequence.
+Result<void> check_rows(const SegmentIndex& index, const IndexHeader& header) {
+    uint64_t entries = 0, record_bytes = 0, undo = 0;
+    Sequence expected = index.first;
+    for (const IndexRow& row : index.rows) {
+        if (row.sequence != expected.value) {
+            return damaged(header, "batches are not in sequence");
+        }
+        expected += 1;
+        entries += row.entry_count;
+        record_bytes += row.record_bytes;
+        if (row.undo_count > index.undo.size()) {
+            return damaged(header, "undo count is out of range");
+        }
+        undo += row.undo_count;
+    }
+    if (index.last + 1 != expected || entries != index.entries.size() ||
+        record_bytes != index.records.size() || undo != index.undo.size()) {
+        return damaged(header, "counts do not add up");
+    }
+    return {};
+}
+
+Result<void> check_extents(const Geometry& geometry, const SegmentIndex& index,
+                           const IndexHeader& header) {
+    uint32_t data_end = 0;
+    for (const Entry& entry : index.entries) {
+        if (!plausible(geometry, entry, index.sums.size()) || entry.place < data_end) {
+            return damaged(header, "an entry is out of range");
+        }
+        data_end = std::max<uint32_t>(
+            data_end, entry.place + (entry.kind >= static_cast<uint8_t>(ExtentKind::unit)
+                                         ? static_cast<uint32_t>(entry.count)
+                                         : 0));
+    }
+    for (const PackedExtent& packed : index.undo) {
+        if (packed.kind > static_cast<uint8_t>(ExtentKind::run) ||
+            !plausible(geometry, format::unpack(packed))) {
+            return damaged(header, "an undo extent is out of range");
+        }
+    }
+    return {};
+}
+
+}  // namespace
+
+std::vector<uint8_t> SegmentIndex::encode() const {
+    IndexHeader header{};
+    header.segment = segment.value;
+    header.next_segment = next.value;
+    header.ordinal = ordinal;
+    header.first_sequence = first.value;
+    header.last_sequence = last.value;
+    header.last_hash = last_hash;
+    header.end_offset = end_offset;
+    header.row_count = static_cast<uint32_t>(rows.size());
+    header.entry_count = entries.size();
+    header.sum_count = sums.size();
+    header.record_bytes = records.size();
+    header.undo_count = undo.size();
+
+    std::vector<uint8_t> out;
+    out.reserve(sizeof(header) + rows.size() * sizeof(IndexRow) + entries.size() * sizeof(Entry) +
+                sums.size() * sizeof(uint32_t) + records.size() + undo.size() * sizeof(PackedExtent));
+    put(out, &header, 1);
+    put(out, rows.data(), rows.size());
+    put(out, entries.data(), entries.size());
+    put(out, sums.data(), sums.size());
+    put(out, records.data(), records.size());
+    put(out, undo.data(), undo.size());
+    return out;
+}
+
+Result<SegmentIndex> SegmentIndex::decode(const Geometry& geometry, std::span<const uint8_t> bytes) {
+    IndexHeader header{};
+    if (bytes.size() < sizeof(header)) {
+        return Error{EIO, "segment index is too short"};
+    }
+    std::memcpy(&header, bytes.data(), sizeof(header));
+    bytes = bytes.subspan(sizeof(header));
+    // Bounds first, so that the sum below cannot overflow.
+    const uint64_t most = bytes.size();
+    if (header.entry_count > most || header.sum_count > most || header.record_bytes > most ||
+        header.undo_count > most) {
+        return damaged(header, "counts are larger than the blob");
+    }
+    const uint64_t need = header.row_count * sizeof(IndexRow) + header.entry_count * sizeof(Entry) +
+                          header.sum_count * sizeof(uint32_t) + header.record_bytes +
+                          header.undo_count * sizeof(PackedExtent);
+    if (need != bytes.size() || header.end_offset > geometry.segment_size ||
+        header.segment >= geometry.max_segments()) {
+        return damaged(header, "sizes do not add up");
+    }
+    SegmentIndex index;
+    index.segment = SegmentId(header.segment);
+    index.next = SegmentId(header.next_segment);
+    index.ordinal = header.ordinal;
+    index.first = Sequence(header.first_sequence);
+    index.last = Sequence(header.last_sequence);
+    index.last_hash = header.last_hash;
+    index.end_offset = header.end_offset;
+    index.rows = take<IndexRow>(bytes, header.row_count);
+    index.entries = take<Entry>(bytes, header.entry_count);
+    index.sums = take<uint32_t>(bytes, header.sum_count);
+    index.records = take<uint8_t>(bytes, header.record_bytes);
+    index.undo = take<PackedExtent>(bytes, header.undo_count);
+    TRY(check_rows(index, header));
+    TRY(check_extents(geometry, index, header));
+    return index;
+}
+
+}  // namespace predsnap

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Snapshots, rollback, and views: one record each, or none.
+#include <algorithm>
+
+#include "engine_impl.h"
+#include "text.h"
+
+namespace predsnap {
+
+Result<SnapshotInfo> Engine::snapshot_create(const SnapshotInfo& info) {
+    TRY(impl_->writable());
+    if (info.name.empty() || info.name.size() > 255) {
+        return Error{EINVAL, "a snapshot's name has 1 to 255 bytes"};
+    }
+    Impl& e = *impl_;
+    TaskMutex::Guard guard(e.core.host, e.control);
+    SnapshotInfo snapshot = info;
+    {
+        Lock lock(e.core.mutex);
+        if (e.history.find(info.name) != nullptr) {
+            return Error{EEXIST, text("snapshot '%s' exists already", info.name.c_str())};
+        }
+        snapshot.id = e.history.next_snapshot_id;
+        snapshot.disk_size = e.disk.size;
+    }
+    snapshot.sequence = Sequence(0);  // in the log: the state before the batch
+    std::vector<uint8_t> record;
+    put_snapshot(record, snapshot);
+    // VM state belongs to the snapshot from now on, not to the disk.
+    const uint64_t vm_sectors = snapshot.vm_state_size > 0 ? kSectorLimit - kVmStateBase : 0;
+    TRY(e.log.append_records(record, ExtentKind::hole, kVmStateBase, vm_sectors));
+    TRY(e.log.flush(false));
+    Lock lock(e.core.mutex);
+    ++e.core.stats.snapshots;
+    return *e.history.find(info.name);
+}
+
+Result<void> Engine::snapshot_delete(const std::string& name) {
+    TRY(impl_->writable());
+    Impl& e = *impl_;
+    TaskMutex::Guard guard(e.core.host, e.control);
+    format::SnapshotDeleteRecord gone{};
+    {
+        Lock lock(e.core.mutex);
+        const SnapshotInfo* snapshot = e.history.find(name);
+        if (snapshot == nullptr) {
+            return Error{ENOENT, text("there is no snapshot '%s'", name.c_str())};
+        }
+        gone.id = snapshot->id;
+    }
+    std::vector<uint8_t> record;
+    put_record(record, format::RecordType::snapshot_delete, &gone, sizeof(gone));
+    TRY(e.log.append_records(record, ExtentKind::hole, Sector(0), 0));
+    return e.log.flush(false);
+}
+
+std::vector<SnapshotInfo> Engine::snapshots() const {
+    Lock lock(impl_->core.mutex);
+    return impl_->history.snapshots;
+}
+
+Result<Engine::Resolved> Engine::resolve(const Moment& moment) { return impl_->resolve(moment); }
+
+Result<Engine::Resolved> Engine::Impl::resolve(const Moment& moment) {
+    if (moment.snapshot.has_value() + moment.time.has_value() + moment.sequence.has_value() != 1) {
+        return Error{EINVAL, "give exactly one of snapshot, time and sequence"};
+    }
+    if (moment.time) {
+        return resolve_time(*moment.time);
+    }
+    Lock lock(core.mutex);
+    if (moment.snapshot) {
+        const SnapshotInfo* snapshot = history.find(*moment.snapshot);
+        if (snapshot == nullptr) {
+            return Error{ENOENT, text("there is no snapshot '%s'", moment.snapshot->c_str())};
+        }
+        return Resolved{snapshot->sequence, snapshot->time, history.size_at(snapshot->sequence)};
+    }
+    if (*moment.sequence > disk.sequence) {
+        return Error{ENOENT, text("sequence %llu is not in the history, which ends at %llu",
+                                  static_cast<ull>(moment.sequence->value),
+                                  static_cast<ull>(disk.sequence.value))};
+    }
+    const Resolved resolved{*moment.sequence, disk.time, history.size_at(*moment.sequence)};
+    lock.unlock();
+    return with_time(resolved);
+}
+
+// Fills in the time of a state from its batch.
+Result<Engine::Resolved> Engine::Impl::with_time(Resolved resolved) {
+    if (resolved.sequence.value == 0) {
+        resolved.time = Time(superblock.create_time);
+        return resolved;
+    }
+    TRY(timeline.for_each_segment(resolved.sequence, resolved.sequence, false,
+                                  [&](const SegmentIndex& index) -> Result<void> {
+                                      for (const format::IndexRow& row : index.rows) {
+                                          if (row.sequence == resolved.sequence.value) {
+                                              resolved.time = Time(row.time);
+                                          }
+                                      }
+                                      return {};
+                                  }));
+    return resolved;
+}
+
+// Brings the current map from its state to another one.
+Result<void> Engine::Impl::go_to(Sequence target) {
+    Sequence from;
+    {
+        Lock lock(core.mutex);
+        from = disk.sequence;
+    }
+    ExtentMap difference;
+    TRY(timeline.difference(from, target, &difference));
+    std::vector<uint8_t> records;
+    const format::RollbackRecord record{target.value};
+    put_record(records, format::RecordType::rollback, &record, sizeof(record));
+    TRY(log.append_records(records, ExtentKind::hole, Sector(0), 0));
+    Lock lock(core.mutex);
+    difference.for_each(Sector(0), [&](const Extent& extent) {
+        disk.apply(extent, nullptr);
+        return true;
+    });
+    return {};
+}
+
+Result<Engine::RollbackResult> Engine::rollback(const Moment& moment) {
+    TRY(impl_->writable());
+    Impl& e = *impl_;
+    TaskMutex::Guard guard(e.core.host, e.control);
+    TRY_ASSIGN(const Resolved target, e.resolve(moment));
+    // Nothing else may be appended between the difference being taken and its being applied.
+    e.log.close_gate();
+    Sequence from;
+    {
+        Lock lock(e.core.mutex);
+        from = e.disk.sequence;
+    }
+    const Result<void> gone = e.go_to(target.sequence);
+    e.log.open_gate();
+    TRY(gone);
+    TRY(e.log.flush(true));
+    Lock lock(e.core.mutex);
+    ++e.core.stats.rollbacks;
+    return RollbackResult{from, target.sequence, target.time,
+                          static_cast<uint32_t>(e.history.rollbacks.size())};
+}
+
+Result<std::unique_ptr<FrozenState>> Engine::Impl::freeze(const Resolved& state) {
+    auto view = std::make_unique<FrozenState>();
+    Sequence now;
+    {
+        // From here on the view stays at the newest state; then it is taken to the one asked for.
+        Lock lock(core.mutex);
+        now = disk.sequence;
+        disk.add_view(view.get());
+    }
+    ExtentMap difference;
+    const Result<void> found = timeline.difference(now, state.sequence, &difference);
+    if (!found.ok()) {
+        thaw(view.get());
+        return Error(found.error());
+    }
+    Lock lock(core.mutex);
+    difference.for_each(Sector(0), [&](const Extent& extent) {
+        view->difference.insert(extent);
+        return true;
+    });
+    view->sequence = state.sequence;
+    view->time = state.time;
+    view->size = state.size;
+    return view;
+}
+
+void Engine::Impl::thaw(FrozenState* view) {
+    Lock lock(core.mutex);
+    disk.remove_view(view);
+}
+
+Result<std::unique_ptr<View>> Engine::open_view(const Moment& moment) {
+    // A rollback must not change the current map while the difference from it is being taken.
+    TaskMutex::Guard guard(impl_->core.host, impl_->control);
+    TRY_ASSIGN(const Resolved state, impl_->resolve(moment));
+    TRY_ASSIGN(std::unique_ptr<FrozenState> frozen, impl_->freeze(state));
+    return std::make_unique<View>(std::make_unique<View::Impl>(*impl_, std::move(frozen)));
+}
+
+View::View(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+View::~View() { impl_->engine.thaw(impl_->state.get()); }
+
+uint64_t View::size() const { return impl_->state->size; }
+Sequence View::sequence() const { return impl_->state->sequence; }
+Time View::time() const { return impl_->state->time; }
+
+Result<void> View::read(uint64_t offset, std::span<const iovec> buffers) {
+    const size_t length = total_length(buffers);
+    TRY(impl_->engine.check_range(offset, length));
+    if (offset + length > size()) {
+        return Error{EINVAL, "read past the end of the view"};
+    }
+    return impl_->engine.reader.read(impl_->state.get(), Sector(offset / kSectorSize),
+                                     length / kSectorSize, buffers, 0);
+}
+
+Result<void> View::read_vm_state(uint64_t position, std::span<const iovec> buffers) {
+    const size_t length = total_length(buffers);
+    TRY(impl_->engine.check_range(position, length));
+    return impl_->engine.reader.read(impl_->state.get(), kVmStateBase + position / kSectorSize,
+                                     length / kSectorSize, buffers, 0);
+}
+
+Result<RangeStatus> View::status(uint64_t offset, uint64_t length) {
+    return impl_->engine.status(impl_->state.get(), offset, length, false);
+}
+
+}  // namespace predsnap

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "timeline.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "wait.h"
+
+namespace predsnap {
+
+namespace {
+
+// Indexes read at once, and kept decoded.
+constexpr size_t kReadAhead = 8;
+
+}  // namespace
+
+Result<void> Timeline::difference(Sequence from, Sequence to, ExtentMap* difference) {
+    std::vector<PathStep> steps;
+    {
+        std::lock_guard lock(core_.mutex);
+        steps = history_.path(from, to);
+    }
+    for (const PathStep& step : steps) {
+        TRY(for_each_segment(step.first, step.last, step.undo, [&](const SegmentIndex& index) {
+            step.undo ? undo(index, step, difference) : redo(index, step, difference);
+            return Result<void>();
+        }));
+    }
+    return {};
+}
+
+Result<void> Timeline::for_each_segment(Sequence first, Sequence last, bool backwards,
+                                        const Visit& visit) {
+    std::vector<SegmentId> ids;
+    {
+        std::lock_guard lock(core_.mutex);
+        const std::vector<SegmentId>& log = segments_.log();
+        for (size_t i = segments_.log_position(first);
+             i < log.size() && segments_[log[i]].first <= last; ++i) {
+            ids.push_back(log[i]);
+        }
+    }
+    if (backwards) {
+        std::reverse(ids.begin(), ids.end());
+    }
+    for (size_t begin = 0; begin < ids.size(); begin += kReadAhead) {
+        const size_t count = std::min(kReadAhead, ids.size() - begin);
+        std::vector<std::optional<SegmentIndex>> loaded(count);
+        TaskGroup group(core_.host, count);
+        for (size_t i = 0; i < count; ++i) {
+            group.run([this, &loaded, i, id = ids[begin + i]]() -> Result<void> {
+                TRY_ASSIGN(loaded[i], indexes_.load(id));
+                return {};
+            });
+        }
+        TRY(group.wait());
+        for (const std::optional<SegmentIndex>& index : loaded) {
+            TRY(visit(*index));
+        }
+    }
+    return {};
+}
+
+// Newest first, so that what remains is the oldest content: that before the step.
+void Timeline::undo(const SegmentIndex& index, const PathStep& step, ExtentMap* difference) const {
+    size_t end = index.undo.size();
+    for (auto row = index.rows.rbegin(); row != index.rows.rend(); ++row) {
+        const size_t begin = end - row->undo_count;
+        if (row->sequence >= step.first.value && row->sequence <= step.last.value) {
+            for (size_t i = end; i-- > begin;) {
+                difference->insert(format::unpack(index.undo[i]));
+            }
+        }
+        end = begin;
+    }
+}
+
+void Timeline::redo(const SegmentIndex& index, const PathStep& step, ExtentMap* difference) const {
+    size_t begin = 0;
+    for (const format::IndexRow& row : index.rows) {
+        const size_t end = begin + row.entry_count;
+        if (row.sequence >= step.first.value && row.sequence <= step.last.value) {
+            for (size_t i = begin; i < end; ++i) {
+                const format::Entry& entry = index.entries[i];
+                const bool is_unit = entry.kind == static_cast<uint8_t>(ExtentKind::unit);
+                difference->insert(to_extent(core_.geometry, index.segment, entry,
+                                             is_unit ? index.sums[entry.first_sum] : 0));
+            }
+        }
+        begin = end;
+    }
+}
+
+}  // namespace predsnap

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Going from one state of the disk to another: what differs, from the indexes of the segments between.
+#pragma once
+
+#include "history.h"
+#include "index_cache.h"
+#include "segment_table.h"
+
+namespace predsnap {
+
+class Timeline {
+  public:
+    Timeline(Core& core, SegmentTable& segments, History& history, IndexCache& indexes)
+        : core_(core), segments_(segments), history_(history), indexes_(indexes) {}
+
+    // Adds to `difference` the content of state `to` wherever it may differ from state `from`, holes
+    // included. Reads the indexes of the segments on the way. Errors: EIO if one is damaged.
+    Result<void> difference(Sequence from, Sequence to, ExtentMap* difference);
+
+    // Calls visit(index) for the log segments that hold any of the batches first..last, in order of
+    // sequence, or backwards. Reads ahead. Stops at the first error.
+    using Visit = std::function<Result<void>(const SegmentIndex&)>;
+    Result<void> for_each_segment(Sequence first, Sequence last, bool backwards, const Visit& visit);
+
+  private:
+    void undo(const SegmentIndex& index, const PathStep& step, ExtentMap* difference) const;
+    void redo(const SegmentIndex& index, const PathStep& step, ExtentMap* difference) const;
+
+    Core& core_;
+    SegmentTable& segments_;
+    History& history_;
+    IndexCache& indexes_;
+};
+
+}  // namespace predsnap

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Strong types for the quantities that are easily confused: a guest sector, a sector of the image,
+// a segment, a sequence number, a moment. Plain integers are used only for byte counts and indexes.
+#pragma once
+
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+
+namespace predsnap {
+
+constexpr uint32_t kSectorSize = 512;
+// Appends are aligned to blocks, and payload is checksummed in units of at most one block.
+constexpr uint32_t kBlockSize = 4096;
+constexpr uint32_t kSectorsPerBlock = kBlockSize / kSectorSize;
+
+template <typename Tag, typename Rep = uint64_t>
+struct Strong {
+    Rep value = 0;
+
+    constexpr Strong() = default;
+    constexpr explicit Strong(Rep v) : value(v) {}
+    constexpr auto operator<=>(const Strong&) const = default;
+    constexpr Strong operator+(Rep n) const { return Strong(value + n); }
+    constexpr Strong operator-(Rep n) const { return Strong(value - n); }
+    constexpr Rep operator-(Strong other) const { return value - other.value; }
+    constexpr Strong& operator+=(Rep n) {
+        value += n;
+        return *this;
+    }
+};
+
+// A sector of the guest's address space. Sectors from kVmStateBase on hold saved VM state.
+using Sector = Strong<struct SectorTag>;
+// A sector of the image file, counted from the file's start.
+using Place = Strong<struct PlaceTag>;
+// Index of a segment of the image. The superblock area before segment 0 is not a segment.
+using SegmentId = Strong<struct SegmentTag, uint32_t>;
+// Counts batches. State "at sequence s" is the disk after batch s; 0 is the empty disk.
+using Sequence = Strong<struct SequenceTag>;
+// Microseconds since the Unix epoch.
+using Time = Strong<struct TimeTag, int64_t>;
+
+constexpr SegmentId kNoSegment{UINT32_MAX};
+
+// The guest disk occupies [0, kVmStateBase); VM state is addressed above it in the same map, so that
+// it is logged, checksummed, kept and rolled back exactly as data is.
+constexpr Sector kVmStateBase{1ull << 39};
+constexpr Sector kSectorLimit{1ull << 40};
+// Places are stored in 40 bits.
+constexpr Place kPlaceLimit{1ull << 40};
+
+constexpr uint64_t align_down(uint64_t n, uint64_t to) { return n / to * to; }
+constexpr uint64_t align_up(uint64_t n, uint64_t to) { return (n + to - 1) / to * to; }
+constexpr uint64_t to_bytes(Sector s) { return s.value * kSectorSize; }
+constexpr uint64_t to_bytes(Place p) { return p.value * kSectorSize; }
+
+}  // namespace predsnap
