@@ -2,6 +2,7 @@
 """Makes sure that QEMU with predsnap and the guest are there."""
 import os
 import queue
+import signal
 import subprocess
 import tempfile
 import threading
@@ -54,6 +55,8 @@ def _step(what, command, remedy):
 
 def _run_watched(command, log, progress):
     """Runs it with its output in the log and its newest line on the screen; its exit status."""
+    # A process group of its own can be ended whole; but sudo, in setup, must reach the terminal.
+    own_group = command[0] != "tools/setup"
     child = subprocess.Popen(
         [paths.CHECKOUT / command[0], *command[1:]],
         cwd=paths.CHECKOUT,
@@ -62,6 +65,7 @@ def _run_watched(command, log, progress):
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
+        process_group=0 if own_group else None,
     )
     lines = queue.Queue()
     threading.Thread(target=_forward_lines, args=(child.stdout, lines), daemon=True).start()
@@ -79,7 +83,10 @@ def _run_watched(command, log, progress):
             newest = line.strip() or newest
             progress.update(newest)
     except BaseException:
-        child.terminate()
+        if own_group:
+            os.killpg(child.pid, signal.SIGTERM)
+        else:
+            child.terminate()
         child.wait()
         raise
 
