@@ -13,9 +13,9 @@
 namespace predsnap {
 
 void PrintTo(const Extent& e, std::ostream* out) {
-    *out << "[" << e.start.value << "+" << e.count << " kind " << static_cast<int>(e.kind) << " head "
-         << static_cast<int>(e.head) << " tail " << static_cast<int>(e.tail) << " checksum "
-         << e.checksum << " place " << e.place.value << "]";
+    *out << "[" << e.start.value << "+" << e.count << " kind " << static_cast<int>(e.kind)
+         << " head " << static_cast<int>(e.head) << " tail " << static_cast<int>(e.tail)
+         << " checksum " << e.checksum << " place " << e.place.value << "]";
 }
 
 namespace {
@@ -28,8 +28,12 @@ Extent extent_of(ExtentKind kind, uint64_t start, uint64_t count) {
     return extent;
 }
 
-Extent zero(uint64_t start, uint64_t count) { return extent_of(ExtentKind::zero, start, count); }
-Extent hole(uint64_t start, uint64_t count) { return extent_of(ExtentKind::hole, start, count); }
+Extent zero(uint64_t start, uint64_t count) {
+    return extent_of(ExtentKind::zero, start, count);
+}
+Extent hole(uint64_t start, uint64_t count) {
+    return extent_of(ExtentKind::hole, start, count);
+}
 
 Extent unit(uint64_t start, uint64_t count, uint64_t place, uint32_t checksum = 7) {
     Extent extent = extent_of(ExtentKind::unit, start, count);
@@ -45,8 +49,8 @@ Extent run(uint64_t start, uint64_t count, uint64_t place) {
     return extent;
 }
 
-// What a sector of data must know of its unit, whatever cuts led to it: which sectors of the log the
-// unit occupies. Found from an extent by its place, head and tail.
+// What a sector of data must know of its unit, whatever cuts led to it: which sectors of the log
+// the unit occupies. Found from an extent by its place, head and tail.
 struct SectorContent {
     ExtentKind kind = ExtentKind::hole;
     uint64_t place = 0;
@@ -92,7 +96,8 @@ class Model {
     void erase(uint64_t from, uint64_t to) {
         std::fill(sectors_.begin() + (from - base_), sectors_.begin() + (to - base_), std::nullopt);
     }
-    // The extents, which must be in order and lie in [from, to), hold exactly what the model does there.
+    // The extents, which must be in order and lie in [from, to), hold exactly what the model does
+    // there.
     void expect_same(const std::vector<Extent>& extents, uint64_t from, uint64_t to) const {
         uint64_t at = from;
         for (const Extent& e : extents) {
@@ -381,6 +386,25 @@ TEST(ExtentMap, HoldsExtentsFarApart) {
     }
 }
 
+// Once, an extent that was cut at its front stayed in a leaf although its new start was beyond the
+// key of the next leaf, whose first extents were gone.
+TEST(ExtentMap, MovesAnExtentWhoseNewStartBelongsToTheNextLeaf) {
+    for (uint64_t victim = 3; victim < 399; ++victim) {
+        ExtentMap map;
+        for (uint64_t i = 0; i < 400; ++i) {
+            map.append(unit(i * 16, 8, i * 8));
+        }
+        const uint64_t start = victim * 16 - 16;
+        map.erase(Sector(start - 32), Sector(start + 24));  // lest the leaf be full and share
+        map.insert(zero(start, 32));
+        map.insert(run(start, 28, 9000));
+        ASSERT_TRUE(map.check()) << "extent " << victim;
+        Extent found;
+        ASSERT_TRUE(map.find(Sector(start + 28), &found));
+        EXPECT_EQ(found, zero(start + 28, 4));
+    }
+}
+
 TEST(ExtentMap, KeepsHeadAndTailThroughRepeatedCuts) {
     ExtentMap map;
     map.insert(run(1003, 30, 5000));
@@ -429,12 +453,11 @@ TEST(ExtentMap, MergesPlainExtentsOfOneKind) {
     map.insert(unit(400, 8, 50));
     map.insert(hole(408, 8));
     map.insert(hole(416, 8));
-    EXPECT_EQ(all(map), (std::vector{zero(0, 400), unit(400, 8, 50), hole(408, 16),
-                                     zero(424, 8000 - 424)}));
+    EXPECT_EQ(all(map),
+              (std::vector{zero(0, 400), unit(400, 8, 50), hole(408, 16), zero(424, 8000 - 424)}));
     std::vector<Extent> replaced;
     map.insert(zero(396, 30), &replaced);
-    EXPECT_EQ(replaced,
-              (std::vector{zero(396, 4), unit(400, 8, 50), hole(408, 16), zero(424, 2)}));
+    EXPECT_EQ(replaced, (std::vector{zero(396, 4), unit(400, 8, 50), hole(408, 16), zero(424, 2)}));
     EXPECT_EQ(all(map), std::vector{zero(0, 8000)});
     EXPECT_TRUE(map.check());
 }

@@ -27,7 +27,8 @@ uint64_t scramble(uint64_t x) {
     return x ^ (x >> 31);
 }
 
-// Visits 0..n-1 in a random order: a bijection of the next power of two, skipping what is too large.
+// Visits 0..n-1 in a random order: a bijection of the next power of two, skipping what is too
+// large.
 class Order {
   public:
     Order(uint64_t n, uint64_t seed) : n_(n), seed_(scramble(seed) | 1) {
@@ -185,7 +186,8 @@ void measure(uint64_t n, const char* comma) {
     const double bytes_after_erase = bytes_per_extent(map);
     map.clear();
     const double append = time_appends(&map, n);
-    printf("  {\"extents\": %" PRIu64 ", \"bytes_per_extent\": %.2f, \"rss_per_extent\": %.2f, "
+    printf("  {\"extents\": %" PRIu64
+           ", \"bytes_per_extent\": %.2f, \"rss_per_extent\": %.2f, "
            "\"insert_ns\": %.1f, \"lookup_ns\": %.1f, \"overwrite_ns\": %.1f, "
            "\"for_each_ns\": %.2f, \"erase_ns\": %.1f, \"bytes_per_extent_half_erased\": %.2f, "
            "\"append_ns\": %.2f, \"appended_bytes_per_extent\": %.2f}%s\n",
