@@ -49,6 +49,11 @@ void Model::known_after(OpId op, uint64_t after) {
     ops_[op].after = after;
 }
 
+void Model::make_op_durable(OpId op) {
+    assert(!is_open(op) && !ops_[op].optional);
+    ops_[op].durable = true;
+}
+
 void Model::make_durable(uint64_t moment) {
     for (OpId id = first_undurable_; id < ops_.size(); ++id) {
         Op& op = ops_[id];
@@ -128,10 +133,13 @@ bool Model::allows(uint64_t slot, const std::vector<Value>& allowed, Value obser
 
 // Which of the allowed values was observed. Zeros may be either of two.
 Value Model::resolve(uint64_t slot, const std::vector<Value>& allowed, Value observed) const {
+    if (observed != kZero) {
+        return observed;
+    }
     Value found = kBadContent;
     for (const Value value : allowed) {
         if (matches(slot, value, observed)) {
-            found = found == kBadContent ? value : kZeroOrHole;
+            found = found == kBadContent || found == value ? value : kZeroOrHole;
         }
     }
     return found;
@@ -183,6 +191,14 @@ std::optional<std::string> Model::recover(uint64_t sequence) {
     }
     recovered_ = sequence;
     return std::nullopt;
+}
+
+Model::Fate Model::fate(OpId id) const {
+    const Op& op = ops_[id];
+    if (op.after >= recovered_) {
+        return Fate::lost;
+    }
+    return (op.upto <= recovered_ || op.durable) && !op.optional ? Fate::kept : Fate::unknown;
 }
 
 bool Model::check_recovered(uint64_t slot, Value observed) const {

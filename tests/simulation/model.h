@@ -60,6 +60,8 @@ class Model {
     uint64_t tick() { return ++tick_; }
     // Everything that returned before `moment` must survive from now on.
     void make_durable(uint64_t moment);
+    // This one, which has returned, must.
+    void make_op_durable(OpId op);
 
     // What a read invoked at `since` and returning now may show.
     bool may_read(uint64_t slot, uint64_t since, Value observed);
@@ -82,6 +84,8 @@ class Model {
     // when all is well, taken as the base with settle(): one value for each slot, kNotSeen for those
     // beyond the end of the disk.
     std::optional<std::string> recover(uint64_t sequence);
+    enum class Fate : uint8_t { lost, unknown, kept };
+    Fate fate(OpId op) const;
     bool check_recovered(uint64_t slot, Value observed) const;
     void settle(const std::vector<Value>& observed);
 

@@ -81,14 +81,14 @@ class SimDisk final : public Device {
         Kind kind;
         uint64_t offset = 0;
         uint64_t length = 0;
-        std::vector<iovec> buffers;
-        std::vector<uint8_t> data;  // of writes, once captured
+        std::vector<iovec> buffers{};
+        std::vector<uint8_t> data{};  // of writes, once captured
         bool captured = false;
         uint64_t flush_mark = 0;    // newest cached write that a flush covers
         uint64_t flush_length = 0;
         int error = 0;              // decided in advance
         SimTask* task = nullptr;
-        Result<void> result;
+        Result<void> result{};
     };
     // A completed, unflushed change of a range.
     struct Cached {

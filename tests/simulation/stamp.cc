@@ -75,6 +75,7 @@ std::string describe_value(Value value) {
         case kZero: return "zeros";
         case kHole: return "the backing disk's content";
         case kZeroOrHole: return "zeros or a hole";
+        case kNotSeen: return "content not looked at";
         case kBadContent: return "foreign content";
         default: return "write " + std::to_string(value);
     }
