@@ -207,10 +207,8 @@ predsnap_co_create(BlockdevCreateOptions *options, Error **errp)
     return ret;
 }
 
-/* The options as -o gives them, in QAPI's form. NULL on error. */
-static BlockdevCreateOptions *create_parse_opts(QemuOpts *opts,
-                                                BlockDriverState *file_bs,
-                                                Error **errp)
+/* The image's options in QAPI's form, without the node. NULL on error. */
+static QDict *create_take_opts(QemuOpts *opts, Error **errp)
 {
     static const QDictRenames opt_renames[] = {
         { BLOCK_OPT_BACKING_FILE,   "backing-file" },
@@ -218,58 +216,71 @@ static BlockdevCreateOptions *create_parse_opts(QemuOpts *opts,
         { OPT_SEGMENT_SIZE,         "segment-size" },
         { NULL, NULL },
     };
-    BlockdevCreateOptions *options = NULL;
-    QDict *qdict;
-    Visitor *v;
+    QDict *qdict = qemu_opts_to_qdict_filtered(opts, NULL,
+                                               &predsnap_create_opts, true);
 
-    qdict = qemu_opts_to_qdict_filtered(opts, NULL, &predsnap_create_opts,
-                                        true);
     if (!qdict_rename_keys(qdict, opt_renames, errp)) {
-        goto out;
+        qobject_unref(qdict);
+        return NULL;
     }
     qdict_put_str(qdict, "driver", "predsnap");
-    qdict_put_str(qdict, "file", file_bs->node_name);
+    return qdict;
+}
 
+static int coroutine_fn GRAPH_UNLOCKED
+create_in_file(QDict *qdict, BlockDriverState *file_bs, Error **errp)
+{
+    BlockdevCreateOptions *options = NULL;
+    Visitor *v;
+    int ret = -EINVAL;
+
+    qdict_put_str(qdict, "file", file_bs->node_name);
     v = qobject_input_visitor_new_flat_confused(qdict, errp);
     if (!v) {
-        goto out;
+        return -EINVAL;
     }
     visit_type_BlockdevCreateOptions(v, NULL, &options, errp);
     visit_free(v);
     if (options) {
         options->u.predsnap.size = ROUND_UP(options->u.predsnap.size,
                                             BDRV_SECTOR_SIZE);
+        ret = predsnap_co_create(options, errp);
     }
-out:
-    qobject_unref(qdict);
-    return options;
+    qapi_free_BlockdevCreateOptions(options);
+    return ret;
 }
 
 int coroutine_fn GRAPH_UNLOCKED
 predsnap_co_create_opts(BlockDriver *drv, const char *filename, QemuOpts *opts,
                         Error **errp)
 {
-    BlockdevCreateOptions *options;
     BlockDriverState *bs = NULL;
-    int ret;
+    QDict *qdict;
+    int ret = -EINVAL;
 
+    /* What is left in @opts, without the size, is for the file */
+    qdict = create_take_opts(opts, errp);
+    if (!qdict) {
+        return -EINVAL;
+    }
     ret = bdrv_co_create_file(filename, opts, errp);
     if (ret < 0) {
-        return ret;
+        goto out;
     }
     bs = bdrv_co_open(filename, NULL, NULL,
                       BDRV_O_RDWR | BDRV_O_RESIZE | BDRV_O_PROTOCOL, errp);
     if (!bs) {
-        return -EIO;
+        ret = -EIO;
+        goto out;
     }
-    options = create_parse_opts(opts, bs, errp);
-    ret = options ? predsnap_co_create(options, errp) : -EINVAL;
+    ret = create_in_file(qdict, bs, errp);
     if (ret < 0) {
         bdrv_graph_co_rdlock();
         bdrv_co_delete_file_noerr(bs);
         bdrv_graph_co_rdunlock();
     }
-    qapi_free_BlockdevCreateOptions(options);
+out:
+    qobject_unref(qdict);
     bdrv_co_unref(bs);
     return ret;
 }

@@ -156,9 +156,13 @@ static void predsnap_report(void *host, PdsEvent event, uint64_t offset,
         break;
     case PDS_EVENT_LOG_ERROR:
         if (predsnap_may_report(s, &s->log_error_limit)) {
-            error_report("predsnap node '%s': %s", bdrv_get_node_name(bs),
+            error_report("predsnap node '%s': could not append to the log%s%s",
+                         bdrv_get_node_name(bs), *message ? ": " : "",
                          message);
         }
+        break;
+    case PDS_EVENT_POINT:
+        predsnap_announce_point(bs);
         break;
     }
 }

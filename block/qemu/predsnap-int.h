@@ -138,6 +138,9 @@ predsnap_co_block_status(BlockDriverState *bs, bool want_zero, int64_t offset,
                          BlockDriverState **file);
 int64_t coroutine_fn GRAPH_RDLOCK predsnap_co_getlength(BlockDriverState *bs);
 
+/* Emits PREDSNAP_POINT, if there is a new point and the time has come. */
+void predsnap_announce_point(BlockDriverState *bs);
+
 /* --- predsnap-create.c --- */
 
 extern QemuOptsList predsnap_create_opts;

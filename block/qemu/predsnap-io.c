@@ -95,8 +95,7 @@ static bool predsnap_may_announce(BDRVPredsnapState *s, int64_t now_ms)
     return true;
 }
 
-/* Emits PREDSNAP_POINT, if there is a new point and the time has come. */
-static void coroutine_fn predsnap_co_announce_point(BlockDriverState *bs)
+void predsnap_announce_point(BlockDriverState *bs)
 {
     BDRVPredsnapState *s = bs->opaque;
     PdsInfo info;
@@ -130,7 +129,7 @@ int coroutine_fn predsnap_co_flush(BlockDriverState *bs)
     }
     ret = pds_flush(s->engine);
     if (ret == 0) {
-        predsnap_co_announce_point(bs);
+        predsnap_announce_point(bs);
     }
     return ret;
 }
@@ -150,13 +149,18 @@ predsnap_co_block_status(BlockDriverState *bs, bool want_zero, int64_t offset,
     if (unlikely(s->loaded_snapshot)) {
         ret = pds_view_status(s->loaded_snapshot, offset, bytes, &status);
     } else {
-        ret = pds_status(s->engine, offset, bytes, &status);
+        ret = pds_status(s->engine, offset, bytes, want_zero, &status);
     }
     if (ret < 0) {
         return ret;
     }
     *pnum = status.length;
-    return (status.data ? BDRV_BLOCK_DATA : 0) |
+    if (status.has_place) {
+        *map = status.place;
+        *file = bs->file->bs;
+    }
+    return (status.has_place ? BDRV_BLOCK_OFFSET_VALID : 0) |
+           (status.data ? BDRV_BLOCK_DATA : 0) |
            (status.zero ? BDRV_BLOCK_ZERO : 0);
 }
 

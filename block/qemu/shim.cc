@@ -72,6 +72,18 @@ void run_body(void* arg) {
 
 void run_work(void* arg) { (*static_cast<const std::function<void()>*>(arg))(); }
 
+PdsEvent to_event(predsnap::Event event) {
+    switch (event) {
+    case predsnap::Event::corruption:
+        return PDS_EVENT_CORRUPTION;
+    case predsnap::Event::log_error:
+        return PDS_EVENT_LOG_ERROR;
+    case predsnap::Event::point:
+        break;
+    }
+    return PDS_EVENT_POINT;
+}
+
 class CallbackHost final : public predsnap::Host {
   public:
     explicit CallbackHost(PdsHost host) : ops_(host.ops), opaque_(host.opaque) {}
@@ -100,9 +112,7 @@ class CallbackHost final : public predsnap::Host {
     }
     void report(predsnap::Event event, uint64_t offset, uint64_t length,
                 std::string_view message) override {
-        const PdsEvent kind = event == predsnap::Event::corruption ? PDS_EVENT_CORRUPTION
-                                                                   : PDS_EVENT_LOG_ERROR;
-        ops_->report(opaque_, kind, offset, length, std::string(message).c_str());
+        ops_->report(opaque_, to_event(event), offset, length, std::string(message).c_str());
     }
 
   private:
@@ -157,7 +167,8 @@ PdsSnapshot from_snapshot(const predsnap::SnapshotInfo& info) {
 }
 
 PdsStatus from_status(const predsnap::RangeStatus& status) {
-    return {status.length, status.data, status.zero};
+    return {status.length, status.data, status.zero, status.place.has_value(),
+            status.place ? predsnap::to_bytes(*status.place) : 0};
 }
 
 template <size_t N>
@@ -267,8 +278,9 @@ int pds_write_vm_state(PdsEngine* engine, uint64_t position, const iovec* iov, s
     return finish(engine->engine->write_vm_state(position, {iov, niov}));
 }
 
-int pds_status(PdsEngine* engine, uint64_t offset, uint64_t length, PdsStatus* status) {
-    const auto result = engine->engine->status(offset, length);
+int pds_status(PdsEngine* engine, uint64_t offset, uint64_t length, bool with_place,
+               PdsStatus* status) {
+    const auto result = engine->engine->status(offset, length, with_place);
     if (result.ok()) {
         *status = from_status(result.value());
     }
@@ -413,10 +425,10 @@ void pds_info(const PdsEngine* engine, PdsInfo* info, PdsBranchFn* fn, void* opa
     info->snapshots = from.snapshots;
     info->branch = from.branch;
     info->branches = from.branches.size();
-    info->has_points = from.newest_point.value != 0;
+    info->has_points = from.newest_point_sequence.value != 0;
     info->oldest_point_us = from.oldest_point.value;
     info->newest_point_us = from.newest_point.value;
-    info->newest_point_sequence = from.durable.value;
+    info->newest_point_sequence = from.newest_point_sequence.value;
     info->segments_total = from.segments_total;
     info->segments_log = from.segments_log;
     info->segments_index = from.segments_index;

@@ -57,7 +57,8 @@ typedef struct PdsDevice {
 
 typedef enum PdsEvent {
     PDS_EVENT_CORRUPTION,   /* a checksum did not match; the read failed with -EIO */
-    PDS_EVENT_LOG_ERROR,    /* an append failed and was taken back */
+    PDS_EVENT_LOG_ERROR,    /* an append failed and was taken back; the message may be empty */
+    PDS_EVENT_POINT,        /* a point was made that no flush asked for; no message */
 } PdsEvent;
 
 /* Tasks, executor, reports. See block/engine/host.h for the contract. */
@@ -148,9 +149,13 @@ typedef struct PdsStatus {
     uint64_t length;   /* bytes from the asked offset on that share the status */
     bool data;
     bool zero;         /* neither: the backing shows through */
+    bool has_place;    /* the data lies in the image as it is, in one piece, from `place` on */
+    uint64_t place;    /* bytes from the image's start */
 } PdsStatus;
 
-int pds_status(PdsEngine *engine, uint64_t offset, uint64_t length, PdsStatus *status);
+/* With `with_place` the status ends where the data goes on elsewhere in the image. */
+int pds_status(PdsEngine *engine, uint64_t offset, uint64_t length, bool with_place,
+               PdsStatus *status);
 
 /* Any context. */
 uint64_t pds_size(const PdsEngine *engine);
@@ -278,7 +283,7 @@ typedef struct PdsInfo {
     uint32_t branch;
     uint64_t branches;
     bool has_points;
-    int64_t oldest_point_us;      /* if has_points */
+    int64_t oldest_point_us;      /* these three: if has_points */
     int64_t newest_point_us;
     uint64_t newest_point_sequence;
     uint64_t segments_total;
