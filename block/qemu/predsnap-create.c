@@ -324,6 +324,12 @@ static bool measure_options(QemuOpts *opts, uint64_t *size,
     *size = ROUND_UP(qemu_opt_get_size_del(opts, BLOCK_OPT_SIZE, 0),
                      BDRV_SECTOR_SIZE);
     *segment_size = qemu_opt_get_size_del(opts, OPT_SEGMENT_SIZE, 0);
+    if (*segment_size && (!is_power_of_2(*segment_size) ||
+                          *segment_size < PDS_SEGMENT_SIZE_MIN ||
+                          *segment_size > PDS_SEGMENT_SIZE_MAX)) {
+        error_setg(errp, "Segment size must be a power of two from 64k to 64M");
+        return false;
+    }
     return true;
 }
 

@@ -184,6 +184,14 @@ predsnap_co_save_vmstate(BlockDriverState *bs, QEMUIOVector *qiov, int64_t pos);
 int coroutine_fn GRAPH_RDLOCK
 predsnap_co_load_vmstate(BlockDriverState *bs, QEMUIOVector *qiov, int64_t pos);
 
+/* These three say what to do about a name that is taken or unknown. */
+int coroutine_fn GRAPH_RDLOCK
+predsnap_co_snapshot_create(BlockDriverState *bs, void *snapshot, Error **errp);
+int coroutine_fn GRAPH_RDLOCK
+predsnap_co_snapshot_delete(BlockDriverState *bs, void *name, Error **errp);
+int predsnap_moment_error(BlockDriverState *bs, const PdsMoment *moment,
+                          int ret, char *message, Error **errp);
+
 /*
  * Takes the disk to @moment and lets the users of the node know. The node must
  * be drained, and the control lock held.
@@ -207,6 +215,11 @@ predsnap_co_check(BlockDriverState *bs, BdrvCheckResult *result,
 PredsnapSegments *predsnap_segments(const PdsInfo *info);
 BlockStatsSpecificPredsnap *predsnap_stats(const PdsEngine *engine);
 char *predsnap_uuid_string(const PdsInfo *info);
+
+/* --- predsnap-qmp.c --- */
+
+/* Whether @bs is a predsnap node. If not, says which node may be meant. */
+bool GRAPH_RDLOCK predsnap_check_node(BlockDriverState *bs, Error **errp);
 
 /* --- predsnap-view.c --- */
 

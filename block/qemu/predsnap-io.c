@@ -21,6 +21,7 @@ predsnap_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
     if (unlikely(!s->engine)) {
         return -EIO;
     }
+    BLKDBG_CO_EVENT(bs->file, BLKDBG_READ_AIO);
     qemu_iovec_init_slice(&slice, qiov, qiov_offset, bytes);
     if (unlikely(s->loaded_snapshot)) {
         ret = pds_view_preadv(s->loaded_snapshot, offset, slice.iov,
@@ -54,6 +55,7 @@ predsnap_co_pwritev_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
     if (unlikely(!s->engine)) {
         return -EIO;
     }
+    BLKDBG_CO_EVENT(bs->file, BLKDBG_WRITE_AIO);
     qemu_iovec_init_slice(&slice, qiov, qiov_offset, bytes);
     ret = pds_pwritev(s->engine, offset, slice.iov, slice.niov);
     qemu_iovec_destroy(&slice);

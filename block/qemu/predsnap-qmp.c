@@ -14,31 +14,38 @@
 
 /* --- the node a command is about --- */
 
+bool predsnap_check_node(BlockDriverState *bs, Error **errp)
+{
+    const char *driver = bs->drv ? bs->drv->format_name : "(none)";
+    BlockDriverState *below;
+
+    if (bs->drv == &bdrv_predsnap) {
+        return true;
+    }
+    below = bdrv_skip_filters(bs);
+    if (below && below->drv == &bdrv_predsnap) {
+        error_setg(errp, "Node '%s' is of driver '%s', not 'predsnap': the "
+                   "predsnap node below it is '%s'", bdrv_get_node_name(bs),
+                   driver, bdrv_get_node_name(below));
+    } else {
+        error_setg(errp, "Node '%s' is of driver '%s', not 'predsnap': "
+                   "query-predsnap lists the predsnap nodes",
+                   bdrv_get_node_name(bs), driver);
+    }
+    return false;
+}
+
 static BlockDriverState * GRAPH_RDLOCK
 find_node(const char *node_name, Error **errp)
 {
     BlockDriverState *bs = bdrv_find_node(node_name);
-    BlockDriverState *below;
 
     if (!bs) {
         error_setg(errp, "Cannot find node '%s': query-predsnap lists the "
                    "predsnap nodes", node_name);
         return NULL;
     }
-    if (bs->drv == &bdrv_predsnap) {
-        return bs;
-    }
-    below = bdrv_skip_filters(bs);
-    if (below && below->drv == &bdrv_predsnap) {
-        error_setg(errp, "Node '%s' is of driver '%s', not 'predsnap': the "
-                   "predsnap node below it is '%s'", node_name,
-                   bs->drv->format_name, bdrv_get_node_name(below));
-    } else {
-        error_setg(errp, "Node '%s' is of driver '%s', not 'predsnap': "
-                   "query-predsnap lists the predsnap nodes", node_name,
-                   bs->drv ? bs->drv->format_name : "(none)");
-    }
-    return NULL;
+    return predsnap_check_node(bs, errp) ? bs : NULL;
 }
 
 static bool GRAPH_RDLOCK
@@ -133,16 +140,6 @@ static PredsnapSnapshot *to_qapi_snapshot(const PdsSnapshot *from)
     return to;
 }
 
-static int coroutine_fn GRAPH_RDLOCK
-co_snapshot_create(BlockDriverState *bs, void *opaque, Error **errp)
-{
-    BDRVPredsnapState *s = bs->opaque;
-    char *message = NULL;
-    int ret = pds_snapshot_create(s->engine, opaque, &message);
-
-    return ret < 0 ? predsnap_error(bs, ret, message, errp) : 0;
-}
-
 PredsnapSnapshot *coroutine_fn
 qmp_predsnap_snapshot_create(const char *node_name, const char *name,
                              bool has_horizon, uint32_t horizon, Error **errp)
@@ -153,28 +150,18 @@ qmp_predsnap_snapshot_create(const char *node_name, const char *name,
         .horizon_s = has_horizon ? horizon : 0,
     };
 
-    if (co_run_on_node_name(node_name, true, co_snapshot_create, &snapshot,
-                            errp) < 0) {
+    if (co_run_on_node_name(node_name, true, predsnap_co_snapshot_create,
+                            &snapshot, errp) < 0) {
         return NULL;
     }
     return to_qapi_snapshot(&snapshot);
 }
 
-static int coroutine_fn GRAPH_RDLOCK
-co_snapshot_delete(BlockDriverState *bs, void *opaque, Error **errp)
-{
-    BDRVPredsnapState *s = bs->opaque;
-    char *message = NULL;
-    int ret = pds_snapshot_delete(s->engine, opaque, &message);
-
-    return ret < 0 ? predsnap_error(bs, ret, message, errp) : 0;
-}
-
 void coroutine_fn qmp_predsnap_snapshot_delete(const char *node_name,
                                                const char *name, Error **errp)
 {
-    co_run_on_node_name(node_name, true, co_snapshot_delete, (void *)name,
-                        errp);
+    co_run_on_node_name(node_name, true, predsnap_co_snapshot_delete,
+                        (void *)name, errp);
 }
 
 /* --- rollback --- */
@@ -234,8 +221,9 @@ static bool GRAPH_RDLOCK check_user(BdrvChild *c, const char *node_name,
         return false;
     }
     if (c->perm & (BLK_PERM_WRITE | BLK_PERM_WRITE_UNCHANGED)) {
-        error_setg(errp, "Node '%s' is being written to by %s, an export or "
-                   "a job: end it first, or use force", node_name, user);
+        error_setg(errp, "Node '%s' is in use by an export or a job that "
+                   "writes to it (%s): end it first, or use force",
+                   node_name, user);
         return false;
     }
     return true;

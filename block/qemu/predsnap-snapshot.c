@@ -11,6 +11,8 @@
 #include "block/dirty-bitmap.h"
 #include "predsnap-int.h"
 
+#define NAMES_LISTED 8
+
 /* --- list --- */
 
 static void predsnap_add_snapshot(void *opaque, const PdsSnapshot *from)
@@ -70,10 +72,49 @@ static char *predsnap_find_snapshot(BlockDriverState *bs, const char *id,
     return NULL;
 }
 
+/* The names of the newest snapshots, for a message. The caller frees. */
+static char *predsnap_snapshot_names(BlockDriverState *bs)
+{
+    g_autoptr(GArray) list = predsnap_list_snapshots(bs);
+    GString *names = g_string_new(NULL);
+    guint i, first = list->len > NAMES_LISTED ? list->len - NAMES_LISTED : 0;
+
+    for (i = first; i < list->len; i++) {
+        g_string_append_printf(names, "%s'%s'", i > first ? ", " : "",
+                               g_array_index(list, QEMUSnapshotInfo, i).name);
+    }
+    if (list->len == 0) {
+        g_string_append(names, "there are none");
+    } else {
+        g_string_prepend(names, first ? "the newest are " : "it has ");
+    }
+    return g_string_free(names, false);
+}
+
+static void predsnap_unknown_snapshot(BlockDriverState *bs, const char *name,
+                                      Error **errp)
+{
+    g_autofree char *names = predsnap_snapshot_names(bs);
+
+    error_setg(errp, "Node '%s' has no snapshot '%s': %s",
+               bdrv_get_node_name(bs), name, names);
+}
+
+int predsnap_moment_error(BlockDriverState *bs, const PdsMoment *moment,
+                          int ret, char *message, Error **errp)
+{
+    if (ret == -ENOENT && moment->kind == PDS_MOMENT_SNAPSHOT) {
+        free(message);
+        predsnap_unknown_snapshot(bs, moment->snapshot, errp);
+        return ret;
+    }
+    return predsnap_error(bs, ret, message, errp);
+}
+
 /* --- create and delete --- */
 
-static int coroutine_fn GRAPH_RDLOCK
-predsnap_co_snapshot_create(BlockDriverState *bs, void *opaque, Error **errp)
+int coroutine_fn predsnap_co_snapshot_create(BlockDriverState *bs, void *opaque,
+                                             Error **errp)
 {
     BDRVPredsnapState *s = bs->opaque;
     PdsSnapshot *snapshot = opaque;
@@ -81,6 +122,14 @@ predsnap_co_snapshot_create(BlockDriverState *bs, void *opaque, Error **errp)
     int ret;
 
     ret = s->engine ? pds_snapshot_create(s->engine, snapshot, &message) : -EIO;
+    if (ret == -EEXIST) {
+        free(message);
+        error_setg(errp, "Node '%s' has a snapshot '%s' already: choose "
+                   "another name, or delete that one first with "
+                   "predsnap-snapshot-delete", bdrv_get_node_name(bs),
+                   snapshot->name);
+        return ret;
+    }
     return ret < 0 ? predsnap_error(bs, ret, message, errp) : 0;
 }
 
@@ -102,14 +151,19 @@ int predsnap_snapshot_create(BlockDriverState *bs, QEMUSnapshotInfo *sn_info)
     return ret;
 }
 
-static int coroutine_fn GRAPH_RDLOCK
-predsnap_co_snapshot_delete(BlockDriverState *bs, void *opaque, Error **errp)
+int coroutine_fn predsnap_co_snapshot_delete(BlockDriverState *bs, void *opaque,
+                                             Error **errp)
 {
     BDRVPredsnapState *s = bs->opaque;
     char *message = NULL;
     int ret;
 
     ret = s->engine ? pds_snapshot_delete(s->engine, opaque, &message) : -EIO;
+    if (ret == -ENOENT) {
+        free(message);
+        predsnap_unknown_snapshot(bs, opaque, errp);
+        return ret;
+    }
     return ret < 0 ? predsnap_error(bs, ret, message, errp) : 0;
 }
 
@@ -119,7 +173,7 @@ int predsnap_snapshot_delete(BlockDriverState *bs, const char *snapshot_id,
     g_autofree char *found = predsnap_find_snapshot(bs, snapshot_id, name);
 
     if (!found) {
-        error_setg(errp, "Can't find the snapshot");
+        predsnap_unknown_snapshot(bs, name ?: snapshot_id, errp);
         return -ENOENT;
     }
     return predsnap_run(bs, predsnap_co_snapshot_delete, found, errp);
@@ -184,7 +238,7 @@ predsnap_co_rollback(BlockDriverState *bs, const PdsMoment *moment,
     }
     ret = pds_resolve(s->engine, moment, &target, &message);
     if (ret < 0) {
-        return predsnap_error(bs, ret, message, errp);
+        return predsnap_moment_error(bs, moment, ret, message, errp);
     }
     if (target.size != pds_size(s->engine) && !predsnap_may_resize(bs, errp)) {
         return -EPERM;
@@ -257,7 +311,7 @@ int predsnap_snapshot_load_tmp(BlockDriverState *bs, const char *snapshot_id,
     g_autofree char *found = predsnap_find_snapshot(bs, snapshot_id, name);
 
     if (!found) {
-        error_setg(errp, "Can't find snapshot");
+        predsnap_unknown_snapshot(bs, name ?: snapshot_id, errp);
         return -ENOENT;
     }
     return predsnap_run(bs, predsnap_co_load_tmp, found, errp);

@@ -108,7 +108,7 @@ view_co_open(BlockDriverState *chain, void *opaque, Error **errp)
     }
     ret = pds_view_open(s->engine, open->moment, &open->view->view, &message);
     if (ret < 0) {
-        return predsnap_error(chain, ret, message, errp);
+        return predsnap_moment_error(chain, open->moment, ret, message, errp);
     }
     open->view->sequence = pds_view_sequence(open->view->view);
     QLIST_INSERT_HEAD(&s->views, open->view, next);
@@ -125,26 +125,6 @@ view_co_close(BlockDriverState *chain, void *opaque, Error **errp)
     }
     QLIST_REMOVE(view, next);
     return 0;
-}
-
-/* Says which node is meant if the one given is, for example, a throttle. */
-static bool view_check_chain(BlockDriverState *chain, Error **errp)
-{
-    BlockDriverState *below;
-
-    GRAPH_RDLOCK_GUARD_MAINLOOP();
-    if (chain->drv == &bdrv_predsnap) {
-        return true;
-    }
-    error_setg(errp, "Node '%s' is of driver '%s', not 'predsnap'",
-               bdrv_get_node_name(chain),
-               chain->drv ? chain->drv->format_name : "(none)");
-    below = bdrv_skip_filters(chain);
-    if (below && below->drv == &bdrv_predsnap) {
-        error_append_hint(errp, "The predsnap node below it is '%s'.\n",
-                          bdrv_get_node_name(below));
-    }
-    return false;
 }
 
 static int view_open_moment(BlockDriverState *bs, QDict *options, Error **errp)
@@ -168,8 +148,8 @@ static int view_open_moment(BlockDriverState *bs, QDict *options, Error **errp)
 static int predsnap_view_open(BlockDriverState *bs, QDict *options, int flags,
                               Error **errp)
 {
-    ERRP_GUARD();
     BDRVPredsnapViewState *s = bs->opaque;
+    bool is_predsnap;
     int ret = -EINVAL;
 
     /* The past does not change, whatever was asked for */
@@ -182,7 +162,10 @@ static int predsnap_view_open(BlockDriverState *bs, QDict *options, int flags,
     if (!s->chain) {
         return -EINVAL;
     }
-    if (view_check_chain(s->chain->bs, errp)) {
+    bdrv_graph_rdlock_main_loop();
+    is_predsnap = predsnap_check_node(s->chain->bs, errp);
+    bdrv_graph_rdunlock_main_loop();
+    if (is_predsnap) {
         ret = view_open_moment(bs, options, errp);
     }
     if (ret < 0) {

@@ -14,10 +14,14 @@
 #include <memory>
 #include <utility>
 
+#include "block/engine/batch.h"
 #include "block/engine/engine.h"
 #include "block/engine/format.h"
 
 namespace {
+
+static_assert(PDS_SEGMENT_SIZE_MIN == predsnap::format::kMinSegmentSize);
+static_assert(PDS_SEGMENT_SIZE_MAX == predsnap::format::kMaxSegmentSize);
 
 using predsnap::Error;
 using predsnap::Result;
@@ -193,8 +197,24 @@ struct PdsView {
 
 // --- images ---
 
+// The log is taken as written in requests of full size, as copying a disk does it.
 uint64_t pds_image_bytes(uint64_t data_bytes, uint64_t segment_size) {
-    return data_bytes + segment_size;
+    using predsnap::kBlockSize;
+    const uint64_t size = segment_size ? segment_size : predsnap::CreateOptions().segment_size;
+    if (data_bytes == 0) {
+        return predsnap::format::kSuperblockArea;
+    }
+    const uint64_t request = predsnap::Batch::Limits(static_cast<uint32_t>(size)).payload_bytes;
+    const uint64_t requests_per_segment = (size - kBlockSize) / (request + kBlockSize);
+    const auto segments_for = [](uint64_t bytes, uint64_t per_segment) {
+        return (bytes + per_segment - 1) / per_segment;
+    };
+    const uint64_t log = segments_for(data_bytes, requests_per_segment * request);
+    // Checksums and entries once more, for each segment.
+    const uint64_t index = segments_for(data_bytes / 256, size);
+    // The next segments of log and index are reserved, and a pool is kept ready.
+    const uint64_t ready = segments_for(predsnap::OpenOptions().pool_min, size);
+    return predsnap::format::kSuperblockArea + (log + index + ready + 2) * size;
 }
 
 bool pds_probe(const void* head, size_t length) { return predsnap::Engine::probe(head, length); }

@@ -93,6 +93,8 @@ typedef struct PdsCreateOptions {
 #define PDS_BACKING_FILE_MAX 1023
 #define PDS_BACKING_FORMAT_MAX 15
 #define PDS_SNAPSHOT_NAME_MAX 255
+#define PDS_SEGMENT_SIZE_MIN (64u << 10)
+#define PDS_SEGMENT_SIZE_MAX (64u << 20)
 
 /* True if the first `length` bytes of a file look like a predsnap image. Any context. */
 bool pds_probe(const void *head, size_t length);
@@ -102,7 +104,7 @@ uint64_t pds_size_max(void);
 
 /*
  * Bytes an image needs for `data_bytes` of guest data in extents, if nothing is ever overwritten.
- * segment_size 0: the default. Any context.
+ * segment_size 0: the default; otherwise it must be valid. Any context.
  */
 uint64_t pds_image_bytes(uint64_t data_bytes, uint64_t segment_size);
 
