@@ -188,9 +188,6 @@ CheckpointParts Engine::Impl::capture(FrozenState* view) {
         if (index.ordinal <= parts.log.ordinal) {
             parts.open_indexes.push_back(index);
         }
-        if (index.ordinal == parts.log.ordinal) {
-            parts.log.announced = index.next;
-        }
     }
     for (uint32_t id = 0; id < segments.size(); ++id) {
         const Segment& segment = segments[SegmentId(id)];
@@ -242,13 +239,20 @@ Result<void> Engine::Impl::checkpoint() {
     }
     CheckpointWriter writer(core, segments, id);
     FrozenState view;
-    const CheckpointParts parts = capture(&view);
+    CheckpointParts parts;
+    {
+        // A rollback appends its record first and changes the map then: not in between.
+        TaskMutex::Guard no_rollback(core.host, control);
+        parts = capture(&view);
+    }
     const Result<void> written = write_checkpoint(writer, parts, view);
     thaw(&view);
     TRY(written);
+#if PREDSNAP_CANARY != 3  // a known bug: the superblock names a checkpoint that is not durable
     TRY(log.flush(false));
     // The map's log must be durable too, even if it was before this checkpoint was written.
     TRY(core.file.flush());
+#endif
     TRY(update_superblock([&](format::Superblock& block) {
         block.checkpoint_segment = writer.first_segment().value;
         block.checkpoint_sequence = parts.sequence.value;

@@ -60,6 +60,7 @@ class Batch {
         uint64_t session;
         uint64_t seed;  // of the image
         SegmentId segment;
+        SegmentId announced;  // the segment after it
         uint32_t offset;
     };
     void seal(const Seal& seal);

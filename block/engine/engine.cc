@@ -165,25 +165,31 @@ Result<void> Engine::Impl::writable() const {
     return core.writable ? Result<void>() : Error{EROFS, "image is open read-only"};
 }
 
-Result<void> Engine::Impl::check_range(uint64_t offset, uint64_t length) const {
+Result<void> Engine::Impl::check_range(uint64_t offset, uint64_t length, uint64_t limit) const {
     if (offset % kSectorSize != 0 || length % kSectorSize != 0) {
         return Error{EINVAL, text("request at %llu of %llu bytes is not a multiple of %u",
                                   static_cast<ull>(offset), static_cast<ull>(length), kSectorSize)};
     }
+    if (length > limit || offset > limit - length) {
+        return Error{EINVAL, text("request at %llu of %llu bytes goes past the end at %llu",
+                                  static_cast<ull>(offset), static_cast<ull>(length),
+                                  static_cast<ull>(limit))};
+    }
+    return {};
+}
+
+Result<void> Engine::Impl::admit(uint64_t offset, uint64_t length, uint64_t EngineStats::*requests,
+                                 uint64_t EngineStats::*bytes) {
+    Lock lock(core.mutex);
+    TRY(check_range(offset, length, disk.size));
+    ++(core.stats.*requests);
+    core.stats.*bytes += length;
     return {};
 }
 
 Result<void> Engine::read(uint64_t offset, std::span<const iovec> buffers) {
     const size_t length = total_length(buffers);
-    TRY(impl_->check_range(offset, length));
-    {
-        Lock lock(impl_->core.mutex);
-        if (offset + length > impl_->disk.size) {
-            return Error{EINVAL, "read past the end of the disk"};
-        }
-        ++impl_->core.stats.reads;
-        impl_->core.stats.read_bytes += length;
-    }
+    TRY(impl_->admit(offset, length, &EngineStats::reads, &EngineStats::read_bytes));
     return impl_->reader.read(nullptr, Sector(offset / kSectorSize), length / kSectorSize, buffers, 0);
 }
 
@@ -204,56 +210,29 @@ Result<void> Engine::Impl::write(Sector start, std::span<const iovec> buffers) {
 }
 
 Result<void> Engine::write(uint64_t offset, std::span<const iovec> buffers) {
-    const size_t length = total_length(buffers);
     TRY(impl_->writable());
-    TRY(impl_->check_range(offset, length));
-    {
-        Lock lock(impl_->core.mutex);
-        if (offset + length > impl_->disk.size) {
-            return Error{EINVAL, "write past the end of the disk"};
-        }
-        ++impl_->core.stats.writes;
-        impl_->core.stats.write_bytes += length;
-    }
+    TRY(impl_->admit(offset, total_length(buffers), &EngineStats::writes, &EngineStats::write_bytes));
     return impl_->write(Sector(offset / kSectorSize), buffers);
 }
 
 Result<void> Engine::write_zeroes(uint64_t offset, uint64_t length) {
     TRY(impl_->writable());
-    TRY(impl_->check_range(offset, length));
-    {
-        Lock lock(impl_->core.mutex);
-        if (offset + length > impl_->disk.size) {
-            return Error{EINVAL, "write past the end of the disk"};
-        }
-        ++impl_->core.stats.zeroes;
-        impl_->core.stats.zero_bytes += length;
-    }
-    if (length == 0) {
-        return {};
-    }
-    return impl_->log
-        .append_mapping(ExtentKind::zero, Sector(offset / kSectorSize), length / kSectorSize)
-        .discard();
+    TRY(impl_->admit(offset, length, &EngineStats::zeroes, &EngineStats::zero_bytes));
+    return impl_->map_zero(offset, length);
 }
 
 Result<void> Engine::discard(uint64_t offset, uint64_t length) {
     TRY(impl_->writable());
-    TRY(impl_->check_range(offset, length));
-    {
-        Lock lock(impl_->core.mutex);
-        if (offset + length > impl_->disk.size) {
-            return Error{EINVAL, "discard past the end of the disk"};
-        }
-        ++impl_->core.stats.discards;
-        impl_->core.stats.discard_bytes += length;
-    }
+    TRY(impl_->admit(offset, length, &EngineStats::discards, &EngineStats::discard_bytes));
+    // Zeros, not a hole: what a backing disk holds must not come back.
+    return impl_->map_zero(offset, length);
+}
+
+Result<void> Engine::Impl::map_zero(uint64_t offset, uint64_t length) {
     if (length == 0) {
         return {};
     }
-    // Zeros, not a hole: what a backing disk holds must not come back.
-    return impl_->log
-        .append_mapping(ExtentKind::zero, Sector(offset / kSectorSize), length / kSectorSize)
+    return log.append_mapping(ExtentKind::zero, Sector(offset / kSectorSize), length / kSectorSize)
         .discard();
 }
 
@@ -267,7 +246,7 @@ Result<void> Engine::flush() {
 
 Result<RangeStatus> Engine::Impl::status(const FrozenState* view, uint64_t offset, uint64_t length,
                                          bool with_place) {
-    TRY(check_range(offset, length));
+    TRY(check_range(offset, length, kMaxSize));
     constexpr size_t kExtents = 1024;
     const Sector from(offset / kSectorSize), to = from + length / kSectorSize;
     std::vector<Extent> extents;
@@ -304,15 +283,12 @@ Result<RangeStatus> Engine::status(uint64_t offset, uint64_t length, bool with_p
 
 Result<void> Engine::write_vm_state(uint64_t position, std::span<const iovec> buffers) {
     TRY(impl_->writable());
-    TRY(impl_->check_range(position, total_length(buffers)));
-    if (position + total_length(buffers) > to_bytes(kSectorLimit) - to_bytes(kVmStateBase)) {
-        return Error{EFBIG, "VM state is too large"};
-    }
+    TRY(impl_->check_range(position, total_length(buffers), kMaxVmState));
     return impl_->write(kVmStateBase + position / kSectorSize, buffers);
 }
 
 Result<void> Engine::read_vm_state(uint64_t position, std::span<const iovec> buffers) {
-    TRY(impl_->check_range(position, total_length(buffers)));
+    TRY(impl_->check_range(position, total_length(buffers), kMaxVmState));
     return impl_->reader.read(nullptr, kVmStateBase + position / kSectorSize,
                               total_length(buffers) / kSectorSize, buffers, 0);
 }

@@ -41,6 +41,7 @@ struct CreateOptions {
 };
 
 constexpr uint64_t kMaxSize = to_bytes(kVmStateBase);  // 256 TiB
+constexpr uint64_t kMaxVmState = to_bytes(kSectorLimit) - kMaxSize;
 
 struct OpenOptions {
     bool writable = true;

@@ -75,7 +75,12 @@ struct Engine::Impl {
     Result<void> trim_image();
 
     Result<void> writable() const;
-    Result<void> check_range(uint64_t offset, uint64_t length) const;
+    // EINVAL unless the range is made of whole sectors and lies below `limit`.
+    Result<void> check_range(uint64_t offset, uint64_t length, uint64_t limit) const;
+    // The same for a guest request, which is counted.
+    Result<void> admit(uint64_t offset, uint64_t length, uint64_t EngineStats::*requests,
+                       uint64_t EngineStats::*bytes);
+    Result<void> map_zero(uint64_t offset, uint64_t length);
     Result<void> write(Sector start, std::span<const iovec> buffers);
     // The sequence number a moment names.
     Result<Engine::Resolved> resolve(const Moment& moment);

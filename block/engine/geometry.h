@@ -52,8 +52,12 @@ inline bool plausible(const Geometry& geometry, const Extent& extent) {
         geometry.segment_of(extent.place).value >= geometry.max_segments()) {
         return false;
     }
-    return extent.kind == ExtentKind::unit ? extent.head + extent.count + extent.tail <= kSectorsPerBlock
-                                           : extent.count <= kMaxDataSectors;
+    if (extent.kind == ExtentKind::unit) {
+        return extent.head + extent.count + extent.tail <= kSectorsPerBlock;
+    }
+    // Units of runs do not cross guest blocks.
+    return extent.count <= kMaxDataSectors && extent.head <= extent.start.value % kSectorsPerBlock &&
+           extent.tail <= align_up(extent.end().value, kSectorsPerBlock) - extent.end().value;
 }
 
 }  // namespace predsnap

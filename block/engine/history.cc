@@ -150,10 +150,11 @@ const SnapshotInfo* History::find(const std::string& name) const {
 uint64_t History::size_at(Sequence state) const {
     for (const Interval& interval : lineage(state)) {
         // The newest resize within this run of states decides.
-        for (auto resize = resizes.rbegin(); resize != resizes.rend(); ++resize) {
-            if (resize->sequence >= interval.first && resize->sequence <= interval.last) {
-                return resize->size;
-            }
+        const auto after = std::partition_point(resizes.begin(), resizes.end(), [&](const Resize& r) {
+            return r.sequence <= interval.last;
+        });
+        if (after != resizes.begin() && std::prev(after)->sequence >= interval.first) {
+            return std::prev(after)->size;
         }
     }
     return initial_size;

@@ -56,7 +56,7 @@ class Log {
     // --- The rest requires Core::mutex. ---
     Sequence durable() const { return durable_; }
     const LogPosition& position() const { return position_; }
-    // Where the newest applied batch ends, with its checksum. `announced` is not kept here.
+    // Where the newest applied batch ends, with its checksum.
     const LogPosition& applied_position() const { return applied_; }
     // Indexes of segments that have no blob yet, oldest first.
     std::deque<SegmentIndex>& open_indexes() { return open_indexes_; }

@@ -45,6 +45,13 @@ struct Mark {
 };
 using Marks = std::map<uint64_t, Mark>;
 
+// Keeps the name of a snapshot of the same state.
+void add_point(const format::PointRecord& point, Marks& marks) {
+    Mark& mark = marks[point.sequence];
+    mark.time = Time(point.time);
+    mark.flush = point.kind == static_cast<uint32_t>(format::PointKind::flush);
+}
+
 void add_marks(const SegmentIndex& index, Marks& marks) {
     RecordReader reader(index.records);
     for (;;) {
@@ -56,9 +63,7 @@ void add_marks(const SegmentIndex& index, Marks& marks) {
         if (record.value()->type == format::RecordType::point &&
             record.value()->payload.size() == sizeof(point)) {
             std::memcpy(&point, record.value()->payload.data(), sizeof(point));
-            marks[point.sequence] = {Time(point.time),
-                                     point.kind == static_cast<uint32_t>(format::PointKind::flush),
-                                     {}};
+            add_point(point, marks);
         }
     }
 }
@@ -69,8 +74,7 @@ void add_marks(const SegmentIndex& index, Marks& marks) {
 static void add_live_marks(Engine::Impl& e, Marks& marks) {
     Lock lock(e.core.mutex);
     for (const format::PointRecord& point : e.log.pending_points()) {
-        marks[point.sequence] = {Time(point.time),
-                                 point.kind == static_cast<uint32_t>(format::PointKind::flush), {}};
+        add_point(point, marks);
     }
     for (const SnapshotInfo& snapshot : e.history.snapshots) {
         Mark& mark = marks[snapshot.sequence.value];

@@ -14,6 +14,8 @@ namespace {
 
 // Segments may be announced before the image has grown to hold them.
 constexpr uint32_t kSegmentsPastEnd = 64;
+// No writer gets there: numbers above would wrap.
+constexpr Sequence kSequenceLimit{1ull << 62};
 
 // The checksum before the batch with that number, in a run of scanned batches.
 std::optional<uint64_t> hash_before(const LogPosition& start, const std::vector<ScannedBatch>& batches,
@@ -26,6 +28,20 @@ std::optional<uint64_t> hash_before(const LogPosition& start, const std::vector<
         return {};
     }
     return batches[i - 1].header.checksum;
+}
+
+// The newest open index is of the segment the log goes on in, up to there.
+bool consistent(const CheckpointParts& parts) {
+    if (parts.sequence >= kSequenceLimit) {
+        return false;
+    }
+    if (parts.open_indexes.empty()) {
+        return true;
+    }
+    const SegmentIndex& newest = parts.open_indexes.back();
+    return newest.segment == parts.log.segment && newest.ordinal == parts.log.ordinal &&
+           newest.end_offset == parts.log.offset && newest.last == parts.sequence &&
+           parts.log.offset >= kBlockSize && parts.log.offset % kBlockSize == 0;
 }
 
 }  // namespace
@@ -94,9 +110,11 @@ Result<void> Recovery::begin_at_checkpoint(const format::Superblock& superblock)
     TRY_ASSIGN(LoadedCheckpoint loaded, read_checkpoint(core_, SegmentId(superblock.checkpoint_segment),
                                                         superblock.checkpoint_id));
     CheckpointParts& parts = loaded.parts;
-    if (parts.sequence.value != superblock.checkpoint_sequence ||
-        parts.log.offset > core_.geometry.segment_size) {
+    if (parts.sequence.value != superblock.checkpoint_sequence) {
         return Error{EIO, "checkpoint does not agree with the superblock"};
+    }
+    if (!consistent(parts)) {
+        return Error{EIO, "checkpoint does not agree with itself about where the log goes on"};
     }
     outcome_.checkpoint_segments = loaded.segments;
     outcome_.checkpoint_bytes = loaded.segments.size() * uint64_t{core_.geometry.segment_size};
@@ -124,7 +142,11 @@ Result<void> Recovery::begin_at_checkpoint(const format::Superblock& superblock)
         return segments_[a].ordinal < segments_[b].ordinal;
     });
     for (SegmentIndex& index : parts.open_indexes) {
+        segments_.ensure(index.segment);
         log_.open_indexes().push_back(std::move(index));
+    }
+    if (log_.open_indexes().empty()) {
+        position_.offset = core_.geometry.segment_size;  // the newest segment has its blob: it is closed
     }
     return {};
 }
@@ -176,7 +198,8 @@ Result<bool> Recovery::replay_blob(const IndexStream::Read& read) {
     segment.index = index_position_;
     TRY(replay_rows(index));
     if (open.empty()) {
-        position_ = LogPosition{index.segment, index.next,     index.end_offset,
+        // What has a blob is closed: the log goes on in the next segment.
+        position_ = LogPosition{index.segment, index.next,     core_.geometry.segment_size,
                                 index.ordinal, index.last + 1, index.last_hash};
     }
     durable_ = std::max(durable_, index.last);
@@ -339,6 +362,11 @@ Result<void> Recovery::mark_segments() {
     if (position_.announced.value >= limit || index_position_.segment >= limit) {
         return Error{EIO, text("log goes on in segment %u and index in segment %u, but the image has %u",
                                position_.announced.value, index_position_.segment, limit)};
+    }
+    if (index_position_.offset < kBlockSize || index_position_.offset % kBlockSize != 0 ||
+        index_position_.offset > core_.geometry.segment_size - kBlockSize) {
+        return Error{EIO, text("index goes on at offset %u of segment %u, which is out of range",
+                               index_position_.offset, index_position_.segment)};
     }
     segments_.ensure(position_.announced).announced = true;
     Segment& index_segment = segments_.ensure(SegmentId(index_position_.segment));

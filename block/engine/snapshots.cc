@@ -196,17 +196,14 @@ Time View::time() const { return impl_->state->time; }
 
 Result<void> View::read(uint64_t offset, std::span<const iovec> buffers) {
     const size_t length = total_length(buffers);
-    TRY(impl_->engine.check_range(offset, length));
-    if (offset + length > size()) {
-        return Error{EINVAL, "read past the end of the view"};
-    }
+    TRY(impl_->engine.check_range(offset, length, size()));
     return impl_->engine.reader.read(impl_->state.get(), Sector(offset / kSectorSize),
                                      length / kSectorSize, buffers, 0);
 }
 
 Result<void> View::read_vm_state(uint64_t position, std::span<const iovec> buffers) {
     const size_t length = total_length(buffers);
-    TRY(impl_->engine.check_range(position, length));
+    TRY(impl_->engine.check_range(position, length, kMaxVmState));
     return impl_->engine.reader.read(impl_->state.get(), kVmStateBase + position / kSectorSize,
                                      length / kSectorSize, buffers, 0);
 }
