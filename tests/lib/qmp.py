@@ -97,10 +97,12 @@ class QmpClient:
 
     def wait_job(self, job_id, timeout_s=300):
         """Waits for a job to conclude, dismisses it, and raises if it failed."""
+        completing = False
         while True:
             status = self._job(job_id)
-            if status["status"] == "ready":
+            if status["status"] == "ready" and not completing:
                 self.execute("job-complete", id=job_id)
+                completing = True  # it stays "ready" until it has noticed
             if status["status"] == "concluded":
                 break
             self.wait_event("JOB_STATUS_CHANGE", id=job_id, timeout_s=timeout_s)
