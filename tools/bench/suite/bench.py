@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Runs the selected rows, one after the other, in a folder that goes away with it."""
+import dataclasses
+import shutil
+import sys
+import time
+
+from . import machine, report, rows_process
+from .settings import GIB, BenchError
+
+SPARE = GIB
+
+
+def all_rows():
+    return rows_process.rows()
+
+
+def select(patterns):
+    """Rows whose key is or begins with one of the patterns; all if there are none."""
+    rows = all_rows()
+    for pattern in patterns:
+        if not any(row.key.startswith(pattern) for row in rows):
+            known = " ".join(row.key for row in rows)
+            raise BenchError(f"there is no row '{pattern}'; there are: {known}")
+    return [row for row in rows if not patterns or any(row.key.startswith(p) for p in patterns)]
+
+
+def require_space(rows, folder, settings):
+    needed = max(row.space(settings) for row in rows) + SPARE
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise BenchError(
+            f"{folder} has {free / GIB:.1f} GiB free and {needed / GIB:.1f} GiB are needed; make room, "
+            "name another folder with --dir, or leave rows out"
+        )
+
+
+class Bench:
+    """What a row is given."""
+
+    def __init__(self, work, settings):
+        self.work = work
+        self.settings = settings
+        self._start_s = time.monotonic()
+        self._row = ""
+
+    def progress(self, text):
+        if sys.stderr.isatty():
+            print(f"\r\033[K{self._clock()} {self._row}: {text}"[:120], end="", file=sys.stderr, flush=True)
+
+    def _clock(self):
+        minutes, seconds = divmod(int(time.monotonic() - self._start_s), 60)
+        return f"{minutes:2d}:{seconds:02d}"
+
+    def run(self, rows):
+        results = []
+        for number, row in enumerate(rows, 1):
+            self._row = row.key
+            print(f"{self._clock()} row {number} of {len(rows)}: {row.key}", file=sys.stderr, flush=True)
+            results += self._run_row(row)
+            print(file=sys.stderr)
+        return results
+
+    def _run_row(self, row):
+        start_s = time.monotonic()
+        try:
+            made = row.run(self)
+        finally:
+            self._clean()
+        made[0].seconds = time.monotonic() - start_s
+        self.progress("")
+        for result in made:
+            print(report.text(result), flush=True)
+        return made
+
+    def _clean(self):
+        for path in self.work.path.iterdir():
+            path.unlink()
+
+
+def run(work, settings, rows):
+    """Everything that is known at the end, for the report."""
+    described = machine.describe(work.path)
+    results = Bench(work, settings).run(rows)
+    return {
+        "machine": described,
+        "settings": dataclasses.asdict(settings),
+        "results": results,
+    }

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The disks that are compared: how each is made, prepared for a round, and described to QEMU."""
+from lib import image
+
+from .settings import BLOCK
+
+QCOW2_CLUSTER = 64 * 1024
+SUBCLUSTER_OPTIONS = "extended_l2=on,cluster_size=128k"  # subclusters of 4 KiB
+
+
+def file_node(path, direct=True):
+    """O_DIRECT and io_uring, as for all measurements on the disk."""
+    return {
+        "driver": "file",
+        "filename": str(path),
+        "aio": "io_uring",
+        "cache": {"direct": direct},
+    }
+
+
+def format_node(driver, path, direct=True, **options):
+    return {"driver": driver, "file": file_node(path, direct), "cache": {"direct": direct}, **options}
+
+
+class Peer:
+    """A disk of one kind. build() is called once for a row, prepare() before every round."""
+
+    label = ""
+    driver = ""
+
+    def __init__(self, work, settings):
+        self.work = work
+        self.size = settings.size
+        self.path = work / f"{type(self).__name__}.img"
+
+    def build(self):
+        image.create(self.path, self.driver, self.size, "-o", "preallocation=full")
+
+    def prepare(self, round_number):
+        pass
+
+    def node(self):
+        return format_node(self.driver, self.path)
+
+    def requests_max(self):
+        """More 4 KiB writes in one round would come to where the round has already been."""
+        return self.size // BLOCK
+
+
+class Raw(Peer):
+    label = "raw"
+    driver = "raw"
+
+
+class Qcow2(Peer):
+    label = "qcow2, fresh"
+    driver = "qcow2"
+
+
+class Qcow2AfterSnapshot(Peer):
+    """Every round begins with a snapshot, so that its writes are first writes."""
+
+    label = "qcow2, after internal snapshot"
+    driver = "qcow2"
+
+    def prepare(self, round_number):
+        image.qemu_img("snapshot", "-c", f"round-{round_number}", self.path)
+
+    def requests_max(self):
+        return self.size // QCOW2_CLUSTER // 2
+
+
+class Overlay(Peer):
+    """A new overlay for every round, on the row's raw disk."""
+
+    label = "qcow2 overlay on raw"
+    driver = "qcow2"
+    options = f"cluster_size={QCOW2_CLUSTER}"
+
+    def __init__(self, work, settings, base):
+        super().__init__(work, settings)
+        self.base = base
+
+    def build(self):
+        pass
+
+    def prepare(self, round_number):
+        self.path.unlink(missing_ok=True)
+        image.qemu_img(
+            *("create", "-q", "-f", "qcow2", "-b", self.base.path, "-F", "raw"),
+            *("-o", self.options, self.path),
+        )
+
+    def node(self):
+        return format_node("qcow2", self.path, backing=self.base.node())
+
+    def requests_max(self):
+        return self.size // QCOW2_CLUSTER // 2
+
+
+class SubclusterOverlay(Overlay):
+    label = "qcow2 overlay on raw, subclusters"
+    options = SUBCLUSTER_OPTIONS
+
+
+class CopyBeforeWrite(Overlay):
+    """A filter over the row's raw disk that saves old content to a new qcow2 image in every round."""
+
+    label = "copy-before-write filter over raw"
+
+    def prepare(self, round_number):
+        self.path.unlink(missing_ok=True)
+        image.create(self.path, "qcow2", self.size)
+
+    def node(self):
+        return {
+            "driver": "copy-before-write",
+            "file": self.base.node(),
+            "target": format_node("qcow2", self.path),
+        }
+
+
+class Predsnap(Peer):
+    """A new image for every round, its log written ahead as the others' space is."""
+
+    label = "predsnap"
+    driver = "predsnap"
+
+    def build(self):
+        pass
+
+    def prepare(self, round_number):
+        self.path.unlink(missing_ok=True)
+        super().build()
+
+
+class PredsnapGrowing(Peer):
+    """One image that was not preallocated and goes on through all rounds."""
+
+    label = "predsnap, growing"
+    driver = "predsnap"
+
+    def build(self):
+        image.create(self.path, self.driver, self.size)
+
+
+class PredsnapAfterSnapshot(PredsnapGrowing):
+    label = "predsnap, after snapshot"
+
+    def prepare(self, round_number):
+        image.qemu_img("snapshot", "-c", f"round-{round_number}", self.path)
+
+
+def make(kinds, work, settings):
+    """The peers of a row. Those over a raw disk share that of the row, which comes first."""
+    raw = Raw(work, settings)
+    made = []
+    for kind in kinds:
+        if kind is Raw:
+            made.append(raw)
+        elif issubclass(kind, Overlay):
+            made.append(kind(work, settings, raw))
+        else:
+            made.append(kind(work, settings))
+    return made

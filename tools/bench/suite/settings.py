@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How large and how long everything is."""
+from dataclasses import dataclass
+
+GIB = 1 << 30
+MIB = 1 << 20
+BLOCK = 4096
+# 4096 times an odd number: on a disk of a power of two it visits every block once, in no order.
+STRIDE = 165900288
+
+
+class BenchError(Exception):
+    """The benchmark cannot go on; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    size: int = 2 * GIB  # of the disks of the peers
+    rounds: int = 5
+    seconds: float = 1.5  # that a run in process aims at
+    nbd_seconds: float = 4.0
+    extents: int = 10_000_000
+    rollback_writes: int = 1_000_000
+    engine_rounds: int = 3
+
+    @classmethod
+    def quick(cls):
+        """Small enough for a look whether all of it works; its figures mean nothing."""
+        return cls(
+            size=256 * MIB,
+            rounds=1,
+            seconds=0.2,
+            nbd_seconds=2.0,
+            extents=200_000,
+            rollback_writes=20_000,
+            engine_rounds=1,
+        )
+
+    @property
+    def blocks(self):
+        return self.size // BLOCK
+
+
+def odd_stride_unlike(stride, size):
+    """Another odd stride over the blocks of a disk of a power of two: read with it, blocks that were
+    written with `stride` into a log come back in no order either, where the same stride would read
+    the log from front to back."""
+    blocks = size // BLOCK
+    ratio = int(blocks * 0.6180339887) | 1  # golden: consecutive steps land far apart
+    return stride // BLOCK * ratio % blocks * BLOCK
