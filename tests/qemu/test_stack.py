@@ -139,18 +139,9 @@ class Faults(QemuTest):
         self.same_content(self.end(), "predsnap", self.raw("expected", b"1" * 4096), "raw")
 
     def test_read_error_of_the_storage_is_passed_on(self):
-        self.path = self.create()
-        daemon = self.daemon(name="before")
-        daemon.add(node("disk", self.path))
-        disk = daemon.serve("disk")
-        disk.write(0, b"\x01" * 65536)
-        disk.write(MIB, b"\x02" * 65536)
-        daemon.stop_serving("disk")
-        # Leaves a checkpoint, so that opening does not read the data.
-        daemon.qmp.execute(
-            "blockdev-reopen", options=[node("disk", self.path, **{"read-only": True})]
-        )
-        daemon.quit()
+        # Small segments, so that this data is in one that opening does not read again.
+        self.path = self.create(options=["segment_size=256k"])
+        image.qemu_io(self.path, "predsnap", "write -P 1 0 64k", "write -P 2 1M 4M", "flush")
         place = json.loads(image.qemu_img("map", "--output=json", "-f", "predsnap", self.path))
         sector = place[0]["offset"] // 512 + 8
         faulty = {
