@@ -15,6 +15,8 @@ namespace {
 // Closed segments kept in RAM before the engine flushes of its own accord.
 constexpr size_t kMaxUnflushed = 8;
 constexpr uint32_t kFillStep = 1 << 20;
+constexpr int64_t kRatePeriodUs = 1'000'000;
+constexpr double kPoolSeconds = 2;
 // A checkpoint is due after so much log, or so many changes of the map: that much is replayed at worst
 // when the image is opened.
 constexpr uint64_t kCheckpointSegments = 64;
@@ -27,11 +29,9 @@ constexpr uint64_t kCheckpointRatio = 4;
 void Engine::Impl::on_progress() {
     const Time now = core.host.now();
     const uint64_t opened = segments.log().size();
+    measure_rate(now);
     if (opened != segments_opened) {
-        const double elapsed = std::max<double>(static_cast<double>(now.value - last_opened.value), 1e3) / 1e6;
-        segments_per_second = 0.75 * segments_per_second + 0.25 / elapsed;
         segments_opened = opened;
-        last_opened = now;
         index_failed = pool_failed = checkpoint_failed = false;
     }
     if (working || paused || !core.writable) {
@@ -45,6 +45,18 @@ void Engine::Impl::on_progress() {
         working = false;
         idle.wake_all(core.host);
     });
+}
+
+void Engine::Impl::measure_rate(Time now) {
+    const int64_t elapsed_us = now.value - rate_since.value;
+    if (elapsed_us >= 0 && elapsed_us < kRatePeriodUs) {
+        return;
+    }
+    const double appended = static_cast<double>(core.stats.batch_bytes - rate_bytes);
+    const double rate = elapsed_us > 0 ? appended * 1e6 / static_cast<double>(elapsed_us) : 0;
+    bytes_per_second = std::max(rate, (bytes_per_second + rate) / 2);  // up at once, down slowly
+    rate_since = now;
+    rate_bytes = core.stats.batch_bytes;
 }
 
 void Engine::Impl::pause() {
@@ -112,10 +124,10 @@ bool Engine::Impl::flush_step() {
 }
 
 size_t Engine::Impl::pool_target() const {
-    // Two seconds ahead of the present rate, between the limits.
-    const uint64_t size = core.geometry.segment_size;
-    const auto wanted = static_cast<uint64_t>(2 * segments_per_second * static_cast<double>(size));
-    return std::clamp(wanted, options.pool_min, options.pool_max) / size;
+    // Ahead of the present rate, between the limits; never more than what was really written.
+    const auto ahead = static_cast<uint64_t>(bytes_per_second * kPoolSeconds);
+    const uint64_t most = std::max(options.pool_min, std::min(options.pool_max, core.stats.batch_bytes));
+    return std::clamp(ahead, options.pool_min, most) / core.geometry.segment_size;
 }
 
 // Writes a piece of a new segment ahead of time: into space already written, an append and its flush
@@ -201,7 +213,8 @@ CheckpointParts Engine::Impl::capture(FrozenState* view) {
         row.ordinal = segment.ordinal;
         row.first_sequence = segment.first.value;
         row.last_sequence = segment.last.value;
-        row.min_time = segment.min_time.value;
+        row.first_time = segment.times.first.value;
+        row.last_time = segment.times.last.value;
         row.index = segment.index;
         parts.segments.push_back(row);
     }

@@ -122,7 +122,7 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
     impl->checkpoint_bytes = outcome.checkpoint_bytes;
     core.stats.recovered_batches = outcome.batches_scanned;
     impl->segments_opened = impl->segments.log().size();
-    impl->last_opened = begin;
+    impl->rate_since = begin;
     if (options.writable) {
         if ((impl->superblock.autoclear & ~format::kKnownAutoclear) != 0) {
             TRY(impl->update_superblock(
@@ -357,7 +357,7 @@ EngineInfo Engine::info() const {
     info.snapshots = e.history.snapshots.size();
     info.branches = e.history.branches(e.disk.sequence);
     info.branch = static_cast<uint32_t>(e.history.rollbacks.size());
-    info.newest_point = e.disk.time;
+    info.newest_point = e.log.newest_point_time();
     info.oldest_point = e.disk.time;
     info.newest_point_sequence = e.log.newest_point();
     for (uint32_t id = 0; id < e.segments.size(); ++id) {
@@ -366,7 +366,7 @@ EngineInfo Engine::info() const {
         info.segments_index += segment.kind == format::SegmentKind::index;
         info.segments_checkpoint += segment.kind == format::SegmentKind::checkpoint;
         if (segment.kind == format::SegmentKind::log) {
-            info.oldest_point = std::min(info.oldest_point, segment.min_time);
+            info.oldest_point = std::min(info.oldest_point, segment.times.first);
         }
     }
     info.segments_total = e.segments.size();

@@ -56,12 +56,14 @@ struct Engine::Impl {
     bool index_failed = false; // until the next segment is opened
     bool pool_failed = false;
     bool checkpoint_failed = false;
-    uint64_t segments_opened = 0;
-    Time last_opened;
-    double segments_per_second = 0;
+    uint64_t segments_opened = 0;   // when a segment was opened last
+    Time rate_since;                // the write rate is measured over periods of a second or more
+    uint64_t rate_bytes = 0;        // appended before the period
+    double bytes_per_second = 0;
     SegmentId filling = kNoSegment;  // the segment the pool is writing, and how far
     uint32_t filled = 0;
 
+    void measure_rate(Time now);
     // The log has moved on. Requires Core::mutex.
     void on_progress();
     void pause();

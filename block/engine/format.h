@@ -257,10 +257,11 @@ struct SegmentRow {
     uint64_t ordinal;
     uint64_t first_sequence;
     uint64_t last_sequence;
-    int64_t min_time;
+    int64_t first_time;    // log: earliest and latest time of its batches and the points they record
+    int64_t last_time;
     StreamPosition index;  // log: first chunk of its blob; segment 0xffffffff: none yet
 };
-static_assert(sizeof(SegmentRow) == 56);
+static_assert(sizeof(SegmentRow) == 64);
 
 struct CheckpointState {
     uint64_t sequence;        // the state is that after this batch

@@ -330,9 +330,9 @@ void Log::add_to_index(const Batch& batch) {
     index->end_offset = seal.offset + batch.total_bytes();
     Segment& segment = segments_[seal.segment];
     segment.last = seal.sequence;
-    segment.min_time = std::min(segment.min_time, seal.time);
+    segment.times.include(seal.time);
     for (const format::PointRecord& point : batch.points) {
-        segment.min_time = std::min(segment.min_time, Time(point.time));
+        segment.times.include(Time(point.time));
     }
 }
 

@@ -69,6 +69,7 @@ class Log {
     void mark_point(Sequence sequence, Time time, format::PointKind kind);
     // The newest point, recorded or not.
     Sequence newest_point() const { return newest_point_; }
+    Time newest_point_time() const { return newest_point_time_; }
     const std::vector<format::PointRecord>& pending_points() const { return pending_points_; }
 
     // Called under Core::mutex when a segment was opened or became durable: background work to do.

@@ -86,34 +86,43 @@ static void add_live_marks(Engine::Impl& e, Marks& marks) {
     }
 }
 
-// Segments that may hold the points asked for: all from the first that reaches `since` on, or fewer if
-// the newest `limit` points lie in fewer. Points of a segment's last states are recorded in later ones.
-// `before` becomes the point before the first of them.
+// Log segments with the times in them, newest first.
+struct Candidate {
+    SegmentId id;
+    Sequence first;
+    TimeSpan times;
+};
+static std::vector<Candidate> candidates(Engine::Impl& e) {
+    Lock lock(e.core.mutex);
+    std::vector<Candidate> list;
+    for (auto id = e.segments.log().rbegin(); id != e.segments.log().rend(); ++id) {
+        list.push_back({*id, e.segments[*id].first, e.segments[*id].times});
+    }
+    return list;
+}
+
+// The marks a query asks for, and `before`, the point before the first of them. Points are recorded in the
+// order of their sequence numbers, each in a batch after it, so the marks of a newer segment all come
+// after those of an older one.
 static Result<Marks> collect_marks(Engine::Impl& e, const PointQuery& query, Sequence newest,
                                    Sequence* before) {
-    Marks marks;
-    add_live_marks(e, marks);
-    std::vector<SegmentId> log;
-    std::vector<Time> times;
-    {
-        Lock lock(e.core.mutex);
-        log = e.segments.log();
-        for (const SegmentId id : log) {
-            times.push_back(e.segments[id].min_time);
-        }
-    }
     const auto wanted = [&](const Marks::value_type& mark) {
         return mark.first <= newest.value && mark.second.time >= query.since &&
                mark.second.time <= query.until;
     };
-    for (size_t i = log.size(); i-- > 0;) {
-        if (static_cast<uint64_t>(std::count_if(marks.begin(), marks.end(), wanted)) > query.limit ||
-            (i + 1 < log.size() && times[i + 1] < query.since && times[i] < query.since)) {
-            break;
+    Marks marks;
+    for (const Candidate& segment : candidates(e)) {
+        const auto found = static_cast<uint64_t>(std::count_if(marks.begin(), marks.end(), wanted));
+        if (found > query.limit) {
+            break;  // one more than asked for: it is the one before the first
         }
-        TRY_ASSIGN(const SegmentIndex index, e.indexes.load(log[i]));
-        add_marks(index, marks);
+        const bool need_before = found > 0 && wanted(*marks.begin());
+        if (need_before || segment.times.overlaps(query.since, query.until)) {
+            TRY_ASSIGN(const SegmentIndex index, e.indexes.load(segment.id));
+            add_marks(index, marks);
+        }
     }
+    add_live_marks(e, marks);
     const Marks all = marks;
     std::erase_if(marks, [&](const auto& mark) { return !wanted(mark); });
     while (marks.size() > query.limit) {
@@ -179,55 +188,36 @@ Result<std::vector<PointInfo>> Engine::points(const PointQuery& query) {
 
 // The newest point not after the time; the newest state counts as one.
 Result<Engine::Resolved> Engine::Impl::resolve_time(Time time) {
-    Sequence newest;
-    Time newest_time, oldest;
-    std::vector<SegmentId> log_segments;
-    std::vector<Time> times;
+    Time newest, oldest;
     {
         Lock lock(core.mutex);
-        newest = disk.sequence;
-        newest_time = oldest = disk.time;
-        log_segments = segments.log();
-        for (const SegmentId id : log_segments) {
-            times.push_back(segments[id].min_time);
-            oldest = std::min(oldest, times.back());
+        if (disk.time <= time) {
+            return Resolved{disk.sequence, disk.time, disk.size};
         }
-        if (newest_time <= time) {
-            return Resolved{newest, newest_time, disk.size};
-        }
+        newest = oldest = disk.time;
     }
-    Marks marks;
-    add_live_marks(*this, marks);
-    const auto best = [&]() -> const Marks::value_type* {
-        for (auto mark = marks.rbegin(); mark != marks.rend(); ++mark) {
-            if (mark->second.time <= time) {
-                return &*mark;
-            }
-        }
-        return nullptr;
+    const auto best = [&](const Marks& marks) {
+        return std::find_if(marks.rbegin(), marks.rend(),
+                            [&](const auto& mark) { return mark.second.time <= time; });
     };
-    // A point is recorded in the batches after it, so the search may end one segment after a hit.
-    size_t i = log_segments.size();
-    const Marks::value_type* found = best();
-    while (i > 0) {
-        --i;
-        const bool hit = found != nullptr;
-        if (times[i] <= time || hit || i + 1 == log_segments.size()) {
-            TRY_ASSIGN(const SegmentIndex index, indexes.load(log_segments[i]));
+    Marks marks;
+    for (const Candidate& segment : candidates(*this)) {
+        oldest = std::min(oldest, segment.times.first);
+        if (segment.times.first <= time && best(marks) == marks.rend()) {
+            TRY_ASSIGN(const SegmentIndex index, indexes.load(segment.id));
             add_marks(index, marks);
-            found = best();
-        }
-        if (hit) {
-            break;
         }
     }
-    Lock lock(core.mutex);
-    if (found == nullptr) {
+    add_live_marks(*this, marks);
+    const auto found = best(marks);
+    if (found == marks.rend()) {
         return Error{ENOENT, text("time %lld lies before the history, which goes from %lld to %lld "
                                   "(microseconds since the epoch)",
-                                  static_cast<long long>(time.value), static_cast<long long>(oldest.value),
-                                  static_cast<long long>(newest_time.value))};
+                                  static_cast<long long>(time.value),
+                                  static_cast<long long>(oldest.value),
+                                  static_cast<long long>(newest.value))};
     }
+    Lock lock(core.mutex);
     const Sequence sequence(found->first);
     return Resolved{sequence, found->second.time, history.size_at(sequence)};
 }

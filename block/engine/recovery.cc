@@ -44,6 +44,31 @@ bool consistent(const CheckpointParts& parts) {
            parts.log.offset >= kBlockSize && parts.log.offset % kBlockSize == 0;
 }
 
+void include_points(std::span<const uint8_t> records, TimeSpan* times) {
+    RecordReader reader(records);
+    for (;;) {
+        const auto record = reader.next();
+        if (!record.ok() || !record.value()) {
+            return;
+        }
+        format::PointRecord point{};
+        if (record.value()->type == format::RecordType::point &&
+            record.value()->payload.size() == sizeof(point)) {
+            std::memcpy(&point, record.value()->payload.data(), sizeof(point));
+            times->include(Time(point.time));
+        }
+    }
+}
+
+TimeSpan times_of(const SegmentIndex& index) {
+    TimeSpan times;
+    for (const format::IndexRow& row : index.rows) {
+        times.include(Time(row.time));
+    }
+    include_points(index.records, &times);
+    return times;
+}
+
 }  // namespace
 
 LogPosition first_log_position(const Core& core, const format::Superblock& superblock) {
@@ -53,26 +78,6 @@ LogPosition first_log_position(const Core& core, const format::Superblock& super
     position.ordinal = superblock.log.ordinal - 1;
     position.hash = core.seed;
     return position;
-}
-
-Time min_time(const SegmentIndex& index) {
-    Time least{INT64_MAX};
-    for (const format::IndexRow& row : index.rows) {
-        least = std::min(least, Time(row.time));
-    }
-    RecordReader reader(index.records);
-    for (;;) {
-        const auto record = reader.next();
-        if (!record.ok() || !record.value()) {
-            return least;
-        }
-        format::PointRecord point{};
-        if (record.value()->type == format::RecordType::point &&
-            record.value()->payload.size() == sizeof(point)) {
-            std::memcpy(&point, record.value()->payload.data(), sizeof(point));
-            least = std::min(least, Time(point.time));
-        }
-    }
 }
 
 Result<Recovery::Outcome> Recovery::run(const format::Superblock& superblock, bool accept_loss) {
@@ -132,7 +137,7 @@ Result<void> Recovery::begin_at_checkpoint(const format::Superblock& superblock)
         segment.ordinal = row.ordinal;
         segment.first = Sequence(row.first_sequence);
         segment.last = Sequence(row.last_sequence);
-        segment.min_time = Time(row.min_time);
+        segment.times = {Time(row.first_time), Time(row.last_time)};
         segment.index = row.index;
         if (segment.kind == SegmentKind::log) {
             segments_.log().push_back(SegmentId(row.id));
@@ -194,7 +199,7 @@ Result<bool> Recovery::replay_blob(const IndexStream::Read& read) {
     segment.ordinal = index.ordinal;
     segment.first = index.first;
     segment.last = index.last;
-    segment.min_time = min_time(index);
+    segment.times = times_of(index);
     segment.index = index_position_;
     TRY(replay_rows(index));
     if (open.empty()) {
@@ -320,7 +325,8 @@ Result<void> Recovery::apply_scanned(const ScannedBatch& batch) {
     index.end_offset = batch.offset + batch.header.total_bytes;
     Segment& segment = segments_[index.segment];
     segment.last = sequence;
-    segment.min_time = std::min(segment.min_time, Time(batch.header.time));
+    segment.times.include(Time(batch.header.time));
+    include_points(batch.records, &segment.times);
     position_.offset = index.end_offset;
     position_.next = sequence + 1;
     position_.hash = batch.header.checksum;

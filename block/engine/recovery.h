@@ -80,7 +80,4 @@ class Recovery {
 // The log position of an image in which nothing has been written, from its superblock.
 LogPosition first_log_position(const Core& core, const format::Superblock& superblock);
 
-// Earliest time of a batch or point in an index.
-Time min_time(const SegmentIndex& index);
-
 }  // namespace predsnap

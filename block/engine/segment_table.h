@@ -18,7 +18,7 @@ struct Segment {
     bool announced = false;  // taken as the next of a stream, nothing in it yet
     uint64_t ordinal = 0;
     Sequence first, last;    // log: of its batches; last < first while it has none
-    Time min_time{INT64_MAX};  // log: the earliest time of a batch or point in it
+    TimeSpan times;          // log: of its batches, and of the points they record
     format::StreamPosition index{kNoSegment.value, 0, 0};  // log: where its index blob begins
 
     bool has_index() const { return index.segment != kNoSegment.value; }

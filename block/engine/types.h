@@ -42,6 +42,17 @@ using Sequence = Strong<struct SequenceTag>;
 // Microseconds since the Unix epoch.
 using Time = Strong<struct TimeTag, int64_t>;
 
+// Earliest and latest of some times; clocks may go back, so they need not be in order.
+struct TimeSpan {
+    Time first{INT64_MAX}, last{INT64_MIN};
+
+    constexpr void include(Time time) {
+        first = time < first ? time : first;
+        last = last < time ? time : last;
+    }
+    constexpr bool overlaps(Time since, Time until) const { return first <= until && last >= since; }
+};
+
 constexpr SegmentId kNoSegment{UINT32_MAX};
 
 // The guest disk occupies [0, kVmStateBase); VM state is addressed above it in the same map, so that
