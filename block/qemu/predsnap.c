@@ -191,9 +191,12 @@ static void predsnap_take_backing_names(BlockDriverState *bs)
     PdsInfo info;
 
     pds_info(s->engine, &info, NULL, NULL);
-    pstrcpy(bs->backing_file, sizeof(bs->backing_file), info.backing_file);
-    pstrcpy(bs->auto_backing_file, sizeof(bs->auto_backing_file),
-            info.backing_file);
+    /* The block layer has made auto_backing_file the name of the open node */
+    if (!g_str_equal(info.backing_file, bs->backing_file)) {
+        pstrcpy(bs->backing_file, sizeof(bs->backing_file), info.backing_file);
+        pstrcpy(bs->auto_backing_file, sizeof(bs->auto_backing_file),
+                info.backing_file);
+    }
     pstrcpy(bs->backing_format, sizeof(bs->backing_format),
             info.backing_format);
 }
