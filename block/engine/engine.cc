@@ -124,7 +124,8 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
     impl->segments_opened = impl->segments.log().size();
     impl->rate_since = begin;
     if (options.writable) {
-        if ((impl->superblock.autoclear & ~format::kKnownAutoclear) != 0) {
+        const bool lost = impl->superblock.durable_sequence > impl->disk.sequence.value;
+        if (lost || (impl->superblock.autoclear & ~format::kKnownAutoclear) != 0) {
             TRY(impl->update_superblock(
                 [](format::Superblock& block) { block.autoclear &= format::kKnownAutoclear; }));
         }
@@ -145,6 +146,15 @@ Result<void> Engine::close() {
         return {};
     }
     TRY(impl_->log.flush(false));
+    // So that damage to the newest batches cannot be taken for a torn end.
+    bool known;
+    {
+        Lock lock(impl_->core.mutex);
+        known = impl_->superblock.durable_sequence == impl_->log.durable().value;
+    }
+    if (!known) {
+        TRY(impl_->update_superblock([](format::Superblock&) {}));
+    }
     constexpr uint64_t kWorthCheckpoint = 100'000;  // changes of the map
     bool worth;
     {

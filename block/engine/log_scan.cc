@@ -6,6 +6,7 @@
 
 #include "checksum.h"
 #include "segment_index.h"
+#include "text.h"
 
 namespace predsnap {
 
@@ -20,11 +21,34 @@ Result<ScannedSegment> ScannedSegment::read(Core& core, SegmentId id) {
         length = align_down(std::min<uint64_t>(image_bytes - offset, core.geometry.segment_size),
                             kSectorSize);
     }
-    AlignedBuffer bytes(core.geometry.segment_size);
+    ScannedSegment segment(core, id, AlignedBuffer(core.geometry.segment_size), length);
     if (length > 0) {
-        TRY(core.file.pread(offset, bytes.data(), length));
+        const Result<void> result = core.file.pread(offset, segment.bytes_.data(), length);
+        if (!result.ok()) {
+            TRY(segment.read_block_by_block(result.error()));
+        }
     }
-    return ScannedSegment(core, id, std::move(bytes), length);
+    return segment;
+}
+
+// One bad block must not cost the rest. If nothing can be read, the error is the answer.
+Result<void> ScannedSegment::read_block_by_block(const Error& error) {
+    unreadable_.assign(align_up(length_, kBlockSize) / kBlockSize, false);
+    size_t failed = 0;
+    for (size_t block = 0; block < unreadable_.size(); ++block) {
+        const size_t begin = block * kBlockSize;
+        const size_t part = std::min<size_t>(kBlockSize, length_ - begin);
+        if (!core_->file.pread(core_->geometry.offset(id_) + begin, bytes_.data() + begin, part).ok()) {
+            unreadable_[block] = true;
+            std::memset(bytes_.data() + begin, 0, part);
+            ++failed;
+        }
+    }
+    return failed == unreadable_.size() ? Result<void>(error) : Result<void>();
+}
+
+bool ScannedSegment::readable(uint32_t offset) const {
+    return unreadable_.empty() || offset >= length_ || !unreadable_[offset / kBlockSize];
 }
 
 std::optional<format::SegmentHeader> ScannedSegment::header() const {
@@ -122,22 +146,25 @@ std::optional<ScannedBatch> ScannedSegment::chained_at(uint32_t offset, Sequence
     return parse(offset);
 }
 
-std::vector<ScannedBatch> ScannedSegment::batches_from(uint32_t offset, Sequence sequence,
-                                                       uint64_t previous_hash) const {
+Result<std::vector<ScannedBatch>> ScannedSegment::chain_from(uint32_t offset, Sequence sequence,
+                                                             uint64_t previous_hash) const {
     std::vector<ScannedBatch> batches;
     while (offset + kBlockSize <= length_) {
         std::optional<ScannedBatch> batch = chained_at(offset, sequence, previous_hash);
-        const bool whole = batch && std::none_of(batch->entries.begin(), batch->entries.end(),
-                                                 [&](const Entry& entry) {
-                                                     return bad_unit(*batch, entry).has_value();
-                                                 });
-        if (!whole) {
+        if (!batch) {
             break;
         }
+        batch->whole = std::none_of(batch->entries.begin(), batch->entries.end(), [&](const Entry& entry) {
+            return bad_unit(*batch, entry).has_value();
+        });
         offset += batch->header.total_bytes;
         sequence += 1;
         previous_hash = batch->header.checksum;
         batches.push_back(std::move(*batch));
+    }
+    if (!readable(offset)) {
+        return Error{EIO, text("log segment %u cannot be read at image offset %llu", id_.value,
+                               static_cast<ull>(core_->geometry.offset(id_) + offset))};
     }
     return batches;
 }

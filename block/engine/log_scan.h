@@ -18,21 +18,25 @@ struct ScannedBatch {
     std::vector<format::Entry> entries;
     std::vector<uint32_t> sums;
     std::vector<uint8_t> records;
+    bool whole = true;  // the payload matches its checksums
 };
 
 // A log segment in memory, as much of it as the image holds.
 class ScannedSegment {
   public:
+    // Blocks that the device cannot read count as damaged; see readable().
     static Result<ScannedSegment> read(Core& core, SegmentId id);
+    bool readable(uint32_t offset) const;
 
     // Its header, if it is a valid one of a log segment.
     std::optional<format::SegmentHeader> header() const;
     // The batch at that offset if it continues the chain, whatever its payload.
     std::optional<ScannedBatch> chained_at(uint32_t offset, Sequence sequence,
                                            uint64_t previous_hash) const;
-    // The batches from an offset on that continue the chain.
-    std::vector<ScannedBatch> batches_from(uint32_t offset, Sequence sequence,
-                                           uint64_t previous_hash) const;
+    // The batches from an offset on that continue the chain, whole or not. Errors: EIO if the device
+    // could not read where the chain goes on.
+    Result<std::vector<ScannedBatch>> chain_from(uint32_t offset, Sequence sequence,
+                                                 uint64_t previous_hash) const;
     // Offset of a batch at or after `offset` that proves that history up to some sequence number
     // greater than `newest` was durable. Then a log that ends at `newest` has been damaged.
     std::optional<uint32_t> later_history(uint32_t offset, Sequence newest) const;
@@ -49,12 +53,14 @@ class ScannedSegment {
   private:
     ScannedSegment(Core& core, SegmentId id, AlignedBuffer bytes, size_t length)
         : core_(&core), id_(id), bytes_(std::move(bytes)), length_(length) {}
+    Result<void> read_block_by_block(const Error& error);
     std::optional<ScannedBatch> parse(uint32_t offset) const;
 
     Core* core_;
     SegmentId id_;
     AlignedBuffer bytes_;
     size_t length_;
+    std::vector<bool> unreadable_;  // by block; empty if all could be read
 };
 
 }  // namespace predsnap

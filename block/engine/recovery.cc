@@ -91,8 +91,11 @@ Result<Recovery::Outcome> Recovery::run(const format::Superblock& superblock, bo
     durable_ = std::max(disk_.sequence, Sequence(superblock.durable_sequence));
     TRY(replay_index_stream());
     TRY(scan_log());
-    if (!accept_loss) {
-        TRY(check_nothing_lost(superblock));
+    if (const Result<void> lost = check_nothing_lost(superblock); !lost.ok()) {
+        if (!accept_loss || !core_.writable) {
+            return Error(lost.error());
+        }
+        TRY(wipe_rest());
     }
     durable_ = std::min(durable_, disk_.sequence);
     TRY(mark_segments());
@@ -255,30 +258,64 @@ Result<void> Recovery::apply_records(Sequence sequence, Time time, std::span<con
     return {};
 }
 
+// One segment of the log from a position on, and the header of the next if the chain goes on there.
+Result<Recovery::Link> Recovery::read_link(const LogPosition& at) const {
+    Link link;
+    if (at.offset + kBlockSize <= core_.geometry.segment_size) {
+        TRY_ASSIGN(const ScannedSegment segment, ScannedSegment::read(core_, at.segment));
+        TRY_ASSIGN(link.batches, segment.chain_from(at.offset, at.next, at.hash));
+    }
+    TRY_ASSIGN(const ScannedSegment next, ScannedSegment::read(core_, at.announced));
+    const std::optional<format::SegmentHeader> header = next.header();
+    if (!header && !next.readable(0)) {
+        return Error{EIO, text("header of log segment %u cannot be read", at.announced.value)};
+    }
+    if (header && header->ordinal == at.ordinal + 1) {
+        const auto hash = hash_before(at, link.batches, Sequence(header->first_sequence));
+        if (hash && *hash == header->previous_hash) {
+            link.next = header;
+            // What the segment holds beyond was taken back.
+            link.batches.resize(header->first_sequence - at.next.value);
+        }
+    }
+    return link;
+}
+
+// Up to where the chain of headers, from the position on, says that history is durable. A batch within
+// that whose payload does not match was damaged afterwards, not torn.
+Result<Sequence> Recovery::durable_by_chain() const {
+    Sequence durable = durable_;
+    for (LogPosition at = position_;;) {
+        TRY_ASSIGN(const Link link, read_link(at));
+        for (const ScannedBatch& batch : link.batches) {
+            durable = std::max(durable, Sequence(batch.header.durable_sequence));
+            at.hash = batch.header.checksum;
+            at.next += 1;
+        }
+        if (!link.next) {
+            return durable;
+        }
+        at.segment = SegmentId(link.next->self);
+        at.announced = SegmentId(link.next->next);
+        at.offset = kBlockSize;
+        at.ordinal = link.next->ordinal;
+    }
+}
+
 Result<void> Recovery::scan_log() {
+    TRY_ASSIGN(const Sequence durable, durable_by_chain());
     for (;;) {
-        std::vector<ScannedBatch> batches;
-        if (position_.offset + kBlockSize <= core_.geometry.segment_size) {
-            TRY_ASSIGN(const ScannedSegment segment, ScannedSegment::read(core_, position_.segment));
-            batches = segment.batches_from(position_.offset, position_.next, position_.hash);
-        }
-        TRY_ASSIGN(const ScannedSegment next, ScannedSegment::read(core_, position_.announced));
-        const std::optional<format::SegmentHeader> header = next.header();
-        bool follow = false;
-        if (header && header->ordinal == position_.ordinal + 1) {
-            const auto hash = hash_before(position_, batches, Sequence(header->first_sequence));
-            follow = hash && *hash == header->previous_hash;
-        }
-        if (follow) {
-            batches.resize(header->first_sequence - position_.next.value);
-        }
-        for (const ScannedBatch& batch : batches) {
+        TRY_ASSIGN(const Link link, read_link(position_));
+        for (const ScannedBatch& batch : link.batches) {
+            if (!batch.whole && batch.header.sequence > durable.value) {
+                return {};  // torn: never finished
+            }
             TRY(apply_scanned(batch));
         }
-        if (!follow) {
+        if (!link.next) {
             return {};
         }
-        enter_segment(*header);
+        enter_segment(*link.next);
     }
 }
 
@@ -360,6 +397,24 @@ Result<void> Recovery::check_nothing_lost(const format::Superblock& superblock) 
         TRY(look(position_.segment, position_.offset));
     }
     return look(position_.announced, kBlockSize);
+}
+
+// Removes what lies beyond the end of the log, so that it is not found again.
+Result<void> Recovery::wipe_rest() {
+    const auto wipe = [&](SegmentId id, uint32_t from) -> Result<void> {
+        TRY_ASSIGN(const uint64_t image_bytes, core_.file.length());
+        const uint64_t begin = core_.geometry.offset(id) + from;
+        const uint64_t end = core_.geometry.offset(id) + core_.geometry.segment_size;
+        if (begin >= image_bytes || begin >= end) {
+            return {};
+        }
+        AlignedBuffer zeros(std::min(end, align_down(image_bytes, kSectorSize)) - begin);
+        std::memset(zeros.data(), 0, zeros.size());
+        return core_.file.pwrite(begin, zeros.data(), zeros.size());
+    };
+    TRY(wipe(position_.segment, position_.offset));
+    TRY(wipe(position_.announced, 0));
+    return core_.file.flush();
 }
 
 // Step 5: what is referred to but has no batch or blob in it yet.

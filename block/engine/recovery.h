@@ -7,9 +7,10 @@
 //  2. The index stream is read on from where the checkpoint left it. Each blob stands for one log segment
 //     that was durable; its entries are applied.
 //  3. The log is read from where the last blob ends: each batch must continue the hash chain and be whole,
-//     payload included. The first that is not ends its segment. The announced next segment is followed if
-//     its header continues the chain; batches at or after its first sequence number that the segment
-//     before it still holds were taken back, and are dropped.
+//     payload included, unless the chain shows that it was durable once: then its damaged units are
+//     answered with EIO when they are read. The first that is not ends the log. The announced next
+//     segment is followed if its header continues the chain; batches at or after its first sequence
+//     number that the segment before it still holds were taken back, and are dropped.
 //  4. If a later batch, or the superblock, shows that more was durable than was found, the image is
 //     damaged, and opening fails: history is never lost silently.
 //  5. Segments nobody refers to are free.
@@ -46,7 +47,7 @@ class Recovery {
         uint64_t entries_replayed = 0;
         uint64_t batches_scanned = 0;
     };
-    // Fills all the parts. `accept_loss`: go on where step 4 would fail.
+    // Fills all the parts. `accept_loss`: where step 4 would fail, wipe what is cut off and go on.
     Result<Outcome> run(const format::Superblock& superblock, bool accept_loss);
 
   private:
@@ -55,11 +56,18 @@ class Recovery {
     Result<void> replay_index_stream();
     Result<bool> replay_blob(const IndexStream::Read& read);
     Result<void> replay_rows(const SegmentIndex& index);
+    struct Link {
+        std::vector<ScannedBatch> batches;
+        std::optional<format::SegmentHeader> next;
+    };
+    Result<Link> read_link(const LogPosition& at) const;
+    Result<Sequence> durable_by_chain() const;
     Result<void> scan_log();
     Result<void> apply_scanned(const ScannedBatch& batch);
     Result<void> apply_records(Sequence sequence, Time time, std::span<const uint8_t> records);
     void enter_segment(const format::SegmentHeader& header);
     Result<void> check_nothing_lost(const format::Superblock& superblock);
+    Result<void> wipe_rest();
     Result<void> mark_segments();
 
     Core& core_;
