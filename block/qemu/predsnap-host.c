@@ -4,8 +4,8 @@
  *
  * The engine's tasks are coroutines and its devices are child nodes. A request
  * calls the engine from its own coroutine, which holds the graph lock; tasks
- * that the engine starts by itself take the lock for as long as they live, and
- * count as requests in flight of the node, so that draining waits for them.
+ * that the engine starts by itself hold the lock and count as requests in
+ * flight of the node while they run, so that draining waits for them.
  */
 
 #include "qemu/osdep.h"
@@ -64,31 +64,57 @@ typedef struct PredsnapTask {
     void *arg;
 } PredsnapTask;
 
+/*
+ * The task counts as a request in flight only while it holds the graph lock:
+ * QEMU drains nodes also while it holds that lock for writing, and would wait
+ * forever for a task that waits for the lock.
+ */
 static void coroutine_fn predsnap_task_entry(void *opaque)
 {
     PredsnapTask task = *(PredsnapTask *)opaque;
+    BDRVPredsnapState *s = task.bs->opaque;
 
     g_free(opaque);
     WITH_GRAPH_RDLOCK_GUARD() {
+        bdrv_inc_in_flight(task.bs);
         task.fn(task.arg);
+        bdrv_dec_in_flight(task.bs);
     }
-    bdrv_dec_in_flight(task.bs);
+    qatomic_dec(&s->tasks);
 }
 
 /*
  * Parts of a request run where the request runs, other tasks in the home of
  * the node. Never entered here: the caller may be ending a drained section.
  */
-static void predsnap_spawn(void *host, void (*fn)(void *arg), void *arg)
+static void predsnap_start(BlockDriverState *bs, CoroutineEntry *entry,
+                           void (*fn)(void *arg), void *arg)
 {
-    BlockDriverState *bs = host;
     PredsnapTask *task = g_new(PredsnapTask, 1);
     AioContext *ctx = qemu_in_coroutine() ? qemu_get_current_aio_context()
                                           : bdrv_get_aio_context(bs);
 
     *task = (PredsnapTask) { .bs = bs, .fn = fn, .arg = arg };
-    bdrv_inc_in_flight(bs);
-    aio_co_schedule(ctx, qemu_coroutine_create(predsnap_task_entry, task));
+    aio_co_schedule(ctx, qemu_coroutine_create(entry, task));
+}
+
+static void predsnap_spawn(void *host, void (*fn)(void *arg), void *arg)
+{
+    BlockDriverState *bs = host;
+    BDRVPredsnapState *s = bs->opaque;
+
+    qatomic_inc(&s->tasks);
+    predsnap_start(bs, predsnap_task_entry, fn, arg);
+}
+
+/* They have been told to stop, and none waits for the caller. */
+void coroutine_fn predsnap_co_wait_for_tasks(BlockDriverState *bs)
+{
+    BDRVPredsnapState *s = bs->opaque;
+
+    while (qatomic_read(&s->tasks)) {
+        predsnap_yield();
+    }
 }
 
 typedef struct PredsnapWork {
@@ -188,12 +214,26 @@ static void predsnap_create_report(void *host, PdsEvent event, uint64_t offset,
     error_report("predsnap: %s", message);
 }
 
+/* The creation waits for them. */
+static void coroutine_fn predsnap_create_task_entry(void *opaque)
+{
+    PredsnapTask task = *(PredsnapTask *)opaque;
+
+    g_free(opaque);
+    task.fn(task.arg);
+}
+
+static void predsnap_create_spawn(void *host, void (*fn)(void *arg), void *arg)
+{
+    predsnap_start(host, predsnap_create_task_entry, fn, arg);
+}
+
 static const PdsHostOps predsnap_create_host_ops = {
     .self               = predsnap_self,
     .suspend            = predsnap_suspend,
     .wake               = predsnap_wake,
     .yield              = predsnap_yield,
-    .spawn              = predsnap_spawn,
+    .spawn              = predsnap_create_spawn,
     .run_on_executor    = predsnap_run_on_executor,
     .report             = predsnap_create_report,
 };

@@ -69,6 +69,9 @@ typedef struct BDRVPredsnapState {
      */
     char *damage;
 
+    /* Tasks that the engine has started and that live. Atomic. */
+    unsigned int tasks;
+
     /* Views of this node. Protected by @control. */
     QLIST_HEAD(, PredsnapView) views;
 
@@ -87,6 +90,9 @@ extern BlockDriver bdrv_predsnap;
 PdsHost predsnap_host(BlockDriverState *bs);
 PdsDevice predsnap_file_device(BlockDriverState *bs);
 PdsDevice predsnap_backing_device(BlockDriverState *bs);
+
+/* Before the engine is freed, its background work being paused. */
+void coroutine_fn predsnap_co_wait_for_tasks(BlockDriverState *bs);
 
 /* For an image that is being created in @file_bs, which has no node yet. */
 PdsHost predsnap_create_host(BlockDriverState *file_bs);

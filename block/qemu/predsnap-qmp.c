@@ -73,24 +73,25 @@ check_usable(BlockDriverState *bs, bool to_write, Error **errp)
 }
 
 /*
- * Runs @fn on the node, in its AioContext, with the graph lock and the control
- * lock held. @to_write: the node must be writable.
+ * Runs @fn on the node with the graph lock and the control lock held.
+ * @to_write: the node must be writable.
  */
 static int coroutine_fn
 co_run_on_node(BlockDriverState *bs, bool to_write, PredsnapCoFn *fn,
                void *opaque, Error **errp)
 {
     BDRVPredsnapState *s = bs->opaque;
-    AioContext *old_ctx = bdrv_co_enter(bs);
     int ret = -EINVAL;
 
     WITH_GRAPH_RDLOCK_GUARD() {
-        QEMU_LOCK_GUARD(&s->control);
-        if (check_usable(bs, to_write, errp)) {
-            ret = fn(bs, opaque, errp);
+        bdrv_inc_in_flight(bs);
+        WITH_QEMU_LOCK_GUARD(&s->control) {
+            if (check_usable(bs, to_write, errp)) {
+                ret = fn(bs, opaque, errp);
+            }
         }
+        bdrv_dec_in_flight(bs);
     }
-    bdrv_co_leave(bs, old_ctx);
     return ret;
 }
 

@@ -151,10 +151,13 @@ predsnap_co_engine_close(BlockDriverState *bs, Error **errp)
     g_free(g_steal_pointer(&s->damage));
 
     if (!s->engine_writable || !predsnap_may_write(bs)) {
+        pds_pause_background(engine);
+        predsnap_co_wait_for_tasks(bs);
         pds_abandon(engine);
         return 0;
     }
     ret = pds_close(engine, &message);
+    predsnap_co_wait_for_tasks(bs); /* they are done with the engine only */
     return ret < 0 ? predsnap_error(bs, ret, message, errp) : 0;
 }
 
