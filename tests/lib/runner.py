@@ -39,6 +39,11 @@ class _Result(unittest.TestResult):
 
     addFailure = addError
 
+    def addSubTest(self, test, subtest, err):
+        """Of a failed part; one that went well is not a test of its own."""
+        if err:
+            self.addError(subtest, err)
+
     def addExpectedFailure(self, test, err):
         self.addError(test, err)
 
