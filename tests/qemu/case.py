@@ -16,7 +16,7 @@ class Settings:
     """From the command line."""
 
     kills = 200
-    cuts = 400
+    cuts = 600
     seed = 1
 
 

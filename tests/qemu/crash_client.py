@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Clients that write until their server is gone, noting all they do in a ledger."""
 import threading
-from dataclasses import dataclass
 from array import array
+from dataclasses import dataclass
 
 from case import after_us
 from crash_model import SECTOR
@@ -19,6 +19,7 @@ class Point:
     numbers: array
     where: dict  # as predsnap-rollback and predsnap-view take it
     sure: bool = True  # False: the command was cut off, so it may not exist
+    entries: int = 0  # of the log of writes, when it was there for sure
 
 
 class Client(threading.Thread):

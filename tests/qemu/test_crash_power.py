@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The power fails: all writes to the image are logged by blklogwrites, and replayed to each flush and to moments
+between, where what was not flushed may be there, be missing, or be torn."""
+import itertools
+import random
+import shutil
+
+from case import QemuTest, Settings, node
+from crash_client import Client, Historian
+from crash_model import SECTOR, Ledger, numbers_of
+from lib import image
+from logwrites import FLUSH, Replay, entries_so_far, read_entries
+
+SECTORS = 4096
+REQUESTS = 700
+POINTS_PER_CUT = 3
+WRITE_AGAIN_EVERY = 20  # cuts
+
+
+class LoggedLedger(Ledger):
+    """Notes how long the log was when each flush was answered."""
+
+    def __init__(self, sectors, clients, log_path):
+        super().__init__(sectors, clients)
+        self.log_path = log_path
+        self._answers = []  # (entries, when the flush was sent)
+
+    def flush_answered(self, sent):
+        self._answers.append((entries_so_far(self.log_path), sent))
+
+    def flushed_at(self, entries):
+        """When the newest flush was sent that was answered before the log was that long."""
+        return max((sent for length, sent in self._answers if length <= entries), default=0)
+
+
+class LoggedHistorian(Historian):
+    """Notes how long the log was when each point was there for sure."""
+
+    def _note(self):
+        self.points[-1].entries = entries_so_far(self.ledger.log_path)
+
+    def flush(self):
+        super().flush()
+        self._note()
+
+    def snapshot(self):
+        sent = self.ledger.tick()
+        super().snapshot()
+        self.ledger.flush_answered(sent)
+        self._note()
+
+
+class PowerCut(QemuTest):
+    looker = None  # the daemon for all cuts, as long as it lives
+
+    def logged_node(self):
+        return {
+            "driver": "predsnap",
+            "node-name": "disk",
+            "discard": "unmap",
+            "file": {
+                "driver": "blklogwrites",
+                "discard": "unmap",
+                "file": image.file_node(self.path, discard="unmap"),
+                "log": image.file_node(self.log),
+            },
+        }
+
+    def record(self, clients, segment_size):
+        """Lets clients work, and keeps the device as it was before with the log of what was written to it."""
+        self.draw = random.Random(f"{Settings.seed} {clients} {segment_size}")
+        self.path = self.create(
+            size=str(SECTORS * SECTOR), options=[f"segment_size={segment_size}"]
+        )
+        self.device = self.work / "device.pds"
+        shutil.copyfile(self.path, self.device)
+        self.log = self.raw("writes.log", b"")
+        self.ledger = LoggedLedger(SECTORS, clients, self.log)
+        self.points = []
+        daemon = self.daemon()
+        daemon.add(self.logged_node())
+        workers = list(self.workers(daemon))
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.finish()
+        daemon.quit()
+        self.entries = read_entries(self.log)
+
+    def workers(self, daemon):
+        alone = len(self.ledger.regions) == 1
+        for region in self.ledger.regions:
+            disk = daemon.serve("disk") if region.first == 0 else daemon.connect("disk")
+            draw = random.Random(self.draw.random())
+            if alone:
+                worker = LoggedHistorian(self.ledger, disk, draw, daemon, self.points, "s")
+            else:
+                worker = Client(self.ledger, region, disk, draw)
+            worker.step = counted(worker, REQUESTS // len(self.ledger.regions))
+            yield worker
+
+    def moments(self):
+        """Before and after each flush as far as asked for, then any."""
+        flushes = [i for i, entry in enumerate(self.entries) if entry.flags & FLUSH]
+        wanted = Settings.cuts // 3 + 1
+        if 2 * len(flushes) > wanted:
+            flushes = self.draw.sample(flushes, wanted // 2)
+        moments = set(itertools.chain(flushes, (i + 1 for i in flushes)))
+        any_moment = range(len(self.entries) + 1)
+        more = self.draw.sample(any_moment, min(len(any_moment), max(0, wanted - len(moments))))
+        return sorted(moments.union(more))
+
+    def cut_everywhere(self):
+        self.assertGreater(len(self.entries), REQUESTS // 4)
+        replay = Replay(self.log, self.device, self.entries)
+        self.addCleanup(replay.close)
+        for number, moment in enumerate(self.moments()):
+            replay.advance(moment)
+            what = f"seed {Settings.seed}, power cut {number} after {moment} of {len(self.entries)} writes"
+            with self.subTest(what):
+                replay.cut(self.draw)
+                try:
+                    self.looker = self.looker or self.daemon(name=f"looker{number}")
+                    self.look(moment, self.device, **{"read-only": True})
+                    if number % WRITE_AGAIN_EVERY == 0:
+                        self.write_again(moment)
+                except BaseException:
+                    self.looker.kill()
+                    self.looker = None
+                    raise
+                finally:
+                    replay.uncut()
+
+    def look(self, moment, path, **options):
+        """The disk and some points, as they must be whatever was lost."""
+        daemon = self.looker
+        daemon.add(node("disk", path, **options))
+        disk = daemon.serve("disk", writable=not options)
+        held = numbers_of(disk.read(0, SECTORS * SECTOR))
+        self.ledger.require_state(held, after=self.ledger.flushed_at(moment))
+        there = [p for p in self.points if p.entries <= moment]
+        for point in self.draw.sample(there, min(POINTS_PER_CUT, len(there))) + there[-1:]:
+            view = numbers_of(daemon.read_view(SECTORS * SECTOR, **point.where))
+            self.assertEqual(view, point.numbers, f"point {point.where}")
+        if not options:
+            disk.write(0, b"again" * 1024)
+            disk.flush()
+        disk.close()
+        daemon.stop_serving("disk")
+        daemon.remove("disk")
+
+    def write_again(self, moment):
+        """The image that was recovered takes writes, and is whole."""
+        copy = self.work / "copy.pds"
+        shutil.copyfile(self.device, copy)
+        self.look(moment, copy)
+        image.check(copy, "predsnap")
+        copy.unlink()
+
+    def test_one_client_small_segments(self):
+        self.record(1, "64k")
+        self.cut_everywhere()
+
+    def test_one_client_big_segments(self):
+        self.record(1, "4M")
+        self.cut_everywhere()
+
+    def test_four_clients(self):
+        self.record(4, "256k")
+        self.cut_everywhere()
+
+
+def counted(worker, count):
+    """The worker's step, which ends the worker after so many."""
+    step, left = worker.step, itertools.count(count - 1, -1)
+
+    def counting():
+        if next(left) <= 0:
+            worker.stop.set()
+        step()
+
+    return counting
