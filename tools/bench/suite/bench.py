@@ -5,14 +5,14 @@ import shutil
 import sys
 import time
 
-from . import machine, report, rows_process
+from . import machine, report, rows_cpu, rows_engine, rows_nbd, rows_process
 from .settings import GIB, BenchError
 
 SPARE = GIB
 
 
 def all_rows():
-    return rows_process.rows()
+    return [*rows_process.rows(), *rows_nbd.rows(), *rows_engine.rows(), *rows_cpu.rows()]
 
 
 def select(patterns):
@@ -34,13 +34,22 @@ def require_space(rows, folder, settings):
             "name another folder with --dir, or leave rows out"
         )
 
+    memory = max(row.memory(settings) for row in rows)
+    available = machine.available_memory()
+    if memory and available < memory + SPARE:
+        raise BenchError(
+            f"{available / GIB:.1f} GiB of memory are available and {(memory + SPARE) / GIB:.1f} GiB are needed; "
+            "end other programs, or leave out the row 'cpu'"
+        )
+
 
 class Bench:
     """What a row is given."""
 
-    def __init__(self, work, settings):
+    def __init__(self, work, settings, build):
         self.work = work
         self.settings = settings
+        self.build = build  # where our own programs are built
         self._start_s = time.monotonic()
         self._row = ""
 
@@ -78,10 +87,10 @@ class Bench:
             path.unlink()
 
 
-def run(work, settings, rows):
+def run(work, settings, build, rows):
     """Everything that is known at the end, for the report."""
     described = machine.describe(work.path)
-    results = Bench(work, settings).run(rows)
+    results = Bench(work, settings, build).run(rows)
     return {
         "machine": described,
         "settings": dataclasses.asdict(settings),

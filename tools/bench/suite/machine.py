@@ -17,6 +17,10 @@ def _first_value(path, name):
     return "unknown"
 
 
+def available_memory():
+    return int(_first_value("/proc/meminfo", "MemAvailable").split()[0]) * 1024
+
+
 def _file_system(folder):
     """Type and device of the file system a folder is on."""
     fields = run(["findmnt", "-n", "-o", "FSTYPE,SOURCE", "--target", folder]).split()

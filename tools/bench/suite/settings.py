@@ -22,6 +22,7 @@ class Settings:
     extents: int = 10_000_000
     rollback_writes: int = 1_000_000
     engine_rounds: int = 3
+    cpu_writes: int = 100_000
 
     @classmethod
     def quick(cls):
@@ -34,6 +35,7 @@ class Settings:
             extents=200_000,
             rollback_writes=20_000,
             engine_rounds=1,
+            cpu_writes=20_000,
         )
 
     @property

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A disk behind qemu-storage-daemon, and fio as its NBD client."""
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from lib.daemon import StorageDaemon
+from lib.process import run
+
+NODE = "disk"
+RAMP_S = 0.5  # before fio measures
+
+
+@contextmanager
+def exported(work, node):
+    """The daemon, with the node as NBD export; it ends in order afterwards."""
+    with StorageDaemon(work) as daemon:
+        daemon.qmp.command("blockdev-add", {**node, "node-name": NODE})
+        address = {"type": "unix", "data": {"path": str(work / "nbd.socket")}}
+        daemon.qmp.command("nbd-server-start", {"addr": address})
+        export = {"type": "nbd", "id": "export", "node-name": NODE, "writable": True}
+        daemon.qmp.command("block-export-add", export)
+        yield daemon
+
+
+@dataclass(frozen=True)
+class FioLoad:
+    """A pattern of 4 KiB requests in random order."""
+
+    write: bool
+    depth: int
+    flush: bool = False
+
+    def options(self):
+        yield "--rw=randwrite" if self.write else "--rw=randread"
+        yield f"--iodepth={self.depth}"
+        if self.flush:
+            yield "--fsync=1"
+
+
+def fio(work, load, seconds):
+    """Requests a second."""
+    report = run(
+        [
+            *("fio", "--name=bench", "--ioengine=nbd", "--bs=4k", "--norandommap", "--randrepeat=0"),
+            f"--uri=nbd+unix:///{NODE}?socket={work / 'nbd.socket'}",
+            *("--time_based", f"--runtime={seconds}", f"--ramp_time={RAMP_S}"),
+            *load.options(),
+            "--output-format=json",
+        ]
+    )
+    # The library writes a line before the report when a server lacks an extension it likes.
+    job = json.loads(report[report.index("{") :])["jobs"][0]
+    return job["write" if load.write else "read"]["iops"]
