@@ -42,8 +42,11 @@ Result<SegmentIndex> IndexCache::load(SegmentId segment) {
 }
 
 Result<SegmentIndex> IndexCache::read(SegmentId segment, format::StreamPosition position) {
-    TRY_ASSIGN(const IndexStream::Read found, stream_.read(position));
-    TRY_ASSIGN(SegmentIndex index, SegmentIndex::decode(core_.geometry, found.blob));
+    const Result<IndexStream::Read> found = stream_.read(position);
+    if (!found.ok()) {
+        return Error{EIO, found.error().message};
+    }
+    TRY_ASSIGN(SegmentIndex index, SegmentIndex::decode(core_.geometry, found.value().blob));
     if (index.segment != segment) {
         return Error{EIO, text("index of log segment %u describes segment %u", segment.value,
                                index.segment.value)};

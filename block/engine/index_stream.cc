@@ -122,7 +122,7 @@ Result<IndexStream::Read> IndexStream::read(StreamPosition at) const {
     const Geometry& geometry = core_.geometry;
     TRY_ASSIGN(const uint64_t image_bytes, core_.file.length());
     const auto bad = [&](const char* what) {
-        return Error{EIO, text("index stream, segment %u offset %u: %s", at.segment, at.offset, what)};
+        return Error{kNoBlob, text("index stream, segment %u offset %u: %s", at.segment, at.offset, what)};
     };
     Read result{};
     uint64_t blob_hash = 0, blob_bytes = 0;

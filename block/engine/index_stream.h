@@ -35,7 +35,9 @@ class IndexStream {
         format::StreamPosition next;            // where the next blob is
         std::vector<SegmentId> segments;        // index segments it lies in
     };
-    // Reads the blob that begins there. Errors: EIO if there is no whole blob.
+    // Reads the blob that begins there. Errors: kNoBlob if there is no whole blob; anything else if the
+    // device could not tell.
+    static constexpr int kNoBlob = EBADMSG;
     Result<Read> read(format::StreamPosition position) const;
 
   private:

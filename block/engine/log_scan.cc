@@ -157,6 +157,9 @@ Result<std::vector<ScannedBatch>> ScannedSegment::chain_from(uint32_t offset, Se
         batch->whole = std::none_of(batch->entries.begin(), batch->entries.end(), [&](const Entry& entry) {
             return bad_unit(*batch, entry).has_value();
         });
+        for (uint32_t at = offset; at < offset + batch->header.total_bytes; at += kBlockSize) {
+            batch->unreadable |= !readable(at);
+        }
         offset += batch->header.total_bytes;
         sequence += 1;
         previous_hash = batch->header.checksum;

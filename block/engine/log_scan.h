@@ -18,7 +18,8 @@ struct ScannedBatch {
     std::vector<format::Entry> entries;
     std::vector<uint32_t> sums;
     std::vector<uint8_t> records;
-    bool whole = true;  // the payload matches its checksums
+    bool whole = true;        // the payload matches its checksums
+    bool unreadable = false;  // the device could not read all of it
 };
 
 // A log segment in memory, as much of it as the image holds.

@@ -81,6 +81,7 @@ LogPosition first_log_position(const Core& core, const format::Superblock& super
 }
 
 Result<Recovery::Outcome> Recovery::run(const format::Superblock& superblock, bool accept_loss) {
+    accept_loss_ = accept_loss;
     TRY_ASSIGN(const uint64_t image_bytes, core_.file.length());
     core_.geometry.id_limit = core_.geometry.segments_in(image_bytes) + kSegmentsPastEnd;
     if (superblock.checkpoint_segment == kNoSegment.value) {
@@ -92,7 +93,7 @@ Result<Recovery::Outcome> Recovery::run(const format::Superblock& superblock, bo
     TRY(replay_index_stream());
     TRY(scan_log());
     if (const Result<void> lost = check_nothing_lost(superblock); !lost.ok()) {
-        if (!accept_loss || !core_.writable) {
+        if (!accept_loss_ || !core_.writable) {
             return Error(lost.error());
         }
         TRY(wipe_rest());
@@ -162,6 +163,14 @@ Result<void> Recovery::begin_at_checkpoint(const format::Superblock& superblock)
 Result<void> Recovery::replay_index_stream() {
     for (;;) {
         const Result<IndexStream::Read> read = stream_.read(index_position_);
+        // A blob that cannot be read now must not be taken for one that was never written: what it leads to
+        // would count as free, and yet be found again later.
+        if (!read.ok() && read.error().code != IndexStream::kNoBlob && !accept_loss_) {
+            return Error{read.error().code,
+                         text("index stream cannot be read at segment %u offset %u; if that stays so, "
+                              "'qemu-img check -r all' opens the image without it",
+                              index_position_.segment, index_position_.offset)};
+        }
         // No whole blob: the log itself, from here on, tells the rest.
         if (!read.ok() || read.value().number != next_blob_) {
             return {};
@@ -302,13 +311,18 @@ Result<Sequence> Recovery::durable_by_chain() const {
     }
 }
 
+Error Recovery::unreadable(const LogPosition& at) const {
+    return Error{EIO, text("log segment %u cannot be read after offset %u", at.segment.value, at.offset)};
+}
+
 Result<void> Recovery::scan_log() {
     TRY_ASSIGN(const Sequence durable, durable_by_chain());
     for (;;) {
         TRY_ASSIGN(const Link link, read_link(position_));
         for (const ScannedBatch& batch : link.batches) {
             if (!batch.whole && batch.header.sequence > durable.value) {
-                return {};  // torn: never finished
+                // Torn, never finished; unless it only cannot be read now.
+                return batch.unreadable && !accept_loss_ ? unreadable(position_) : Result<void>();
             }
             TRY(apply_scanned(batch));
         }

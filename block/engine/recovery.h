@@ -62,6 +62,7 @@ class Recovery {
     };
     Result<Link> read_link(const LogPosition& at) const;
     Result<Sequence> durable_by_chain() const;
+    Error unreadable(const LogPosition& at) const;
     Result<void> scan_log();
     Result<void> apply_scanned(const ScannedBatch& batch);
     Result<void> apply_records(Sequence sequence, Time time, std::span<const uint8_t> records);
@@ -82,6 +83,7 @@ class Recovery {
     format::StreamPosition index_position_{};
     uint64_t next_blob_ = 0;
     Sequence durable_;
+    bool accept_loss_ = false;
     Outcome outcome_;
 };
 
