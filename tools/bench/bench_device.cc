@@ -41,15 +41,19 @@ Result<void> transfer_all(const char* what, uint64_t offset, std::span<const iov
 
 }  // namespace
 
-Result<std::unique_ptr<FileDevice>> FileDevice::open(BenchHost& host, const char* path, bool create) {
-    const int fd = ::open(path, O_RDWR | O_DIRECT | O_CLOEXEC | (create ? O_CREAT | O_TRUNC : 0), 0600);
+Result<std::unique_ptr<FileDevice>> FileDevice::open(BenchHost& host, const char* path,
+                                                     bool create) {
+    const int fd =
+        ::open(path, O_RDWR | O_DIRECT | O_CLOEXEC | (create ? O_CREAT | O_TRUNC : 0), 0600);
     if (fd < 0) {
         return last_error(path);
     }
     return std::unique_ptr<FileDevice>(new FileDevice(host, fd));
 }
 
-FileDevice::~FileDevice() { ::close(fd_); }
+FileDevice::~FileDevice() {
+    ::close(fd_);
+}
 
 Result<void> FileDevice::preadv(uint64_t offset, std::span<const iovec> buffers) {
     Result<void> result;

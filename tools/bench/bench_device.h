@@ -34,8 +34,8 @@ class FileDevice final : public Device {
     const int fd_;
 };
 
-// Keeps the superblock and forgets everything else, as null-co would: for the CPU that writing costs.
-// A write is answered when other tasks have run, as one of a device is.
+// Keeps the superblock and forgets everything else, as null-co would: for the CPU that writing
+// costs. A write is answered when other tasks have run, as one of a device is.
 class NullDevice final : public Device {
   public:
     explicit NullDevice(BenchHost& host) : host_(host) {}

@@ -75,7 +75,9 @@ void BenchHost::yield() {
     running_->fiber.leave();
 }
 
-void BenchHost::spawn(std::function<void()> body) { ready_.push_back(new Fiber(std::move(body))); }
+void BenchHost::spawn(std::function<void()> body) {
+    ready_.push_back(new Fiber(std::move(body)));
+}
 
 void BenchHost::run_blocking(const std::function<void()>& call) {
     if (workers_.empty()) {
@@ -96,8 +98,8 @@ void BenchHost::report(Event event, uint64_t, uint64_t, std::string_view message
         return;
     }
     ++reports_;
-    std::fprintf(stderr, "engine-bench: the engine reports: %.*s\n", static_cast<int>(message.size()),
-                 message.data());
+    std::fprintf(stderr, "engine-bench: the engine reports: %.*s\n",
+                 static_cast<int>(message.size()), message.data());
 }
 
 // Fibers whose calls are done come after those that are ready.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// The engine's host in benchmarks: tasks are fibers of one thread, as coroutines of one QEMU iothread
-// are; blocking calls and CPU-heavy work go to a few worker threads, whose answers wake the fibers.
+// The engine's host in benchmarks: tasks are fibers of one thread, as coroutines of one QEMU
+// iothread are; blocking calls and CPU-heavy work go to a few worker threads, whose answers wake
+// the fibers.
 #pragma once
 
 #include <condition_variable>

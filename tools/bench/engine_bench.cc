@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// Measures the engine alone, on a file with O_DIRECT, and prints JSON; see usage(). Every command ends
-// as in a crash: the image is not closed.
+// Measures the engine alone, on a file with O_DIRECT, and prints JSON; see usage(). Every command
+// ends as in a crash: the image is not closed.
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -27,7 +27,8 @@ constexpr size_t kRollbackDepth = 128;
 void usage() {
     std::fputs(
         "usage: engine-bench fill IMAGE EXTENTS            new image: that many scattered sectors\n"
-        "       engine-bench open IMAGE WRITES             time to open; then overwrites, and a crash\n"
+        "       engine-bench open IMAGE WRITES             time to open; then overwrites, and a "
+        "crash\n"
         "       engine-bench snapshot IMAGE ROUNDS         snapshots and bare flushes, in turns\n"
         "       engine-bench rollback IMAGE WRITES ROUNDS  rollbacks over so many 4 KiB writes\n"
         "       engine-bench cpu WRITES DEPTH              CPU of 4 KiB writes to nowhere\n",
@@ -148,7 +149,8 @@ void print_list(const char* name, const std::vector<int64_t>& values, const char
     std::printf("]%s", end);
 }
 
-// A sector in each of so many blocks: as many extents as 4 KiB writes would make, with less to write.
+// A sector in each of so many blocks: as many extents as 4 KiB writes would make, with less to
+// write.
 void fill(Bench& bench, uint64_t extents) {
     Scatter scatter(extents);
     CreateOptions options;

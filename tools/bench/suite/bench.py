@@ -5,10 +5,16 @@ import shutil
 import sys
 import time
 
+from lib.paths import MissingError
+from lib.process import ProcessError
+from lib.qmp import QmpClosed, QmpError
+
 from . import machine, report, rows_cpu, rows_engine, rows_nbd, rows_process
 from .settings import GIB, BenchError
 
 SPARE = GIB
+BUSY_LOAD = 0.5
+FAILURES = (BenchError, MissingError, ProcessError, QmpError, QmpClosed, TimeoutError, OSError)
 
 
 def all_rows():
@@ -30,15 +36,17 @@ def require_space(rows, folder, settings):
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise BenchError(
-            f"{folder} has {free / GIB:.1f} GiB free and {needed / GIB:.1f} GiB are needed; make room, "
+            f"{folder.parent} has {free / GIB:.1f} GiB free and {needed / GIB:.1f} GiB are needed; make room, "
             "name another folder with --dir, or leave rows out"
         )
 
-    memory = max(row.memory(settings) for row in rows)
+
+def require_memory(rows, settings):
+    needed = max(row.memory(settings) for row in rows)
     available = machine.available_memory()
-    if memory and available < memory + SPARE:
+    if needed and available < needed + SPARE:
         raise BenchError(
-            f"{available / GIB:.1f} GiB of memory are available and {(memory + SPARE) / GIB:.1f} GiB are needed; "
+            f"{available / GIB:.1f} GiB of memory are available and {(needed + SPARE) / GIB:.1f} GiB are needed; "
             "end other programs, or leave out the row 'cpu'"
         )
 
@@ -50,24 +58,44 @@ class Bench:
         self.work = work
         self.settings = settings
         self.build = build  # where our own programs are built
+        self.failed = []  # keys of rows that could not be measured
         self._start_s = time.monotonic()
         self._row = ""
 
     def progress(self, text):
+        """What is being done now, on a terminal."""
         if sys.stderr.isatty():
-            print(f"\r\033[K{self._clock()} {self._row}: {text}"[:120], end="", file=sys.stderr, flush=True)
+            line = f"{self._clock()} {self._row}: {text}"
+            width = shutil.get_terminal_size().columns - 1
+            print(f"\r\033[K{line[:width]}", end="", file=sys.stderr, flush=True)
+
+    def _end_progress(self):
+        if sys.stderr.isatty():
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
     def _clock(self):
         minutes, seconds = divmod(int(time.monotonic() - self._start_s), 60)
         return f"{minutes:2d}:{seconds:02d}"
 
     def run(self, rows):
+        """The results of the rows. A row that fails is told of and left out."""
         results = []
         for number, row in enumerate(rows, 1):
             self._row = row.key
-            print(f"{self._clock()} row {number} of {len(rows)}: {row.key}", file=sys.stderr, flush=True)
-            results += self._run_row(row)
-            print(file=sys.stderr)
+            print(
+                f"{self._clock()} {row.key} ({number} of {len(rows)})", file=sys.stderr, flush=True
+            )
+            try:
+                made = self._run_row(row)
+            except FAILURES as e:
+                self._end_progress()
+                print(f"peers: {row.key} failed: {e}", file=sys.stderr, flush=True)
+                self.failed.append(row.key)
+                continue
+            self._end_progress()
+            for result in made:
+                print(report.text(result) + "\n", flush=True)
+            results += made
         return results
 
     def _run_row(self, row):
@@ -77,9 +105,6 @@ class Bench:
         finally:
             self._clean()
         made[0].seconds = time.monotonic() - start_s
-        self.progress("")
-        for result in made:
-            print(report.text(result), flush=True)
         return made
 
     def _clean(self):
@@ -90,9 +115,16 @@ class Bench:
 def run(work, settings, build, rows):
     """Everything that is known at the end, for the report."""
     described = machine.describe(work.path)
-    results = Bench(work, settings, build).run(rows)
+    if machine.load() > BUSY_LOAD:
+        print(
+            f"peers: the machine is busy (load {machine.load():.1f}); the figures will mislead",
+            file=sys.stderr,
+        )
+    bench = Bench(work, settings, build)
+    results = bench.run(rows)
     return {
         "machine": described,
         "settings": dataclasses.asdict(settings),
         "results": results,
+        "failed": bench.failed,
     }

@@ -42,7 +42,14 @@ def fio(work, load, seconds):
     """Requests a second."""
     report = run(
         [
-            *("fio", "--name=bench", "--ioengine=nbd", "--bs=4k", "--norandommap", "--randrepeat=0"),
+            *(
+                "fio",
+                "--name=bench",
+                "--ioengine=nbd",
+                "--bs=4k",
+                "--norandommap",
+                "--randrepeat=0",
+            ),
             f"--uri=nbd+unix:///{NODE}?socket={work / 'nbd.socket'}",
             *("--time_based", f"--runtime={seconds}", f"--ramp_time={RAMP_S}"),
             *load.options(),

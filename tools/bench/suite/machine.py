@@ -17,6 +17,11 @@ def _first_value(path, name):
     return "unknown"
 
 
+def load():
+    """Processes that ran or wanted to, on average over the last minute."""
+    return os.getloadavg()[0]
+
+
 def available_memory():
     return int(_first_value("/proc/meminfo", "MemAvailable").split()[0]) * 1024
 
@@ -49,5 +54,5 @@ def describe(folder):
         "kernel": platform.release(),
         "qemu": run([paths.program("qemu-img"), "--version"]).splitlines()[0],
         "fio": run(["fio", "--version"]).strip(),
-        "load at start": f"{os.getloadavg()[0]:.2f}",
+        "load at start": f"{load():.2f}",
     }

@@ -19,7 +19,12 @@ def file_node(path, direct=True):
 
 
 def format_node(driver, path, direct=True, **options):
-    return {"driver": driver, "file": file_node(path, direct), "cache": {"direct": direct}, **options}
+    return {
+        "driver": driver,
+        "file": file_node(path, direct),
+        "cache": {"direct": direct},
+        **options,
+    }
 
 
 class Peer:
@@ -41,6 +46,11 @@ class Peer:
 
     def node(self):
         return format_node(self.driver, self.path)
+
+    @classmethod
+    def space(cls, settings):
+        """The most it has on disk in a row that writes, in bytes."""
+        return settings.size * 9 // 8
 
     def requests_max(self):
         """More 4 KiB writes in one round would come to where the round has already been."""
@@ -66,8 +76,12 @@ class Qcow2AfterSnapshot(Peer):
     def prepare(self, round_number):
         image.qemu_img("snapshot", "-c", f"round-{round_number}", self.path)
 
+    @classmethod
+    def space(cls, settings):
+        return settings.size * (6 + settings.rounds) // 4
+
     def requests_max(self):
-        return self.size // QCOW2_CLUSTER // 2
+        return self.size // QCOW2_CLUSTER // 4
 
 
 class Overlay(Peer):
@@ -133,15 +147,23 @@ class Predsnap(Peer):
         self.path.unlink(missing_ok=True)
         super().build()
 
+    @classmethod
+    def space(cls, settings):
+        return 2 * settings.size
+
 
 class PredsnapGrowing(Peer):
     """One image that was not preallocated and goes on through all rounds."""
 
-    label = "predsnap, growing"
+    label = "predsnap, not preallocated"
     driver = "predsnap"
 
     def build(self):
         image.create(self.path, self.driver, self.size)
+
+    @classmethod
+    def space(cls, settings):
+        return settings.size + settings.log_bytes
 
 
 class PredsnapAfterSnapshot(PredsnapGrowing):

@@ -43,7 +43,9 @@ def text(result):
 def summary(results):
     """All figures that have a goal."""
     figures = [f for result in results for f in result.figures if f.goal]
-    width = max((len(f.title) for f in figures), default=0) + 2
+    if not figures:
+        return ""
+    width = max((len(f.title) for f in figures)) + 2
     lines = [f"{'':{width}}{'goal':>12}{'measured':>14}"]
     for f in figures:
         lines.append(f"{f.title:{width}}{goal(f):>12}{measured(f):>14}  {VERDICT[f.met]}")

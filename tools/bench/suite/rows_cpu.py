@@ -31,13 +31,17 @@ class CpuRow(Row):
         return 2 * MANY * settings.cpu_writes * BLOCK * 3 // 2
 
     def run(self, bench):
-        kinds = [("null-co", self._null), ("raw in memory", self._raw), ("predsnap in memory", self._predsnap)]
+        kinds = [
+            ("null-co", self._null),
+            ("raw in memory", self._raw),
+            ("predsnap in memory", self._predsnap),
+        ]
         values = {label: [] for label, _ in kinds}
-        for number in range(bench.settings.rounds):
+        for number in range(bench.settings.engine_rounds):
             for label, make_node in kinds:
                 bench.progress(f"round {number + 1}: {label}")
                 values[label].append(self._user_us(bench.settings, make_node))
-        engine = [self._engine_us(bench, 32) for _ in range(bench.settings.rounds)]
+        engine = [self._engine_us(bench, 32) for _ in range(bench.settings.engine_rounds)]
         over = [p - n for p, n in zip(values["predsnap in memory"], values["null-co"])]
         measures = [Measure(label, values[label], "µs") for label, _ in kinds]
         measures += [

@@ -69,7 +69,9 @@ class LargeDiskRow(Row):
         count = filled["live_extents"]
         title = "RAM per 4 KiB of scattered live data"
         by_map = Measure("extent map", [filled["map_memory_bytes"] / count], "bytes")
-        by_process = Measure("growth of the process", [filled["resident_growth_bytes"] / count], "bytes")
+        by_process = Measure(
+            "growth of the process", [filled["resident_growth_bytes"] / count], "bytes"
+        )
         figures = [
             Figure("memory", f"{title}, {m.label}", m.median, "bytes", Goal(24, at_least=False))
             for m in (by_map, by_process)
@@ -119,10 +121,16 @@ class LargeDiskRow(Row):
         bench.progress("snapshots")
         made = engine_bench(bench.build, "snapshot", image, SNAPSHOTS)
         title = f"snapshot of a disk with {millions(bench.settings.extents)} live extents"
-        snapshots = Measure("4 KiB write, then snapshot", [us / 1e3 for us in made["snapshot_us"]], "ms")
-        flushes = Measure("4 KiB write, then bare flush", [us / 1e3 for us in made["flush_us"]], "ms")
+        snapshots = Measure(
+            "4 KiB write, then snapshot", [us / 1e3 for us in made["snapshot_us"]], "ms"
+        )
+        flushes = Measure(
+            "4 KiB write, then bare flush", [us / 1e3 for us in made["flush_us"]], "ms"
+        )
         over = snapshots.median - flushes.median
-        figure = Figure("snapshot", f"{title}, beyond one flush", over, "ms", Goal(1, at_least=False))
+        figure = Figure(
+            "snapshot", f"{title}, beyond one flush", over, "ms", Goal(1, at_least=False)
+        )
         return Result("snapshot", title, [snapshots, flushes], [figure])
 
     @staticmethod

@@ -28,8 +28,7 @@ class NbdRow(Row):
         self.notes = list(notes)
 
     def space(self, settings):
-        written = settings.rounds * settings.nbd_seconds * GIB / 4 if self.load.write else 0
-        return int(2 * len(self.kinds) * settings.size + written)
+        return sum(kind.space(settings) for kind in self.kinds)
 
     def run(self, bench):
         made = peers.make(self.kinds, bench.work, bench.settings)
@@ -43,9 +42,9 @@ class NbdRow(Row):
             with daemon.exported(bench.work, peer.node()):
                 return daemon.fio(bench.work, self.load, bench.settings.nbd_seconds)
 
-        rounds = bench.settings.rounds
+        rounds = bench.settings.nbd_rounds
         values = alternate(made, rounds, lambda p, n: p.prepare(n), measure, bench.progress)
-        measures = compare([peer.label for peer in made], values, "/s")
+        measures = compare([peer.label for peer in made], values, "IOPS")
         ratio = median_ratio(values[1], values[0])
         figure = Figure(self.key, f"{self.title}, against raw", ratio, "", self.goal)
         return [Result(self.key, self.title, measures, [figure], self.notes)]
@@ -84,7 +83,7 @@ class SnapshotRow(Row):
     load = FioLoad(write=True, depth=32)
 
     def space(self, settings):
-        return int(settings.size + 2 * settings.rounds * settings.nbd_seconds * GIB / 2)
+        return int(settings.size + settings.rounds * settings.snapshot_seconds * GIB)
 
     def run(self, bench):
         disk = PredsnapGrowing(bench.work, bench.settings)
@@ -98,7 +97,9 @@ class SnapshotRow(Row):
                     bench.progress(f"round {number + 1}, {'with' if taking else 'without'}")
                     settle()
                     values.append(self._measure(bench, server.qmp, names if taking else None))
-        measures = compare(["no snapshots", "a snapshot every second"], [without, snapshots], "/s")
+        measures = compare(
+            ["no snapshots", "a snapshot every second"], [without, snapshots], "IOPS"
+        )
         ratio = median_ratio(snapshots, without)
         title = "random write with a snapshot every second, against none"
         figure = Figure(self.key, title, ratio, "", Goal(0.97))
@@ -111,7 +112,7 @@ class SnapshotRow(Row):
         return turns if number % 2 == 0 else turns[::-1]
 
     def _measure(self, bench, monitor, names):
-        seconds = bench.settings.nbd_seconds
+        seconds = bench.settings.snapshot_seconds
         if names is None:
             return daemon.fio(bench.work, self.load, seconds)
         snapshooter = Snapshooter(monitor, names)
@@ -124,9 +125,7 @@ class SnapshotRow(Row):
 
 def rows():
     kinds = [Raw, Predsnap, Qcow2]
-    note = (
-        "Without a goal: here the socket and the client cost more CPU than the disk, on all sides alike."
-    )
+    note = "Without a goal: here the socket and the client cost more CPU than the disk, on all sides alike."
     return [
         SnapshotRow(),
         NbdRow(

@@ -18,7 +18,9 @@ class Settings:
     size: int = 2 * GIB  # of the disks of the peers
     rounds: int = 5
     seconds: float = 1.5  # that a run in process aims at
-    nbd_seconds: float = 4.0
+    nbd_rounds: int = 3
+    nbd_seconds: float = 3.0
+    snapshot_seconds: float = 4.0
     extents: int = 10_000_000
     rollback_writes: int = 1_000_000
     engine_rounds: int = 3
@@ -31,7 +33,9 @@ class Settings:
             size=256 * MIB,
             rounds=1,
             seconds=0.2,
-            nbd_seconds=2.0,
+            nbd_rounds=1,
+            nbd_seconds=1.0,
+            snapshot_seconds=2.0,
             extents=200_000,
             rollback_writes=20_000,
             engine_rounds=1,
@@ -41,6 +45,12 @@ class Settings:
     @property
     def blocks(self):
         return self.size // BLOCK
+
+    @property
+    def log_bytes(self):
+        """What the runs of a row append to a log at most: one for each round, and to find the pace."""
+        once = min(1.3 * self.size, self.seconds * GIB)
+        return int((self.rounds + 2) * once)
 
 
 def odd_stride_unlike(stride, size):
