@@ -355,3 +355,11 @@ class Info(HistoryCase):
         mine = [n for n in nodes if n["node-name"] == "disk"][0]
         self.assertEqual(mine["image"]["format-specific"]["type"], "predsnap")
         self.assertEqual(mine["drv"], "predsnap")
+
+    def test_query_blockstats_has_its_counters(self):
+        self.state("one")
+        stats = self.daemon_.qmp.execute("query-blockstats", query_nodes=True)
+        mine = [s for s in stats if s.get("node-name") == "disk"][0]
+        self.assertEqual(mine["driver-specific"]["driver"], "predsnap")
+        self.assertGreater(mine["driver-specific"]["batches"], 0)
+        self.assertGreaterEqual(mine["driver-specific"]["points"], 1)
