@@ -57,23 +57,13 @@ Result<CheckResult> Checker::run() {
     return std::move(result_);
 }
 
-// Both slots must be valid: the older one is what saves the image if the newer is torn.
+// One damaged slot loses nothing, so it is said but not counted: opening for writing mends it.
 Result<void> Checker::check_superblocks() {
-    AlignedBuffer buffer(format::kSuperblockSlots * kBlockSize);
-    TRY(e_.core.file.pread(0, buffer.data(), buffer.size()));
-    bool damaged = false;
-    for (uint32_t slot = 0; slot < format::kSuperblockSlots; ++slot) {
-        const auto* block = reinterpret_cast<const format::Superblock*>(buffer.data() + slot * kBlockSize);
-        if (!intact(*block)) {
-            damaged = true;
-            found(text("superblock slot %u (offset %u) is damaged", slot, slot * kBlockSize));
-        }
-    }
-    if (damaged && options_.repair && e_.core.writable) {
-        for (uint32_t slot = 0; slot < format::kSuperblockSlots; ++slot) {
-            TRY(e_.update_superblock([](format::Superblock&) {}));
-        }
-        ++result_.repaired;
+    TRY_ASSIGN(const std::vector<uint32_t> damaged, damaged_slots(e_.core.file));
+    for (const uint32_t slot : damaged) {
+        result_.findings.push_back(text("superblock slot %u (offset %u) is damaged; the other one is good, "
+                                        "and opening the image for writing mends it",
+                                        slot, slot * kBlockSize));
     }
     return {};
 }

@@ -124,8 +124,10 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
     impl->segments_opened = impl->segments.log().size();
     impl->rate_since = begin;
     if (options.writable) {
+        TRY_ASSIGN(const std::vector<uint32_t> damaged, damaged_slots(file));
         const bool lost = impl->superblock.durable_sequence > impl->disk.sequence.value;
-        if (lost || (impl->superblock.autoclear & ~format::kKnownAutoclear) != 0) {
+        const bool unknown = (impl->superblock.autoclear & ~format::kKnownAutoclear) != 0;
+        if (!damaged.empty() || lost || unknown) {
             TRY(impl->update_superblock(
                 [](format::Superblock& block) { block.autoclear &= format::kKnownAutoclear; }));
         }
@@ -323,7 +325,7 @@ Result<void> Engine::resize(uint64_t size) {
     const ExtentKind kind = size > old ? ExtentKind::zero : ExtentKind::hole;
     const Sector from(std::min(size, old) / kSectorSize), to(std::max(size, old) / kSectorSize);
     TRY(impl_->log.append_records(records, kind, from, to - from));
-    return impl_->log.flush(false);
+    return impl_->settle("the disk was resized");
 }
 
 Result<void> Engine::set_backing(const std::string& file, const std::string& name) {

@@ -82,6 +82,7 @@ struct Engine::Impl {
     // The same for a guest request, which is counted.
     Result<void> admit(uint64_t offset, uint64_t length, uint64_t EngineStats::*requests,
                        uint64_t EngineStats::*bytes);
+    Result<void> settle(const std::string& done);
     Result<void> map_zero(uint64_t offset, uint64_t length);
     Result<void> write(Sector start, std::span<const iovec> buffers);
     // The sequence number a moment names.

@@ -2,6 +2,7 @@
 //
 // Snapshots, rollback, and views: one record each, or none.
 #include <algorithm>
+#include <cstring>
 
 #include "engine_impl.h"
 #include "text.h"
@@ -30,10 +31,21 @@ Result<SnapshotInfo> Engine::snapshot_create(const SnapshotInfo& info) {
     // VM state belongs to the snapshot from now on, not to the disk.
     const uint64_t vm_sectors = snapshot.vm_state_size > 0 ? kSectorLimit - kVmStateBase : 0;
     TRY(e.log.append_records(record, ExtentKind::hole, kVmStateBase, vm_sectors));
-    TRY(e.log.flush(false));
+    TRY(e.settle(text("snapshot '%s' was made", info.name.c_str())));
     Lock lock(e.core.mutex);
     ++e.core.stats.snapshots;
     return *e.history.find(info.name);
+}
+
+// The flush after a change that already shows: if it fails, the message must not say that nothing happened.
+Result<void> Engine::Impl::settle(const std::string& done) {
+    const Result<void> flushed = log.flush(true);
+    if (flushed.ok()) {
+        return {};
+    }
+    return Error{flushed.error().code,
+                 text("%s, but the flush after it failed (%s): a power loss may still take it back",
+                      done.c_str(), std::strerror(flushed.error().code))};
 }
 
 Result<void> Engine::snapshot_delete(const std::string& name) {
@@ -52,7 +64,7 @@ Result<void> Engine::snapshot_delete(const std::string& name) {
     std::vector<uint8_t> record;
     put_record(record, format::RecordType::snapshot_delete, &gone, sizeof(gone));
     TRY(e.log.append_records(record, ExtentKind::hole, Sector(0), 0));
-    return e.log.flush(false);
+    return e.settle(text("snapshot '%s' was deleted", name.c_str()));
 }
 
 std::vector<SnapshotInfo> Engine::snapshots() const {
@@ -141,7 +153,8 @@ Result<Engine::RollbackResult> Engine::rollback(const Moment& moment) {
     const Result<void> gone = e.go_to(target.sequence);
     e.log.open_gate();
     TRY(gone);
-    TRY(e.log.flush(true));
+    TRY(e.settle(text("the rollback from %llu to %llu was made", static_cast<ull>(from.value),
+                      static_cast<ull>(target.sequence.value))));
     Lock lock(e.core.mutex);
     ++e.core.stats.rollbacks;
     return RollbackResult{from, target.sequence, target.time,

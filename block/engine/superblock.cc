@@ -51,6 +51,18 @@ Result<void> validate(const Superblock& block) {
 
 bool intact(const Superblock& slot) { return has_magic(slot) && slot.checksum == self_hash(0, slot); }
 
+Result<std::vector<uint32_t>> damaged_slots(Device& file) {
+    AlignedBuffer buffer(format::kSuperblockSlots * kBlockSize);
+    TRY(file.pread(0, buffer.data(), buffer.size()));
+    std::vector<uint32_t> damaged;
+    for (uint32_t slot = 0; slot < format::kSuperblockSlots; ++slot) {
+        if (!intact(*reinterpret_cast<const Superblock*>(buffer.data() + slot * kBlockSize))) {
+            damaged.push_back(slot);
+        }
+    }
+    return damaged;
+}
+
 Result<void> write_superblock(Device& file, Superblock& superblock) {
     superblock.checksum = self_hash(0, superblock);
     AlignedBuffer buffer(sizeof(superblock));
