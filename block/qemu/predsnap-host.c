@@ -172,7 +172,6 @@ static void predsnap_report(void *host, PdsEvent event, uint64_t offset,
                             uint64_t length, const char *message)
 {
     BlockDriverState *bs = host;
-    BDRVPredsnapState *s = bs->opaque;
 
     assume_graph_lock(); /* the engine reports from tasks */
 
@@ -181,11 +180,7 @@ static void predsnap_report(void *host, PdsEvent event, uint64_t offset,
         predsnap_report_corruption(bs, offset, length, message);
         break;
     case PDS_EVENT_LOG_ERROR:
-        if (predsnap_may_report(s, &s->log_error_limit)) {
-            error_report("predsnap node '%s': could not append to the log%s%s",
-                         bdrv_get_node_name(bs), *message ? ": " : "",
-                         message);
-        }
+        /* The requests fail; who sent them tells of it or handles it */
         break;
     case PDS_EVENT_POINT:
         predsnap_announce_point(bs);

@@ -78,7 +78,6 @@ typedef struct BDRVPredsnapState {
     /* Protects what follows. */
     QemuMutex event_lock;
     PredsnapEventLimit corruption_limit;
-    PredsnapEventLimit log_error_limit;
     int64_t point_event_ms;         /* when PREDSNAP_POINT was last emitted */
     uint64_t point_event_sequence;  /* and for which point */
 } BDRVPredsnapState;

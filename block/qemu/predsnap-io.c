@@ -129,6 +129,7 @@ int coroutine_fn predsnap_co_flush(BlockDriverState *bs)
     if (unlikely(!s->engine)) {
         return -EIO;
     }
+    BLKDBG_CO_EVENT(bs->file, BLKDBG_FLUSH_TO_DISK);
     ret = pds_flush(s->engine);
     if (ret == 0) {
         predsnap_announce_point(bs);
