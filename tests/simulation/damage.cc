@@ -128,7 +128,7 @@ bool open_damaged(World& world) {
         world.fail("a damaged image was opened at sequence " + std::to_string(newest) +
                    " without an error, though " + std::to_string(world.durable_claimed) + " was durable");
     }
-    if (const auto problem = world.model.recover(newest)) {
+    if (const auto problem = world.model.recover(newest, false)) {
         world.fail("damaged image: " + *problem);
     }
     world.coverage.hit("damage: opened all the same");

@@ -2,6 +2,7 @@
 #include "history_ops.h"
 
 #include <algorithm>
+#include <set>
 
 #include "guest_io.h"
 
@@ -171,12 +172,36 @@ void adopt_snapshot(World& world, const SnapshotInfo& asked, const SnapshotInfo&
     world.snapshots[got.name] = {.info = got, .created = op};
 }
 
+const SnapshotInfo* find(const std::vector<SnapshotInfo>& list, const std::string& name) {
+    const auto found =
+        std::find_if(list.begin(), list.end(), [&](const SnapshotInfo& info) { return info.name == name; });
+    return found == list.end() ? nullptr : &*found;
+}
+
+// The flush after the record may have failed: then the snapshot is there, though the call failed.
+void settle_failed_create(World& world, const SnapshotInfo& asked, OpId op) {
+    const std::vector<SnapshotInfo> listed = world.engine->snapshots();
+    const SnapshotInfo* there = find(listed, asked.name);
+    world.snapshots.erase(asked.name);
+    world.model.end(op, world.newest(), there != nullptr);
+    if (there == nullptr) {
+        world.unlisted.push_back({.info = asked, .created = op});
+        return;
+    }
+    world.model.known_after(op, there->sequence.value);
+    adopt_snapshot(world, asked, *there, op);
+    world.coverage.hit("snapshot made by a call that failed");
+}
+
 }  // namespace
 
 void create_snapshot(World& world) {
     SnapshotInfo asked;
-    asked.name = world.random.chance(0.03) ? pick_snapshot(world) : "s" + std::to_string(world.next_name++);
-    const bool clash = world.snapshots.contains(asked.name);
+    asked.name = "s" + std::to_string(world.next_name++);
+    const bool clash = world.snapshot_calls == 0 && !world.snapshots.empty() && world.random.chance(0.03);
+    if (clash) {
+        asked.name = pick_snapshot(world);
+    }
     asked.vm_clock_ns = world.random.next();
     asked.vm_state_size = world.random.chance(0.5) ? kVmSectors * kSectorSize : 0;
     asked.horizon_s = static_cast<uint32_t>(world.random.below(1000));
@@ -195,16 +220,16 @@ void create_snapshot(World& world) {
     if (!world.alive()) {
         return;
     }
-    world.model.end(op, world.newest(), result.ok());
     if (!result.ok()) {
-        if (!clash) {
-            world.snapshots.erase(asked.name);
-        }
         if (!(clash && result.error().code == EEXIST)) {
             world.require_excused("snapshot_create", result.error(), faults);
         }
+        if (!clash) {
+            settle_failed_create(world, asked, op);
+        }
         return;
     }
+    world.model.end(op, world.newest(), true);
     if (clash) {
         world.fail("a second snapshot named " + asked.name + " was made");
     }
@@ -221,13 +246,13 @@ void delete_snapshot(World& world) {
     const std::string name = world.random.chance(0.1) ? "no such snapshot" : pick_snapshot(world);
     const auto found = world.snapshots.find(name);
     const bool known = found != world.snapshots.end();
-    if (known && (found->second.has_deleted || world.model.is_open(found->second.created))) {
+    if (known && (found->second.busy || world.model.is_open(found->second.created))) {
         return;  // another task is at it
     }
     const OpId op = world.model.begin(world.newest());
     if (known) {
-        found->second.has_deleted = true;
-        found->second.deleted = op;
+        found->second.busy = true;
+        found->second.deletes.push_back(op);
     }
     const FaultMark faults = world.mark();
     ++world.snapshot_calls;
@@ -245,11 +270,14 @@ void delete_snapshot(World& world) {
         return;
     }
     if (!result.ok()) {
-        world.snapshots[name].has_deleted = false;
         world.require_excused("snapshot_delete", result.error(), faults);
-        return;
+        if (find(world.engine->snapshots(), name) != nullptr) {
+            world.snapshots[name].busy = false;
+            return;
+        }
+        world.model.end(op, world.newest(), true);  // all but its flush
     }
-    world.deleted.push_back(world.snapshots[name]);
+    world.unlisted.push_back(world.snapshots[name]);
     world.snapshots.erase(name);
     world.coverage.hit("snapshot deleted");
 }
@@ -335,7 +363,7 @@ void roll_back(World& world) {
     const uint64_t target = resolved.value().sequence.value;
     const uint64_t before = world.newest();
     const OpId op = world.model.begin(before);
-    world.rollback = {.running = true, .op = op, .target = target};
+    world.rollback = {.unsettled = true, .op = op, .target = target};
     world.log("rollback from %llu to %s, sequence %llu", (unsigned long long)before,
               describe(moment).c_str(), (unsigned long long)target);
     faults = world.mark();
@@ -344,13 +372,20 @@ void roll_back(World& world) {
     if (!world.alive()) {
         return;
     }
-    world.rollback.running = false;
-    world.model.end(op, world.newest(), result.ok());
+    const EngineInfo info = world.engine->info();
     if (!result.ok()) {
         world.require_excused("rollback", result.error(), faults);
+        const bool happened = info.branch == world.model.branch() + 1;  // all but the flush
+        world.model.end(op, world.newest(), happened);
+        if (happened) {
+            world.rollback.unsettled = false;
+            world.model.rolled_back(info.branches.back().first.value, target);
+            world.coverage.hit("rollback done by a call that failed");
+        }
         return;
     }
-    const EngineInfo info = world.engine->info();
+    world.rollback.unsettled = false;
+    world.model.end(op, world.newest(), true);
     if (result.value().to.value != target || info.branch != world.model.branch() + 1 ||
         result.value().branch != info.branch || result.value().from.value < before ||
         result.value().from >= info.branches.back().first) {
@@ -380,7 +415,7 @@ void resize(World& world) {
     if (!world.alive()) {
         return;
     }
-    world.model.end(op, world.newest(), result.ok());
+    world.model.end(op, world.newest(), result.ok() || world.disk_sectors() == size);
     if (!result.ok()) {
         world.require_excused("resize", result.error(), faults);
     } else if (world.disk_sectors() != size) {
@@ -439,33 +474,35 @@ static void check_point_filter(World& world, const std::vector<PointInfo>& all) 
     }
 }
 
-// A time names the newest point not after it.
+// A time names the last point, in order of sequence numbers, that is not after it.
 static void check_resolve_time(World& world, const std::vector<PointInfo>& all) {
     const PointInfo& chosen = all[world.random.below(all.size())];
     Moment moment;
     moment.time = chosen.time + static_cast<int64_t>(world.random.below(3));
+    const FaultMark faults = world.mark();
     const auto resolved = world.engine->resolve(moment);
-    if (!world.alive()) {
+    if (!world.alive() || (!resolved.ok() && world.excused(resolved.error(), faults))) {
         return;
     }
     if (!resolved.ok()) {
         world.fail("no point found at or before the time of point " +
                    std::to_string(chosen.sequence.value) + ": " + resolved.error().message);
     }
-    Time newest{INT64_MIN};
-    bool is_point = false;
+    PointInfo last;
     for (const PointInfo& point : all) {
-        newest = point.time <= *moment.time ? std::max(newest, point.time) : newest;
-        is_point = is_point || point.sequence == resolved.value().sequence;
+        last = point.time <= *moment.time ? point : last;
     }
-    if (!is_point || resolved.value().time != newest) {
+    if (resolved.value().sequence != last.sequence) {
         world.fail("time " + std::to_string(moment.time->value) + " was resolved to sequence " +
                    std::to_string(resolved.value().sequence.value) + " of time " +
-                   std::to_string(resolved.value().time.value) + ", the newest point not after it is of " +
-                   std::to_string(newest.value));
+                   std::to_string(resolved.value().time.value) + ", the last point not after it is " +
+                   std::to_string(last.sequence.value) + " of time " + std::to_string(last.time.value));
     }
     world.coverage.hit("time resolved");
 }
+
+// A point is recorded in a batch after it: the next one that is not yet on its way to the disk.
+constexpr uint64_t kRecordedWithin = 8;
 
 void check_points(World& world) {
     const FaultMark faults = world.mark();
@@ -478,16 +515,21 @@ void check_points(World& world) {
         world.require_excused("points", result.error(), faults);
         return;
     }
+    const uint64_t newest = world.newest();
     std::map<uint64_t, PointRecord> found;
+    std::set<uint64_t> present;
     const PointInfo* before = nullptr;
     for (const PointInfo& point : result.value()) {
         if (before != nullptr && before->sequence >= point.sequence) {
             world.fail("points are not in order of their sequence numbers");
         }
         before = &point;
-        found[point.sequence.value] = {point.time.value, point.branch};
+        if (point.flush || (point.sequence.value < newest && point.snapshot.empty())) {
+            found[point.sequence.value] = {point.time.value, point.branch, newest + kRecordedWithin};
+        }  // else it is one only as long as it is the newest state, or the snapshot is there
+        present.insert(point.sequence.value);
         const auto known = world.points.find(point.sequence.value);
-        if (known != world.points.end() && (known->second.time != point.time.value ||
+        if (known != world.points.end() && (known->second.time.value_or(point.time.value) != point.time.value ||
                                             known->second.branch != point.branch)) {
             world.fail("point " + std::to_string(point.sequence.value) + " has changed");
         }
@@ -498,11 +540,11 @@ void check_points(World& world) {
         }
     }
     for (const auto& [sequence, point] : world.points) {
-        if (!found.contains(sequence)) {
+        if (!present.contains(sequence)) {
             world.fail("point " + std::to_string(sequence) + " has vanished");
         }
     }
-    world.points = std::move(found);
+    world.points.merge(found);
     world.coverage.hit("points checked");
     if (!result.value().empty() && faults.errors == world.mark().errors) {
         check_point_filter(world, result.value());

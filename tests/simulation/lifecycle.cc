@@ -25,11 +25,7 @@ void restart_disk(World& world) {
     world.disk.restart(power ? Death::power_loss : Death::process_killed);
     world.coverage.hit(power ? "crash: power loss" : "crash: process killed");
     world.log("crash: %s", power ? "power loss" : "process killed");
-    if (!power) {
-        // What was acknowledged is at least in the operating system's cache.
-        world.model.make_durable(world.model.tick());
-    }
-    world.power_was_lost = power;
+    world.power_was_lost = world.power_was_lost || power;
 }
 
 // Opens, again and again while crashes strike during the opening.
@@ -67,7 +63,7 @@ void open_until_it_holds(World& world) {
 }
 
 void adopt_branch(World& world, const EngineInfo& info) {
-    if (world.rollback.running && info.branches.size() == world.model.branch() + 2) {
+    if (world.rollback.unsettled && info.branches.size() == world.model.branch() + 2) {
         const BranchInfo& branch = info.branches.back();
         if (branch.parent.value != world.rollback.target) {
             world.fail("a rollback to " + std::to_string(world.rollback.target) +
@@ -76,7 +72,7 @@ void adopt_branch(World& world, const EngineInfo& info) {
         world.model.rolled_back(branch.first.value, branch.parent.value);
         world.coverage.hit("rollback survived a crash before it returned");
     }
-    world.rollback.running = false;
+    world.rollback.unsettled = false;
 }
 
 // Which snapshots must be there, may be there, and are.
@@ -85,15 +81,18 @@ void recover_snapshots(World& world) {
     for (SnapshotInfo& info : world.engine->snapshots()) {
         listed[info.name] = info;
     }
-    std::vector<SnapshotRecord> known = std::move(world.deleted);
-    world.deleted.clear();
+    std::vector<SnapshotRecord> known = std::move(world.unlisted);
+    world.unlisted.clear();
     for (auto& [name, record] : world.snapshots) {
         known.push_back(record);
     }
     world.snapshots.clear();
     for (SnapshotRecord& record : known) {
         const auto created = world.model.fate(record.created);
-        const auto deleted = record.has_deleted ? world.model.fate(record.deleted) : Model::Fate::lost;
+        Model::Fate deleted = Model::Fate::lost;
+        for (const OpId op : record.deletes) {
+            deleted = std::max(deleted, world.model.fate(op));
+        }
         const auto found = listed.find(record.info.name);
         const bool there = found != listed.end() &&
                            (record.info.id == 0 || record.info.id == found->second.id);
@@ -107,7 +106,8 @@ void recover_snapshots(World& world) {
             if (record.info.id != 0 && record.info.sequence != found->second.sequence) {
                 world.fail("snapshot " + record.info.name + " is of another sequence after a crash");
             }
-            world.snapshots[record.info.name] = {.info = found->second, .created = record.created};
+            world.snapshots[record.info.name] = {
+                .info = found->second, .created = record.created};
             listed.erase(found);
         }
     }
@@ -144,7 +144,13 @@ std::vector<Value> read_recovered(World& world) {
 }
 
 void forget_lost_history(World& world, uint64_t newest) {
-    std::erase_if(world.points, [&](const auto& point) { return point.first > newest; });
+    // The newest state is a point however it was left; others are only if a batch says so.
+    std::erase_if(world.points, [&](const auto& point) {
+        return point.first > newest || (point.first < newest && point.second.recorded_by > newest);
+    });
+    if (const auto last = world.points.find(newest); last != world.points.end()) {
+        last->second.time.reset();
+    }
     std::erase_if(world.undo, [&](uint64_t sequence) { return sequence > newest; });
 }
 
@@ -158,7 +164,8 @@ void check_recovery(World& world) {
                    std::to_string(world.durable_claimed) + " is durable");
     }
     adopt_branch(world, info);
-    if (const auto problem = world.model.recover(newest)) {
+    // If only the process died, what had returned is at least in the operating system's cache.
+    if (const auto problem = world.model.recover(newest, !world.power_was_lost)) {
         world.fail(*problem);
     }
     if (info.branch != world.model.branch()) {
@@ -222,7 +229,7 @@ void create_image(World& world) {
     }
     world.model.reset(world.plan.disk_sectors);
     world.snapshots.clear();
-    world.deleted.clear();
+    world.unlisted.clear();
     world.points.clear();
     world.undo.clear();
     world.durable_claimed = 0;
@@ -266,6 +273,7 @@ void reopen(World& world) {
 
 void recover(World& world) {
     world.coverage.hit("recovery");
+    world.power_was_lost = false;
     drop_engine(world);
     restart_disk(world);
     open_until_it_holds(world);

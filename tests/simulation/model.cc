@@ -41,7 +41,7 @@ void Model::put(OpId op, uint64_t slot, uint64_t count, Value value) {
 void Model::end(OpId op, uint64_t newest_sequence, bool ok) {
     ops_[op].responded = tick();
     ops_[op].upto = newest_sequence;
-    ops_[op].optional = !ok;
+    ops_[op].optional = ops_[op].failed = !ok;
 }
 
 void Model::known_after(OpId op, uint64_t after) {
@@ -102,7 +102,7 @@ const Model::Branch& Model::branch_at(uint64_t sequence) const {
 std::vector<Value> Model::at(uint64_t slot, uint64_t sequence) const {
     return select(
         branch_at(sequence), slot, [&](const Op& op) { return op.upto <= sequence; },
-        [&](const Op& op) { return op.after < sequence; });
+        [&](const Op& op) { return op.after < sequence || op.upto <= sequence; });
 }
 
 std::vector<Value> Model::now(uint64_t slot) const {
@@ -178,33 +178,53 @@ void Model::rolled_back(uint64_t first, uint64_t target) {
     branches_.push_back(std::move(branch));
 }
 
-std::optional<std::string> Model::recover(uint64_t sequence) {
+// Whether the crash that is being recovered from must have left the operation alone.
+bool Model::survives(const Op& op) const {
+    return op.durable || (all_returned_survive_ && op.responded != kNever && !op.optional);
+}
+
+std::optional<std::string> Model::recover(uint64_t sequence, bool all_returned_survive) {
+    all_returned_survive_ = all_returned_survive;
     for (const Op& op : ops_) {
-        if (op.durable && op.after >= sequence) {
-            return "recovered at sequence " + std::to_string(sequence) +
-                   ", but an operation that a completed flush covers came after sequence " +
-                   std::to_string(op.after);
+        if (survives(op) && op.after >= sequence && op.upto > sequence) {
+            return "recovered at sequence " + std::to_string(sequence) + ", but an operation that " +
+                   (op.durable ? "is durable" : "had returned before the process died") +
+                   " came after sequence " + std::to_string(op.after);
         }
     }
     while (branches_.back().first > sequence) {
         branches_.pop_back();
     }
     recovered_ = sequence;
+    reopen_failed(sequence);
     return std::nullopt;
+}
+
+// Failed operations beyond the last batch that was answered well count as in flight at the crash.
+void Model::reopen_failed(uint64_t sequence) {
+    uint64_t newest = 0;
+    for (const Op& op : ops_) {
+        newest = op.optional || op.responded == kNever ? newest : std::max(newest, op.upto);
+    }
+    for (Op& op : ops_) {
+        if (op.failed && op.upto >= newest && op.upto < sequence) {
+            op.responded = op.upto = kNever;
+        }
+    }
 }
 
 Model::Fate Model::fate(OpId id) const {
     const Op& op = ops_[id];
-    if (op.after >= recovered_) {
+    if ((op.after >= recovered_ && op.upto > recovered_) || (op.failed && op.responded != kNever)) {
         return Fate::lost;
     }
-    return (op.upto <= recovered_ || op.durable) && !op.optional ? Fate::kept : Fate::unknown;
+    return (op.upto <= recovered_ || survives(op)) && !op.optional ? Fate::kept : Fate::unknown;
 }
 
 bool Model::check_recovered(uint64_t slot, Value observed) const {
     const auto allowed = select(
-        branches_.back(), slot, [&](const Op& op) { return op.durable || op.upto <= recovered_; },
-        [&](const Op& op) { return op.after < recovered_; });
+        branches_.back(), slot, [&](const Op& op) { return survives(op) || op.upto <= recovered_; },
+        [&](const Op& op) { return op.after < recovered_ || op.upto <= recovered_; });
     return allows(slot, allowed, observed);
 }
 
@@ -228,8 +248,9 @@ void Model::forget_after(uint64_t sequence) {
     for (Op& op : ops_) {
         if (op.after >= sequence || op.upto > sequence) {
             op.upto = sequence;
+            op.optional = !survives(op);
+            op.failed = false;
             op.responded = std::min(op.responded, tick());
-            op.optional = !op.durable;
         }
     }
 }

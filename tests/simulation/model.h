@@ -14,6 +14,9 @@
 //   overwritten is missing. What a read that runs by itself sees is remembered as an operation of its own, so that
 //   what was once ambiguous stays as it was seen.
 //
+//   An operation that failed may have been done or not. Its batch may lie in the image, complete; so if
+//   no other batch took its number, a crash may bring it back, as if it had been in flight.
+//
 //   A rollback begins a branch whose first state is the one gone back to. A crash ends at some
 //   sequence number: operations after it are forgotten, and what the disk then holds is remembered.
 //
@@ -80,10 +83,10 @@ class Model {
     uint64_t branch_first(uint32_t branch) const { return branches_[branch].first; }
 
     // After a crash the engine says that its newest batch is `sequence`. Checks that no operation that
-    // had to survive lies beyond; then the values that it shows are checked with check_recovered() and,
+    // had to survive lies beyond (if only the process died, those are all that had returned); then the values that it shows are checked with check_recovered() and,
     // when all is well, taken as the base with settle(): one value for each slot, kNotSeen for those
     // beyond the end of the disk.
-    std::optional<std::string> recover(uint64_t sequence);
+    std::optional<std::string> recover(uint64_t sequence, bool all_returned_survive);
     enum class Fate : uint8_t { lost, unknown, kept };
     Fate fate(OpId op) const;
     bool check_recovered(uint64_t slot, Value observed) const;
@@ -98,6 +101,7 @@ class Model {
         uint64_t invoked = 0, responded = kNever;
         uint64_t after = 0, upto = kNever;
         bool optional = false;  // failed, or cut off by a crash: it may never have happened
+        bool failed = false;    // returned an error
         bool durable = false;   // a flush that began after it returned has completed
     };
     struct Entry {
@@ -112,16 +116,19 @@ class Model {
 
     template <typename Surely, typename Possible>
     std::vector<Value> select(const Branch& branch, uint64_t slot, Surely surely, Possible possible) const;
+    bool survives(const Op& op) const;
     const Branch& branch_at(uint64_t sequence) const;
     Value resolve(uint64_t slot, const std::vector<Value>& allowed, Value observed) const;
     void record(uint64_t slot, Value value, uint64_t sequence);
     void forget_after(uint64_t sequence);
+    void reopen_failed(uint64_t sequence);
 
     const uint64_t disk_sectors_;
     const uint64_t vm_sectors_;
     const std::function<bool(uint64_t)> base_has_data_;
     uint64_t tick_ = 0;
     uint64_t recovered_ = 0;
+    bool all_returned_survive_ = false;
     std::vector<Op> ops_;
     OpId first_undurable_ = 0;  // operations before it need no look in make_durable()
     std::vector<Branch> branches_;

@@ -27,7 +27,7 @@ class ModelTest : public testing::Test {
     }
     bool reads(uint64_t slot, Value value) { return model.may_read(slot, model.tick(), value); }
     bool recovers(uint64_t sequence, uint64_t slot, Value value) {
-        return !model.recover(sequence) && model.check_recovered(slot, value);
+        return !model.recover(sequence, false) && model.check_recovered(slot, value);
     }
 
     Model model;
@@ -101,6 +101,24 @@ TEST_F(ModelTest, FailedWriteMayHaveHappened) {
     EXPECT_FALSE(reads(0, 101));
 }
 
+TEST_F(ModelTest, FailedWriteMayComeBackUntilItsNumberIsUsedAgain) {
+    write(0, 100, 1);
+    const OpId op = begin(0, 101, 1);
+    model.end(op, 1, false);
+    model.remember(0, model.tick(), 100);
+    EXPECT_FALSE(recovers(1, 0, 101));
+    EXPECT_TRUE(recovers(2, 0, 101));
+}
+
+TEST_F(ModelTest, FailedWriteStaysAwayOnceItsNumberIsUsedAgain) {
+    write(0, 100, 1);
+    const OpId op = begin(0, 101, 1);
+    model.end(op, 1, false);
+    model.remember(0, model.tick(), 100);
+    write(1, 102, 2);
+    EXPECT_FALSE(recovers(2, 0, 101));
+}
+
 TEST_F(ModelTest, RecoveryIsAPrefix) {
     write(0, 100, 1);
     write(1, 101, 2);
@@ -115,7 +133,7 @@ TEST_F(ModelTest, FlushedWritesMustSurvive) {
     write(0, 100, 1);
     model.make_durable(model.tick());
     write(1, 101, 2);
-    EXPECT_TRUE(model.recover(0).has_value());
+    EXPECT_TRUE(model.recover(0, false).has_value());
     EXPECT_TRUE(recovers(1, 0, 100));
     EXPECT_FALSE(recovers(1, 0, kZero));
     EXPECT_TRUE(recovers(1, 1, kZero));
@@ -137,10 +155,19 @@ TEST_F(ModelTest, WriteInFlightAtACrashMaySurvive) {
     EXPECT_FALSE(recovers(1, 0, 101));
 }
 
+TEST_F(ModelTest, KilledProcessKeepsWhatReturnedOnce) {
+    write(0, 100, 1);
+    EXPECT_TRUE(model.recover(0, true).has_value());
+    ASSERT_FALSE(model.recover(1, true).has_value());
+    EXPECT_FALSE(model.check_recovered(0, kZero));
+    model.settle(Values{100});
+    EXPECT_FALSE(model.recover(0, false).has_value());  // a power loss later may still take it
+}
+
 TEST_F(ModelTest, WhatACrashTookDoesNotComeBack) {
     write(0, 100, 1);
     begin(0, 101, 1);
-    ASSERT_FALSE(model.recover(2).has_value());
+    ASSERT_FALSE(model.recover(2, false).has_value());
     model.settle(Values{100});
     EXPECT_TRUE(reads(0, 100));
     EXPECT_FALSE(reads(0, 101));
@@ -153,7 +180,7 @@ TEST_F(ModelTest, WhatACrashTookDoesNotComeBack) {
 TEST_F(ModelTest, LostWritesAreForgotten) {
     write(0, 100, 1);
     write(0, 101, 2);
-    ASSERT_FALSE(model.recover(1).has_value());
+    ASSERT_FALSE(model.recover(1, false).has_value());
     model.settle(Values{100});
     EXPECT_EQ(model.at(0, 2), Values{100});
     EXPECT_FALSE(reads(0, 101));
@@ -205,8 +232,8 @@ TEST_F(ModelTest, LyingDiskIsCaught) {
     write(0, 100, 1);
     write(0, 101, 2);
     model.make_durable(model.tick());
-    EXPECT_TRUE(model.recover(1).has_value());
-    ASSERT_FALSE(model.recover(2).has_value());
+    EXPECT_TRUE(model.recover(1, false).has_value());
+    ASSERT_FALSE(model.recover(2, false).has_value());
     EXPECT_FALSE(model.check_recovered(0, 100));
 }
 

@@ -195,8 +195,14 @@ void whole_run(World& world, uint64_t steps) {
 
 }  // namespace
 
-RunResult run_seed(uint64_t seed, uint64_t steps, bool verbose) {
-    auto world = std::make_unique<World>(seed, verbose);
+RunResult run_seed(uint64_t seed, uint64_t steps, Detail detail) {
+    auto world = std::make_unique<World>(seed, detail != Detail::none);
+    if (detail == Detail::disk_requests) {
+        world->disk.observe([&world](const char* kind, uint64_t offset, uint64_t length) {
+            world->log("  disk %s %llu+%llu", kind, (unsigned long long)offset,
+                       (unsigned long long)length);
+        });
+    }
     world->scheduler.run([&] { whole_run(*world, steps); });
     RunResult result;
     result.failure = world->scheduler.failure();

@@ -17,6 +17,8 @@ struct RunResult {
     Coverage coverage;
 };
 
-RunResult run_seed(uint64_t seed, uint64_t steps, bool verbose);
+enum class Detail : uint8_t { none, operations, disk_requests };
+
+RunResult run_seed(uint64_t seed, uint64_t steps, Detail detail);
 
 }  // namespace predsnap::sim

@@ -96,11 +96,7 @@ int SimDisk::draw_error(Kind kind) {
     const double p = kind == Kind::read    ? faults_.read_error
                      : kind == Kind::flush ? faults_.flush_error
                                            : faults_.write_error;
-    if (p > 0 && random_.chance(p)) {
-        ++stats_.errors_injected;
-        return EIO;
-    }
-    return 0;
+    return p > 0 && random_.chance(p) ? EIO : 0;
 }
 
 // The engine must ask for whole sectors, and know the length; what it asks beyond that fails.
@@ -122,10 +118,15 @@ Result<void> SimDisk::perform(Request& request) {
     TRY(start_changing(request));
     const uint64_t id = next_request_++;
     scheduler_.trace(20 + static_cast<uint64_t>(request.kind), request.offset, request.length);
+    if (observer_) {
+        constexpr const char* names[] = {"read", "write", "write_zeroes", "discard", "flush", "truncate"};
+        observer_(names[static_cast<size_t>(request.kind)], request.offset, request.length);
+    }
     in_flight_[id] = &request;
     request.task = scheduler_.self();
     scheduler_.after(latency(), [this, id] { complete(id); });
     scheduler_.block("the disk");
+    stats_.errors_injected += request.error != 0;  // from now on the engine knows: see World::excused
     return std::move(request.result);
 }
 

@@ -13,8 +13,10 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "block/engine/device.h"
@@ -72,6 +74,9 @@ class SimDisk final : public Device {
     void flip_bit(uint64_t offset, unsigned bit);
     // What a read would give now.
     const std::vector<uint8_t>& content() const { return current_; }
+    // Is told of each request that begins: for traces.
+    using Observer = std::function<void(const char* kind, uint64_t offset, uint64_t length)>;
+    void observe(Observer observer) { observer_ = std::move(observer); }
     uint64_t requests_in_flight() const { return in_flight_.size(); }
     const DiskStats& stats() const { return stats_; }
 
@@ -136,6 +141,7 @@ class SimDisk final : public Device {
     uint64_t requests_to_death_ = UINT64_MAX;
     bool dead_ = false;
     DiskStats stats_;
+    Observer observer_;
 };
 
 }  // namespace predsnap::sim

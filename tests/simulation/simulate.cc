@@ -30,7 +30,7 @@ struct Arguments {
     uint64_t steps = 120;
     unsigned jobs = 1;
     unsigned seed_timeout_s = 120;
-    bool verbose = false;
+    predsnap::sim::Detail detail = predsnap::sim::Detail::none;
     bool single = false;
     bool until_failure = false;
     bool hashes = false;
@@ -38,7 +38,7 @@ struct Arguments {
 
 constexpr const char* kUsage =
     "usage: %s [--seed N | --seeds FROM..TO | --first N --count N] [--steps N] [--jobs N]\n"
-    "          [--until-failure] [--hashes] [--verbose] [--timeout S]\n"
+    "          [--until-failure] [--hashes] [--verbose | --disk] [--timeout S]\n"
     "\n"
     "Runs the engine on a simulated disk, clock and scheduler; all follows from the seed.\n"
     "  --seed N         one seed, in this process: for a debugger\n"
@@ -49,6 +49,7 @@ constexpr const char* kUsage =
     "  --until-failure  stops at the first seed that fails\n"
     "  --hashes         prints each run's fingerprint: the same in every repetition\n"
     "  --verbose        says what each run does\n"
+    "  --disk           the same with each request to the disk\n"
     "  --timeout S      seconds of CPU after which a seed counts as hung (default 120)\n";
 
 [[noreturn]] void usage(const char* program, int status) {
@@ -105,7 +106,9 @@ Arguments parse(int argc, char** argv) {
         } else if (option == "--hashes") {
             arguments.hashes = true;
         } else if (option == "--verbose") {
-            arguments.verbose = true;
+            arguments.detail = predsnap::sim::Detail::operations;
+        } else if (option == "--disk") {
+            arguments.detail = predsnap::sim::Detail::disk_requests;
         } else {
             usage(argv[0], option == "--help" ? 0 : 2);
         }
@@ -149,7 +152,7 @@ void limit_cpu(unsigned seconds) {
         fprintf(out, "begin %" PRIu64 "\n", seed);
         fflush(out);
         limit_cpu(arguments.seed_timeout_s);
-        const RunResult result = run_seed(seed, arguments.steps, arguments.verbose);
+        const RunResult result = run_seed(seed, arguments.steps, arguments.detail);
         total.add(result.coverage);
         if (result.failure.empty()) {
             fprintf(out, "pass %" PRIu64 " %" PRIx64 "\n", seed, result.trace_hash);
@@ -311,7 +314,7 @@ class Fleet {
 };
 
 int run_single(const Arguments& arguments) {
-    const RunResult result = run_seed(arguments.first, arguments.steps, arguments.verbose);
+    const RunResult result = run_seed(arguments.first, arguments.steps, arguments.detail);
     if (!result.failure.empty()) {
         report_failure(arguments, arguments.first, result.failure);
     }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,8 +47,8 @@ struct Plan {
 struct SnapshotRecord {
     SnapshotInfo info;
     OpId created;
-    bool has_deleted = false;
-    OpId deleted = 0;
+    std::vector<OpId> deletes{};  // attempts
+    bool busy = false;            // one is running
 };
 
 // A view held open, with what was seen through it: it must not change.
@@ -60,8 +61,9 @@ struct OpenView {
 
 // What is known about points.
 struct PointRecord {
-    int64_t time;
+    std::optional<int64_t> time;  // none: a crash may have changed it
     uint32_t branch;
+    uint64_t recorded_by;         // the batch that names it in the image is not after this one
 };
 
 // Faults counted when an operation began, to judge whether its failure is explained.
@@ -109,18 +111,19 @@ struct World {
     Value next_write = kFirstWrite;
     uint64_t next_name = 1;
     bool disk_full = false;        // the capacity is limited now
-    bool power_was_lost = false;   // at the last restart of the disk
+    bool power_was_lost = false;   // since the engine last ran
     uint64_t flipped_bits = 0;     // damage done to the image
     uint64_t durable_claimed = 0;  // the engine said that history up to here is durable
     std::map<std::string, SnapshotRecord> snapshots;
-    std::vector<SnapshotRecord> deleted;  // since the last opening: a crash may bring them back
+    // Not listed, but a crash may bring them back: deleted, or never made because of an error.
+    std::vector<SnapshotRecord> unlisted;
     uint64_t snapshot_calls = 0;   // running now
     std::vector<std::shared_ptr<OpenView>> views;
     std::map<uint64_t, PointRecord> points;
     std::vector<uint64_t> undo;    // sequence numbers that rollbacks left
-    // A rollback called and not returned: its operation, and the state gone to.
+    // A rollback that did not return or failed: its operation, and the state gone to.
     struct {
-        bool running = false;
+        bool unsettled = false;
         OpId op = 0;
         uint64_t target = 0;
     } rollback;
