@@ -141,34 +141,38 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
     return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
 
+Result<void> Engine::settle() {
+    if (!impl_->core.writable) {
+        return {};
+    }
+    constexpr uint64_t kWorthCheckpoint = 100'000;  // changes of the map
+    TRY(impl_->log.flush(false));
+    bool known, worth;
+    {
+        Lock lock(impl_->core.mutex);
+        known = impl_->superblock.durable_sequence == impl_->log.durable().value;
+        worth = impl_->disk.entries_applied - impl_->entries_at_checkpoint >= kWorthCheckpoint;
+    }
+    if (worth) {
+        impl_->checkpoint().ok();  // only saves time: without it the log is replayed
+    }
+    // So that damage to the newest batches cannot be taken for a torn end.
+    return known ? Result<void>() : impl_->update_superblock([](format::Superblock&) {});
+}
+
 Result<void> Engine::close() {
     impl_->pause();
     impl_->wait_idle();
     if (!impl_->core.writable) {
         return {};
     }
-    TRY(impl_->log.flush(false));
-    // So that damage to the newest batches cannot be taken for a torn end.
-    bool known;
+    TRY(settle());
     {
         Lock lock(impl_->core.mutex);
-        known = impl_->superblock.durable_sequence == impl_->log.durable().value;
-    }
-    if (!known) {
-        TRY(impl_->update_superblock([](format::Superblock&) {}));
-    }
-    constexpr uint64_t kWorthCheckpoint = 100'000;  // changes of the map
-    bool worth;
-    {
-        Lock lock(impl_->core.mutex);
-        worth = impl_->disk.entries_applied - impl_->entries_at_checkpoint >= kWorthCheckpoint;
         if (impl_->filling != kNoSegment) {
             impl_->segments.add_ready(impl_->filling);
             impl_->filling = kNoSegment;
         }
-    }
-    if (worth) {
-        impl_->checkpoint().ok();  // only saves time: without it the log is replayed
     }
     return impl_->trim_image();
 }

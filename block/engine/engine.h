@@ -174,6 +174,9 @@ class Engine {
     // Waits for nothing: call close() first. Dropping an engine without close() is a crash.
     ~Engine();
 
+    // Makes everything durable and says so in the superblock; writes a checkpoint only where that saves
+    // time at the next open. The engine goes on: for hosts that may hand the image to another one.
+    Result<void> settle();
     // Ends background work, makes everything durable and, where that saves time at the next open,
     // writes a checkpoint. No other call may be running or follow.
     Result<void> close();

@@ -210,6 +210,13 @@ Result<Engine::Resolved> Engine::Impl::resolve_time(Time time) {
     }
     add_live_marks(*this, marks);
     const auto found = best(marks);
+    const Time created(superblock.create_time);
+    if (found == marks.rend() && created <= time) {
+        // Nothing was written yet: for an overlay, the disk below as it was when it was put on it.
+        Lock lock(core.mutex);
+        return Resolved{Sequence(0), created, history.size_at(Sequence(0))};
+    }
+    oldest = std::min(oldest, created);
     if (found == marks.rend()) {
         return Error{ENOENT, text("time %lld lies before the history, which goes from %lld to %lld "
                                   "(microseconds since the epoch)",
