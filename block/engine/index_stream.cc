@@ -118,65 +118,70 @@ Result<void> IndexStream::write_chunk(const StreamPosition& at, const StreamPosi
     return {};
 }
 
-Result<IndexStream::Read> IndexStream::read(StreamPosition at) const {
+Error IndexStream::no_blob(const StreamPosition& at, const char* what) {
+    return Error{kNoBlob, text("index stream, segment %u offset %u: %s", at.segment, at.offset, what)};
+}
+
+// The chunk at a position: its header, and its bytes behind it.
+Result<AlignedBuffer> IndexStream::read_chunk(const StreamPosition& at, uint64_t image_bytes) const {
     const Geometry& geometry = core_.geometry;
+    if (at.offset < kBlockSize || at.offset % kBlockSize != 0 || !can_hold_chunk(geometry, at.offset) ||
+        at.segment >= geometry.max_segments()) {
+        return no_blob(at, "position is out of range");
+    }
+    const uint64_t offset = geometry.offset(SegmentId(at.segment)) + at.offset;
+    const uint64_t in_segment = geometry.segment_size - at.offset;
+    if (offset + kBlockSize > image_bytes) {
+        return no_blob(at, "lies past the end of the image");
+    }
+    // Most chunks fit in the first read.
+    constexpr uint64_t kFirstRead = 128 << 10;
+    const uint64_t in_image = align_down(image_bytes - offset, kSectorSize);
+    const uint64_t have = std::min({in_segment, kFirstRead, in_image});
+    AlignedBuffer buffer(in_segment);
+    TRY(core_.file.pread(offset, buffer.data(), have));
+    const auto* chunk = reinterpret_cast<const ChunkHeader*>(buffer.data());
+    if (std::memcmp(chunk->magic, format::kChunkMagic, sizeof(chunk->magic)) != 0 ||
+        chunk->bytes > room(geometry, at.offset) || chunk->bytes == 0) {
+        return no_blob(at, "no chunk header");
+    }
+    const uint64_t need = align_up(sizeof(ChunkHeader) + chunk->bytes, kSectorSize);
+    if (need > in_image) {
+        return no_blob(at, "chunk is cut short by the end of the image");
+    }
+    if (need > have) {
+        TRY(core_.file.pread(offset + have, buffer.data() + have, need - have));
+    }
+    if (chunk->checksum != self_hash(core_.seed, *chunk, chunk->bytes)) {
+        return no_blob(at, "checksum mismatch");
+    }
+    return buffer;
+}
+
+Result<IndexStream::Read> IndexStream::read(StreamPosition at) const {
     TRY_ASSIGN(const uint64_t image_bytes, core_.file.length());
-    const auto bad = [&](const char* what) {
-        return Error{kNoBlob, text("index stream, segment %u offset %u: %s", at.segment, at.offset, what)};
-    };
     Read result{};
-    uint64_t blob_hash = 0, blob_bytes = 0;
+    ChunkHeader first{};
     do {
-        if (at.offset < kBlockSize || at.offset % kBlockSize != 0 ||
-            !can_hold_chunk(geometry, at.offset) || at.segment >= geometry.max_segments()) {
-            return bad("position is out of range");
-        }
-        const uint64_t offset = geometry.offset(SegmentId(at.segment)) + at.offset;
-        // Most blobs fit in the first read.
-        const uint64_t in_segment = geometry.segment_size - at.offset;
-        uint64_t have = std::min<uint64_t>(in_segment, 128 << 10);
-        if (offset >= image_bytes) {
-            return bad("lies past the end of the image");
-        }
-        have = std::min(have, align_down(image_bytes - offset, kSectorSize));
-        AlignedBuffer buffer(in_segment);
-        if (have < kBlockSize) {
-            return bad("is cut short by the end of the image");
-        }
-        TRY(core_.file.pread(offset, buffer.data(), have));
+        TRY_ASSIGN(const AlignedBuffer buffer, read_chunk(at, image_bytes));
         const auto* chunk = reinterpret_cast<const ChunkHeader*>(buffer.data());
-        if (std::memcmp(chunk->magic, format::kChunkMagic, sizeof(chunk->magic)) != 0 ||
-            chunk->bytes > room(geometry, at.offset) || chunk->bytes == 0) {
-            return bad("no chunk header");
-        }
-        const uint64_t need = align_up(sizeof(ChunkHeader) + chunk->bytes, kSectorSize);
-        if (offset + need > image_bytes) {
-            return bad("chunk is cut short by the end of the image");
-        }
-        if (need > have) {
-            TRY(core_.file.pread(offset + have, buffer.data() + have, need - have));
-        }
-        if (chunk->checksum != self_hash(core_.seed, *chunk, chunk->bytes)) {
-            return bad("checksum mismatch");
-        }
         if (result.blob.empty()) {
-            result.number = chunk->blob;
-            blob_hash = chunk->blob_hash;
-            blob_bytes = chunk->blob_bytes;
+            first = *chunk;
         }
-        if (chunk->blob != result.number || chunk->blob_hash != blob_hash ||
-            chunk->blob_bytes != blob_bytes || chunk->blob_offset != result.blob.size() ||
-            chunk->bytes > blob_bytes - result.blob.size()) {
-            return bad("chunk belongs to another blob");
+        if (chunk->blob != first.blob || chunk->blob_hash != first.blob_hash ||
+            chunk->blob_bytes != first.blob_bytes || chunk->blob_offset != result.blob.size() ||
+            chunk->bytes > first.blob_bytes - result.blob.size()) {
+            return no_blob(at, "chunk belongs to another blob");
         }
         const uint8_t* bytes = buffer.data() + sizeof(ChunkHeader);
         result.blob.insert(result.blob.end(), bytes, bytes + chunk->bytes);
         result.segments.push_back(SegmentId(at.segment));
         at = chunk->next;
-    } while (result.blob.size() < blob_bytes);
-    if (hash64(result.blob.data(), result.blob.size()) != blob_hash) {
-        return bad("blob checksum mismatch");
+    } while (result.blob.size() < first.blob_bytes);
+    if (hash64(result.blob.data(), result.blob.size()) != first.blob_hash) {
+        return no_blob(at, "blob checksum mismatch");
     }
+    result.number = first.blob;
     result.next = at;
     return result;
 }

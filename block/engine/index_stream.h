@@ -45,6 +45,9 @@ class IndexStream {
     Result<void> write_chunk(const format::StreamPosition& at, const format::StreamPosition& next,
                              std::span<const uint8_t> part, const format::ChunkHeader& head);
 
+    static Error no_blob(const format::StreamPosition& at, const char* what);
+    Result<AlignedBuffer> read_chunk(const format::StreamPosition& at, uint64_t image_bytes) const;
+
     Core& core_;
     SegmentTable& segments_;
     format::StreamPosition position_{};
