@@ -179,7 +179,7 @@ predsnap_co_engine_settle(BlockDriverState *bs, void *opaque, Error **errp)
     char *message = NULL;
     int ret;
 
-    if (!s->engine || !s->engine_writable) {
+    if (!s->engine || !s->engine_writable || !predsnap_may_write(bs)) {
         return 0;
     }
     ret = pds_settle(s->engine, &message);
