@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// docs/format.md against the code: its tables against the structures, its hexdumps against an image
+// built here. FORMAT_EXAMPLE_IMAGE=FILE writes that image out, to make the dumps with hexdump -C.
+#include <gtest/gtest.h>
+
+#include <cctype>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <string>
+
+#include "block/engine/format.h"
+#include "format_example.h"
+
+namespace predsnap::test {
+namespace {
+
+struct Field {
+    size_t offset, size;
+    bool operator==(const Field&) const = default;
+};
+using Fields = std::map<std::string, Field>;
+
+#define FIELD(type, name) {#name, {offsetof(format::type, name), sizeof(format::type::name)}}
+
+// All fields of all structures, as the compiler sees them.
+const std::map<std::string, std::pair<size_t, Fields>>& structures() {
+    static const std::map<std::string, std::pair<size_t, Fields>> all = {
+        {"StreamPosition", {sizeof(format::StreamPosition), {
+            FIELD(StreamPosition, segment), FIELD(StreamPosition, offset),
+            FIELD(StreamPosition, ordinal)}}},
+        {"Superblock", {sizeof(format::Superblock), {
+            FIELD(Superblock, magic), FIELD(Superblock, version), FIELD(Superblock, generation),
+            FIELD(Superblock, uuid), FIELD(Superblock, incompatible), FIELD(Superblock, compatible),
+            FIELD(Superblock, autoclear), FIELD(Superblock, initial_size),
+            FIELD(Superblock, virtual_size), FIELD(Superblock, segment_size),
+            FIELD(Superblock, checkpoint_segment), FIELD(Superblock, checkpoint_sequence),
+            FIELD(Superblock, checkpoint_id), FIELD(Superblock, durable_sequence),
+            FIELD(Superblock, create_time), FIELD(Superblock, log), FIELD(Superblock, index),
+            FIELD(Superblock, backing_file_length), FIELD(Superblock, backing_format_length),
+            FIELD(Superblock, reserved0), FIELD(Superblock, backing_file),
+            FIELD(Superblock, backing_format), FIELD(Superblock, reserved),
+            FIELD(Superblock, checksum)}}},
+        {"SegmentHeader", {sizeof(format::SegmentHeader), {
+            FIELD(SegmentHeader, magic), FIELD(SegmentHeader, kind), FIELD(SegmentHeader, reserved0),
+            FIELD(SegmentHeader, uuid), FIELD(SegmentHeader, self), FIELD(SegmentHeader, next),
+            FIELD(SegmentHeader, ordinal), FIELD(SegmentHeader, first_sequence),
+            FIELD(SegmentHeader, previous_hash), FIELD(SegmentHeader, checksum)}}},
+        {"BatchHeader", {sizeof(format::BatchHeader), {
+            FIELD(BatchHeader, magic), FIELD(BatchHeader, header_bytes), FIELD(BatchHeader, sequence),
+            FIELD(BatchHeader, time), FIELD(BatchHeader, previous_hash),
+            FIELD(BatchHeader, durable_sequence), FIELD(BatchHeader, session),
+            FIELD(BatchHeader, total_bytes), FIELD(BatchHeader, entry_count),
+            FIELD(BatchHeader, sum_count), FIELD(BatchHeader, record_bytes),
+            FIELD(BatchHeader, checksum)}}},
+        {"Entry", {sizeof(format::Entry), {
+            FIELD(Entry, start), FIELD(Entry, count), FIELD(Entry, place), FIELD(Entry, first_sum),
+            FIELD(Entry, kind), FIELD(Entry, reserved)}}},
+        {"RecordHeader", {sizeof(format::RecordHeader), {
+            FIELD(RecordHeader, type), FIELD(RecordHeader, length)}}},
+        {"PointRecord", {sizeof(format::PointRecord), {
+            FIELD(PointRecord, sequence), FIELD(PointRecord, time), FIELD(PointRecord, kind)}}},
+        {"SnapshotRecord", {sizeof(format::SnapshotRecord), {
+            FIELD(SnapshotRecord, id), FIELD(SnapshotRecord, sequence), FIELD(SnapshotRecord, time),
+            FIELD(SnapshotRecord, disk_size), FIELD(SnapshotRecord, vm_state_size),
+            FIELD(SnapshotRecord, vm_clock_ns), FIELD(SnapshotRecord, icount),
+            FIELD(SnapshotRecord, horizon_s)}}},
+        {"SnapshotDeleteRecord", {sizeof(format::SnapshotDeleteRecord), {
+            FIELD(SnapshotDeleteRecord, id)}}},
+        {"RollbackRecord", {sizeof(format::RollbackRecord), {FIELD(RollbackRecord, target)}}},
+        {"ResizeRecord", {sizeof(format::ResizeRecord), {FIELD(ResizeRecord, size)}}},
+        {"PackedExtent", {sizeof(format::PackedExtent), {
+            FIELD(PackedExtent, start_low), FIELD(PackedExtent, place_low),
+            FIELD(PackedExtent, checksum), FIELD(PackedExtent, count),
+            FIELD(PackedExtent, start_high), FIELD(PackedExtent, place_high),
+            FIELD(PackedExtent, kind), FIELD(PackedExtent, head_tail),
+            FIELD(PackedExtent, reserved)}}},
+        {"ChunkHeader", {sizeof(format::ChunkHeader), {
+            FIELD(ChunkHeader, magic), FIELD(ChunkHeader, bytes), FIELD(ChunkHeader, blob),
+            FIELD(ChunkHeader, blob_offset), FIELD(ChunkHeader, blob_bytes),
+            FIELD(ChunkHeader, blob_hash), FIELD(ChunkHeader, next), FIELD(ChunkHeader, checksum)}}},
+        {"IndexHeader", {sizeof(format::IndexHeader), {
+            FIELD(IndexHeader, segment), FIELD(IndexHeader, next_segment), FIELD(IndexHeader, ordinal),
+            FIELD(IndexHeader, first_sequence), FIELD(IndexHeader, last_sequence),
+            FIELD(IndexHeader, last_hash), FIELD(IndexHeader, end_offset),
+            FIELD(IndexHeader, row_count), FIELD(IndexHeader, entry_count),
+            FIELD(IndexHeader, sum_count), FIELD(IndexHeader, record_bytes),
+            FIELD(IndexHeader, undo_count)}}},
+        {"IndexRow", {sizeof(format::IndexRow), {
+            FIELD(IndexRow, sequence), FIELD(IndexRow, time), FIELD(IndexRow, entry_count),
+            FIELD(IndexRow, record_bytes), FIELD(IndexRow, undo_count)}}},
+        {"PageHeader", {sizeof(format::PageHeader), {
+            FIELD(PageHeader, magic), FIELD(PageHeader, kind), FIELD(PageHeader, reserved),
+            FIELD(PageHeader, bytes), FIELD(PageHeader, number), FIELD(PageHeader, checkpoint_id),
+            FIELD(PageHeader, checksum)}}},
+        {"SegmentRow", {sizeof(format::SegmentRow), {
+            FIELD(SegmentRow, id), FIELD(SegmentRow, kind), FIELD(SegmentRow, reserved),
+            FIELD(SegmentRow, ordinal), FIELD(SegmentRow, first_sequence),
+            FIELD(SegmentRow, last_sequence), FIELD(SegmentRow, first_time),
+            FIELD(SegmentRow, last_time), FIELD(SegmentRow, index)}}},
+        {"CheckpointState", {sizeof(format::CheckpointState), {
+            FIELD(CheckpointState, sequence), FIELD(CheckpointState, initial_size),
+            FIELD(CheckpointState, next_snapshot_id), FIELD(CheckpointState, next_blob),
+            FIELD(CheckpointState, index), FIELD(CheckpointState, log),
+            FIELD(CheckpointState, log_announced), FIELD(CheckpointState, open_indexes),
+            FIELD(CheckpointState, log_hash), FIELD(CheckpointState, last_time),
+            FIELD(CheckpointState, point_sequence), FIELD(CheckpointState, point_time),
+            FIELD(CheckpointState, snapshot_bytes), FIELD(CheckpointState, rollback_count),
+            FIELD(CheckpointState, resize_count)}}},
+    };
+    return all;
+}
+
+std::vector<std::string> document() {
+    std::ifstream file(PREDSNAP_FORMAT_MD);
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(file, line);) {
+        lines.push_back(line);
+    }
+    return lines;
+}
+
+// Name and size of a structure's heading: "### `Name` (N bytes)".
+bool parse_heading(const std::string& line, std::string* name, size_t* size) {
+    char text[64];
+    if (std::sscanf(line.c_str(), "### `%63[A-Za-z]` (%zu bytes)", text, size) != 2) {
+        return false;
+    }
+    *name = text;
+    return true;
+}
+
+// A table's row: "| offset | size | `name` | ...".
+bool parse_row(const std::string& line, std::string* name, Field* field) {
+    char text[64];
+    if (std::sscanf(line.c_str(), "| %zu | %zu | `%63[a-z0-9_]` |", &field->offset, &field->size,
+                    text) != 3) {
+        return false;
+    }
+    *name = text;
+    return true;
+}
+
+std::string dump_line(const std::vector<uint8_t>& image, size_t offset) {
+    std::ostringstream out;
+    char text[16];
+    std::snprintf(text, sizeof(text), "%08zx ", offset);
+    out << text;
+    std::string ascii;
+    for (size_t i = 0; i < 16; ++i) {
+        const uint8_t byte = image.at(offset + i);
+        std::snprintf(text, sizeof(text), i == 8 ? "  %02x" : " %02x", byte);
+        out << text;
+        ascii += byte >= 0x20 && byte < 0x7f ? static_cast<char>(byte) : '.';
+    }
+    out << "  |" << ascii << "|";
+    return out.str();
+}
+
+TEST(FormatDocument, ItsTablesAreThoseOfTheCode) {
+    std::map<std::string, std::pair<size_t, Fields>> documented;
+    std::string structure;
+    for (const std::string& line : document()) {
+        std::string name;
+        size_t size = 0;
+        Field field{};
+        if (parse_heading(line, &name, &size)) {
+            structure = name;
+            documented[name].first = size;
+        } else if (line.starts_with("#")) {
+            structure.clear();
+        } else if (!structure.empty() && parse_row(line, &name, &field)) {
+            documented[structure].second[name] = field;
+        }
+    }
+    for (const auto& [name, expected] : structures()) {
+        ASSERT_TRUE(documented.contains(name)) << name << " is not described";
+        EXPECT_EQ(documented[name].first, expected.first) << "size of " << name;
+        for (const auto& [field, place] : expected.second) {
+            ASSERT_TRUE(documented[name].second.contains(field)) << name << "::" << field;
+            EXPECT_EQ(documented[name].second[field].offset, place.offset) << name << "::" << field;
+            EXPECT_EQ(documented[name].second[field].size, place.size) << name << "::" << field;
+        }
+        EXPECT_EQ(documented[name].second.size(), expected.second.size()) << name;
+    }
+    EXPECT_EQ(documented.size(), structures().size());
+}
+
+TEST(FormatDocument, TheFieldsOfTheTestFillTheirStructures) {
+    for (const auto& [name, structure] : structures()) {
+        size_t total = 0;
+        for (const auto& [field, place] : structure.second) {
+            total += place.size;
+        }
+        EXPECT_EQ(total, structure.first) << name << " has a field the test does not know";
+    }
+}
+
+TEST(FormatDocument, ItsHexdumpsAreThoseOfTheExample) {
+    const std::vector<uint8_t> image = build_format_example();
+    if (const char* path = std::getenv("FORMAT_EXAMPLE_IMAGE")) {
+        std::ofstream(path, std::ios::binary)
+            .write(reinterpret_cast<const char*>(image.data()), static_cast<std::streamsize>(image.size()));
+    }
+    size_t checked = 0;
+    for (const std::string& line : document()) {
+        size_t offset = 0;
+        if (line.size() < 60 || line[8] != ' ' || std::sscanf(line.c_str(), "%8zx ", &offset) != 1 ||
+            !std::isxdigit(static_cast<unsigned char>(line[0]))) {
+            continue;
+        }
+        ASSERT_LE(offset + 16, image.size()) << line;
+        EXPECT_EQ(line, dump_line(image, offset));
+        ++checked;
+    }
+    EXPECT_GE(checked, 40u);
+}
+
+TEST(FormatDocument, TheExampleIsTheSameEachTime) {
+    EXPECT_EQ(build_format_example(), build_format_example());
+}
+
+}  // namespace
+}  // namespace predsnap::test
