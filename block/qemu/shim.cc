@@ -264,10 +264,7 @@ int pds_close(PdsEngine* engine, char** message) {
 void pds_abandon(PdsEngine* engine) { delete engine; }
 
 int pds_settle(PdsEngine* engine, char** message) {
-    if (const auto flushed = engine->engine->flush(); !flushed.ok()) {
-        return fail(flushed.error(), message);
-    }
-    return finish(engine->engine->checkpoint(), message);
+    return finish(engine->engine->settle(), message);
 }
 
 // --- guest I/O ---

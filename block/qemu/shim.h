@@ -133,7 +133,7 @@ int pds_close(PdsEngine *engine, char **message);
  */
 void pds_abandon(PdsEngine *engine);
 
-/* Makes everything durable and writes a checkpoint, so that others can open the image. Task. */
+/* Leaves the image as pds_close() would, so that others can open it; the engine goes on. Task. */
 int pds_settle(PdsEngine *engine, char **message);
 
 /* --- guest I/O: tasks --- */
