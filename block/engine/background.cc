@@ -266,19 +266,25 @@ Result<void> Engine::Impl::checkpoint() {
     // The map's log must be durable too, even if it was before this checkpoint was written.
     TRY(core.file.flush());
 #endif
-    TRY(update_superblock([&](format::Superblock& block) {
+    const Result<void> named = update_superblock([&](format::Superblock& block) {
         block.checkpoint_segment = writer.first_segment().value;
         block.checkpoint_sequence = parts.sequence.value;
         block.checkpoint_id = id;
-    }));
+    });
     writer.keep();
     Lock lock(core.mutex);
-    for (const SegmentId old : checkpoint_segments) {
-        segments.release(old);
-    }
     for (const SegmentId segment : writer.segments()) {
         segments[segment].announced = false;
         segments[segment].kind = format::SegmentKind::checkpoint;
+    }
+    if (!named.ok()) {
+        // The superblock may be on the disk all the same: until it is overwritten, both are in use.
+        doubtful_segments.insert(doubtful_segments.end(), writer.segments().begin(),
+                                 writer.segments().end());
+        return named;
+    }
+    for (const SegmentId old : checkpoint_segments) {
+        segments.release(old);
     }
     checkpoint_segments = writer.segments();
     checkpoint_bytes = writer.bytes();
@@ -303,6 +309,11 @@ Result<void> Engine::Impl::update_superblock(const std::function<void(format::Su
     TRY(core.file.flush());
     Lock lock(core.mutex);
     superblock = next;
+    // What an earlier attempt may have left in this slot is overwritten.
+    for (const SegmentId id : doubtful_segments) {
+        segments.release(id);
+    }
+    doubtful_segments.clear();
     return {};
 }
 

@@ -46,6 +46,8 @@ struct Engine::Impl {
 
     // --- Guarded by Core::mutex ---
     std::vector<SegmentId> checkpoint_segments;
+    // Of checkpoints whose superblock could not be written: it may be on the disk or not.
+    std::vector<SegmentId> doubtful_segments;
     uint64_t checkpoint_bytes = 0;
     uint64_t batch_bytes_at_checkpoint = 0;
     uint64_t entries_at_checkpoint = 0;  // DiskState::entries_applied
