@@ -136,8 +136,9 @@ class QemuTest(unittest.TestCase):
         path.write_bytes(data)
         return path
 
-    def daemon(self, *extra, name="daemon"):
-        daemon = Daemon(self.work, *extra, name=name)
+    def daemon(self, *extra):
+        self.daemons = getattr(self, "daemons", 0) + 1
+        daemon = Daemon(self.work, *extra, name=f"daemon{self.daemons}")
         self.addCleanup(daemon.kill)
         return daemon
 

@@ -39,17 +39,20 @@ def _hash64(data):
 
 @dataclass
 class Superblock:
-    """The slot that counts."""
+    """One slot."""
 
     slot: int
     block: bytearray
 
     @classmethod
-    def read(cls, path):
+    def slots(cls, path):
         with open(path, "rb") as f:
-            blocks = [bytearray(f.read(SLOT_BYTES)) for _ in range(SLOTS)]
-        best = max(range(SLOTS), key=lambda i: cls(i, blocks[i]).get("generation"))
-        return cls(best, blocks[best])
+            return [cls(slot, bytearray(f.read(SLOT_BYTES))) for slot in range(SLOTS)]
+
+    @classmethod
+    def read(cls, path):
+        """The newest one, of an image without damage."""
+        return max(cls.slots(path), key=lambda block: block.get("generation"))
 
     def get(self, field):
         at, kind = FIELDS[field]

@@ -120,7 +120,7 @@ class PowerCut(QemuTest):
             with self.subTest(what):
                 replay.cut(self.draw)
                 try:
-                    self.looker = self.looker or self.daemon(name=f"looker{number}")
+                    self.looker = self.looker or self.daemon()
                     self.look(moment, self.device, **{"read-only": True})
                     if number % WRITE_AGAIN_EVERY == 0:
                         self.write_again(moment)

@@ -29,7 +29,7 @@ class Damaged(QemuTest):
 
     def live(self, path):
         """Writes, zeroes, discards, snapshots, a rollback, a checkpoint in the middle."""
-        daemon = self.daemon(name="writer")
+        daemon = self.daemon()
         daemon.add(node("disk", path))
         disk = daemon.serve("disk")
         for number in range(40):
@@ -77,7 +77,7 @@ class Damaged(QemuTest):
         """Looks at the damaged image in every way there is."""
         with self.subTest(what):
             try:
-                self.looker = self.looker or self.daemon(name=f"looker-{what}")
+                self.looker = self.looker or self.daemon()
                 self.look()
             except BaseException:
                 if self.looker:
@@ -195,7 +195,7 @@ class Damaged(QemuTest):
         for at in self.places(12):
             self.damage(at, self.draw.randbytes(64))
             with self.subTest(f"seed {Settings.seed}: garbage at {at}"):
-                daemon = self.daemon(name=f"writes-{at}")
+                daemon = self.daemon()
                 try:
                     daemon.add(node("disk", self.damaged))
                 except QmpError:

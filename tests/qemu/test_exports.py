@@ -32,7 +32,7 @@ class Nbd(QemuTest):
         daemon, disk = self.daemon_with_disk()
         disk.write(0, b"1" * 4096, fua=True)
         daemon.kill()
-        again = self.daemon(name="again")
+        again = self.daemon()
         again.add(node("disk", self.path))
         self.assertEqual(again.serve("disk").read(0, 4096), b"1" * 4096)
 

@@ -33,7 +33,7 @@ class FlippedBit(QemuTest):
         self.flip(part["offset"] + at - part["start"])
 
     def opened(self):
-        daemon = self.daemon(name=f"daemon-{self.path.stem}")
+        daemon = self.daemon()
         daemon.add(node("disk", self.path, **{"read-only": True}))
         return daemon, daemon.serve("disk", writable=False)
 

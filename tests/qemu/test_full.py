@@ -24,8 +24,8 @@ class Full(QemuTest):
         self.disk = self.daemon_.serve("disk")
         self.written = {}
 
-    def open(self, name="daemon"):
-        daemon = self.daemon(name=name)
+    def open(self):
+        daemon = self.daemon()
         daemon.add(node("disk", self.path))
         return daemon
 
@@ -64,7 +64,7 @@ class Full(QemuTest):
         self.disk.flush()
         self.require_written()
         self.daemon_.kill()
-        again = self.open("again")
+        again = self.open()
         self.require_written(again.serve("disk"))
 
     def test_failed_write_changes_nothing(self):
@@ -102,7 +102,7 @@ class Full(QemuTest):
         at = self.fill()
         self.daemon_.stop_serving("disk")
         self.daemon_.quit()
-        self.daemon_ = self.open("again")
+        self.daemon_ = self.open()
         self.disk = self.daemon_.serve("disk")
         self.require_written()
         self.grow()
@@ -115,7 +115,7 @@ class Full(QemuTest):
         at = self.fill()
         self.disk.flush()
         self.daemon_.kill()
-        self.daemon_ = self.open("again")
+        self.daemon_ = self.open()
         self.disk = self.daemon_.serve("disk")
         self.require_written()
         self.grow()

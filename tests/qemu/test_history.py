@@ -87,7 +87,7 @@ class Rollback(HistoryCase):
     def test_holds_after_reopening(self):
         self.go_back(sequence=self.states["one"][1])
         self.daemon_.quit()
-        again = self.daemon(name="again")
+        again = self.daemon()
         again.add(node("disk", self.path))
         disk = again.serve("disk")
         self.assertEqual(disk.read(0, MIB), self.states["one"][0])
@@ -202,7 +202,7 @@ class Points(HistoryCase):
         self.assertEqual(names(since=time[5]), [])
 
     def test_are_made_while_the_guest_does_not_flush(self):
-        daemon = self.daemon(name="eager")
+        daemon = self.daemon()
         path = self.create("eager.pds")
         daemon.add(node("disk", path, **{"point-interval": 20}))
         disk = daemon.serve("disk")
@@ -236,7 +236,7 @@ class Points(HistoryCase):
             self.state(name)
         before = [p for p in self.daemon_.points() if p["flush"]]
         self.daemon_.quit()
-        again = self.daemon(name="again")
+        again = self.daemon()
         again.add(node("disk", self.path))
         disk = again.serve("disk")
         for _ in range(2):
@@ -306,7 +306,7 @@ class Snapshots(HistoryCase):
         self.daemon_.snapshot("s")
         self.disk.write(0, bytes(8192))
         self.daemon_.kill()
-        again = self.daemon(name="again")
+        again = self.daemon()
         again.add(node("disk", self.path))
         self.assertEqual(again.read_view(MIB, snapshot="s"), held)
 

@@ -44,7 +44,7 @@ class Life(QemuTest):
         return node("disk", self.path, backing=self.backing, **{"point-interval": 50, **options})
 
     def open(self):
-        self.daemon_ = self.daemon(name=f"{self.path.stem}-{next(self.names)}")
+        self.daemon_ = self.daemon()
         if self.backing:
             file = image.file_node(self.work / "base.raw")
             self.daemon_.add({"driver": "raw", "node-name": "base", "read-only": True, "file": file})

@@ -179,7 +179,7 @@ class Status(QemuTest):
         )
 
     def test_every_sector_of_a_checkerboard(self):
-        daemon = self.daemon(name="board")
+        daemon = self.daemon()
         path = self.create("board.pds", "64k")
         daemon.add(node("disk", path))
         disk = daemon.serve("disk")

@@ -58,7 +58,7 @@ class Luks(QemuTest):
         data = content(1, MIB)
         self.daemon_.serve("disk").write(0, data)
         self.daemon_.quit()
-        again = self.daemon(*SECRET, name="again")
+        again = self.daemon(*SECRET)
         again.add({"driver": "predsnap", "node-name": "disk", "file": self.luks()})
         self.assertEqual(again.serve("disk").read(0, MIB), data)
 
