@@ -47,9 +47,7 @@ class NbdClient:
     def start(self, command, offset, length, data=b"", flags=0):
         """Sends a request; its handle, for finish()."""
         self._handle += 1
-        header = struct.pack(
-            ">IHHQQI", REQUEST_MAGIC, flags, command, self._handle, offset, length
-        )
+        header = struct.pack(">IHHQQI", REQUEST_MAGIC, flags, command, self._handle, offset, length)
         self._in_flight[self._handle] = length if command == CMD_READ else 0
         self._send(header + data)
         return self._handle

@@ -64,7 +64,13 @@ class Daemon(StorageDaemon):
         """Exports a node under its own name; a client connected to it."""
         self.qmp.command(
             "block-export-add",
-            {"type": "nbd", "id": f"nbd-{name}", "node-name": name, "name": name, "writable": writable},
+            {
+                "type": "nbd",
+                "id": f"nbd-{name}",
+                "node-name": name,
+                "name": name,
+                "writable": writable,
+            },
         )
         return self.connect(name)
 
@@ -128,7 +134,9 @@ class QemuTest(unittest.TestCase):
         if backing:
             arguments += ["-b", str(backing[0]), "-F", backing[1]]
         path = self.work / name
-        image.qemu_img("create", "-q", "-f", "predsnap", *arguments, path, *([size] if size else []))
+        image.qemu_img(
+            "create", "-q", "-f", "predsnap", *arguments, path, *([size] if size else [])
+        )
         return path
 
     def raw(self, name, data):

@@ -34,7 +34,9 @@ def numbers_of(data, first=0):
         for i in range(len(numbers)):
             part = slice(i * SECTOR, (i + 1) * SECTOR)
             if data[part] != expected[part]:
-                raise AssertionError(f"sector {first + i} is torn or foreign: {data[part][:48].hex()}")
+                raise AssertionError(
+                    f"sector {first + i} is torn or foreign: {data[part][:48].hex()}"
+                )
     return numbers
 
 
@@ -161,9 +163,13 @@ class Ledger:
                 if request.answered is None:
                     continue
                 if request.answered < after:
-                    raise Inconsistent(f"{request} was answered before a completed flush, and is lost")
+                    raise Inconsistent(
+                        f"{request} was answered before a completed flush, and is lost"
+                    )
                 if request.answered < newest_sent:
-                    raise Inconsistent(f"{request} is lost, but a later one of another client is there")
+                    raise Inconsistent(
+                        f"{request} is lost, but a later one of another client is there"
+                    )
 
     def settle(self, numbers):
         """After a check: from here on the disk is known to be like this."""
@@ -180,7 +186,11 @@ class Ledger:
                 region.requests[done - 1].apply(numbers)
             differing = [i for i in range(len(held)) if held[i] != numbers[i]]
             if least is None or len(differing) <= len(least):
-                nearest, least, sample = done, differing, [(i, numbers[i], held[i]) for i in differing[:4]]
+                nearest, least, sample = (
+                    done,
+                    differing,
+                    [(i, numbers[i], held[i]) for i in differing[:4]],
+                )
         return (
             f"the region at sector {region.first} was never like this: nearest is the state after {nearest} of "
             f"{len(region.requests)} requests, but {len(least)} sectors differ (sector, write expected, write "

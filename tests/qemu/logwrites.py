@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 MAGIC = 0x6A736677736872
 SUPERBLOCK = struct.Struct("<QQQI")  # magic, version, entries, sector size
-ENTRY = struct.Struct("<QQQQ")  # sector, sectors, flags, bytes of data that belong to the entry's own sector
+ENTRY = struct.Struct(
+    "<QQQQ"
+)  # sector, sectors, flags, bytes of data that belong to the entry's own sector
 FLUSH, FUA, DISCARD, MARK = 1, 2, 4, 8
 SECTOR = 512
 

@@ -190,9 +190,7 @@ class Overlay(QemuTest):
         image.create(top, "qcow2", "4M")
         self.daemon_.add(image.format_node("top", "qcow2", top, backing=None))
         self.daemon_.qmp.execute("blockdev-snapshot", node="over", overlay="top")
-        self.daemon_.qmp.run_job(
-            "block-commit", device="top", top_node="over", base_node="base"
-        )
+        self.daemon_.qmp.run_job("block-commit", device="top", top_node="over", base_node="base")
         self.assertEqual(self.disk.read(0, 4 * MIB), expected)
         self.assertEqual(self.base_path.read_bytes(), expected)
 
@@ -228,7 +226,11 @@ class Copies(QemuTest):
     def test_mirror(self):
         path = self.target()
         self.daemon_.qmp.execute(
-            "blockdev-mirror", job_id="job", device="disk", target="target", sync="full",
+            "blockdev-mirror",
+            job_id="job",
+            device="disk",
+            target="target",
+            sync="full",
             auto_dismiss=False,
         )
         self.disk.write(MIB, content(2, MIB))
@@ -257,8 +259,13 @@ class Copies(QemuTest):
         writer.start()
         try:
             self.daemon_.qmp.execute(
-                "blockdev-mirror", job_id="job", device="disk", target="target", sync="full",
-                auto_dismiss=False, **{"copy-mode": "write-blocking"},
+                "blockdev-mirror",
+                job_id="job",
+                device="disk",
+                target="target",
+                sync="full",
+                auto_dismiss=False,
+                **{"copy-mode": "write-blocking"},
             )
             self.daemon_.qmp.wait_event("BLOCK_JOB_READY")
         finally:
@@ -285,8 +292,13 @@ class Copies(QemuTest):
         path = self.target()
         expected = self.held()
         self.daemon_.qmp.execute(
-            "blockdev-backup", job_id="job", device="disk", target="target", sync="full",
-            auto_dismiss=False, speed=16 * MIB,
+            "blockdev-backup",
+            job_id="job",
+            device="disk",
+            target="target",
+            sync="full",
+            auto_dismiss=False,
+            speed=16 * MIB,
         )
         self.disk.write(0, content(5, 8 * MIB))
         self.daemon_.qmp.execute("block-job-set-speed", device="job", speed=0)
@@ -308,13 +320,9 @@ class Copies(QemuTest):
         )
         for name in ("full", "more"):
             self.daemon_.remove(name)
-        copied = sum(
-            part["length"] for part in self.map(more) if part["present"]
-        )
+        copied = sum(part["length"] for part in self.map(more) if part["present"])
         self.assertLess(copied, MIB)
-        image.qemu_img(
-            "rebase", "-q", "-u", "-f", "qcow2", "-b", full, "-F", "qcow2", more
-        )
+        image.qemu_img("rebase", "-q", "-u", "-f", "qcow2", "-b", full, "-F", "qcow2", more)
         self.same_content(more, "qcow2", self.raw("expected", expected), "raw")
 
     def map(self, path):

@@ -59,9 +59,7 @@ class Damaged(QemuTest):
 
     def blocks_in_use(self):
         """Places that matter: blocks that are not all zeros."""
-        used = [
-            at for at in range(0, len(self.bytes), 4096) if any(self.bytes[at : at + 4096])
-        ]
+        used = [at for at in range(0, len(self.bytes), 4096) if any(self.bytes[at : at + 4096])]
         return used
 
     def places(self, count):
@@ -121,7 +119,10 @@ class Damaged(QemuTest):
         """qemu-img check says something sensible: sound, corrupt, or cannot be opened."""
         done = subprocess.run(
             [paths.program("qemu-img"), "check", *options, "-f", "predsnap", str(self.damaged)],
-            capture_output=True, text=True, check=False, timeout=CHECK_SECONDS_MAX,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=CHECK_SECONDS_MAX,
         )
         self.assertIn(done.returncode, (0, 1, 2), f"{what}: {done.stderr}")
         return done

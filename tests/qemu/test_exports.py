@@ -54,7 +54,16 @@ class Nbd(QemuTest):
             self.addCleanup(server.kill)
             wait_until(socket.exists, "qemu-nbd", process=server)
             out = self.work / "out.raw"
-            run([paths.program("qemu-img"), "convert", "-O", "raw", f"nbd+unix:///?socket={socket}", out])
+            run(
+                [
+                    paths.program("qemu-img"),
+                    "convert",
+                    "-O",
+                    "raw",
+                    f"nbd+unix:///?socket={socket}",
+                    out,
+                ]
+            )
             self.assertEqual(out.read_bytes(), expected, options)
             self.assertEqual(server.wait(), 0)
             self.assertFalse(socket.exists())
@@ -114,9 +123,7 @@ class Fuse(QemuTest):
         self.mount_node(daemon, "old")
         self.assertEqual(self.mount.read_bytes(), old)
         disk.write(0, content(3, MIB))
-        done = subprocess.run(
-            ["cmp", str(self.mount), str(self.raw("expected", old))], check=False
-        )
+        done = subprocess.run(["cmp", str(self.mount), str(self.raw("expected", old))], check=False)
         self.assertEqual(done.returncode, 0)
 
     def test_hole_can_be_punched(self):

@@ -101,7 +101,9 @@ class FlippedBit(QemuTest):
         with self.assertRaises(OSError):
             disk.read(4096, 4096)
         disk.write(4096, b"n" * 4096)
-        self.assertEqual(disk.read(0, 12288), self.data[:4096] + b"n" * 4096 + self.data[8192:12288])
+        self.assertEqual(
+            disk.read(0, 12288), self.data[:4096] + b"n" * 4096 + self.data[8192:12288]
+        )
 
     def test_in_the_past_does_not_harm_the_present(self):
         mapped = self.written("past.pds", "64k")

@@ -128,8 +128,13 @@ class Rollback(HistoryCase):
         image.create(target, "qcow2", "4M")
         self.daemon_.add(image.format_node("target", "qcow2", target))
         self.daemon_.qmp.execute(
-            "blockdev-mirror", job_id="job", device="disk", target="target", sync="full",
-            speed=65536, auto_dismiss=False,
+            "blockdev-mirror",
+            job_id="job",
+            device="disk",
+            target="target",
+            sync="full",
+            speed=65536,
+            auto_dismiss=False,
         )
         self.daemon_.stop_serving("disk")
         text = self.refusal(self.daemon_.rollback, sequence=self.states["one"][1])
@@ -191,7 +196,11 @@ class Points(HistoryCase):
         number = {state[1]: name for name, state in self.states.items()}
 
         def names(**which):
-            return [number[p["sequence"]] for p in self.daemon_.points(**which) if p["sequence"] in number]
+            return [
+                number[p["sequence"]]
+                for p in self.daemon_.points(**which)
+                if p["sequence"] in number
+            ]
 
         self.assertEqual(names(), [0, 1, 2, 3, 4, 5])
         self.assertEqual(names(since=time[2]), [3, 4, 5])

@@ -25,9 +25,7 @@ class ImgCase(QemuTest):
         return out.read_bytes()
 
     def map(self, path, image_format="predsnap"):
-        return json.loads(
-            image.qemu_img("map", "--output=json", "-f", image_format, path)
-        )
+        return json.loads(image.qemu_img("map", "--output=json", "-f", image_format, path))
 
     def fails(self, *arguments):
         with self.assertRaises(ProcessError) as failure:
@@ -38,9 +36,7 @@ class ImgCase(QemuTest):
 class CreateAndInfo(ImgCase):
     def test_info_tells_what_create_was_told(self):
         base = self.raw("base.raw", bytes(MIB))
-        path = self.create(
-            size="3145728", options=["segment_size=1M"], backing=("base.raw", "raw")
-        )
+        path = self.create(size="3145728", options=["segment_size=1M"], backing=("base.raw", "raw"))
         info = image.info(path)
         self.assertEqual(info["format"], "predsnap")
         self.assertEqual(info["virtual-size"], 3 * MIB)
@@ -86,9 +82,7 @@ class CreateAndInfo(ImgCase):
         data = content(1, MIB)
         self.written(data, "base.pds", "1M")
         top = self.work / "top.qcow2"
-        image.qemu_img(
-            "create", "-q", "-f", "qcow2", "-b", "base.pds", "-F", "predsnap", top
-        )
+        image.qemu_img("create", "-q", "-f", "qcow2", "-b", "base.pds", "-F", "predsnap", top)
         self.same_content(top, "qcow2", self.raw("expected", data), "raw")
 
 
@@ -150,9 +144,7 @@ class Convert(ImgCase):
     def test_out_of_order_writes_in_many_coroutines(self):
         data = content(1, 16 * MIB)
         source, path = self.raw("source.raw", data), self.work / "disk.pds"
-        image.qemu_img(
-            "convert", "-W", "-m", "16", "-f", "raw", "-O", "predsnap", source, path
-        )
+        image.qemu_img("convert", "-W", "-m", "16", "-f", "raw", "-O", "predsnap", source, path)
         self.same_content(path, "predsnap", source, "raw")
         self.check(path)
 
@@ -177,7 +169,9 @@ class Map(ImgCase):
     def test_data_zeros_and_backing_are_told_apart(self):
         base = self.raw("base.raw", content(1, 4 * MIB))
         path = self.create(size=None, backing=(base, "raw"))
-        image.qemu_io(path, "predsnap", "write -P 1 64k 64k", "write -z 1M 512", "write -P 2 1537k 512")
+        image.qemu_io(
+            path, "predsnap", "write -P 1 64k 64k", "write -z 1M 512", "write -P 2 1537k 512"
+        )
         mapped = [
             (p["start"], p["length"], p["depth"], p["zero"], p["data"]) for p in self.map(path)
         ]
@@ -214,9 +208,7 @@ class Map(ImgCase):
 
 class Measure(ImgCase):
     def measure(self, *arguments):
-        return json.loads(
-            image.qemu_img("measure", "--output=json", "-O", "predsnap", *arguments)
-        )
+        return json.loads(image.qemu_img("measure", "--output=json", "-O", "predsnap", *arguments))
 
     def test_required_space_is_enough_and_full_space_is_more(self):
         source = self.raw("source.raw", content(1, 20 * MIB))
@@ -337,9 +329,7 @@ class RebaseAndCommit(ImgCase):
 
     def test_safe_rebase_keeps_the_content(self):
         self.raw("other.raw", self.other)
-        image.qemu_img(
-            "rebase", "-q", "-f", "predsnap", "-b", "other.raw", "-F", "raw", self.path
-        )
+        image.qemu_img("rebase", "-q", "-f", "predsnap", "-b", "other.raw", "-F", "raw", self.path)
         self.assertEqual(image.info(self.path)["backing-filename"], "other.raw")
         self.assertEqual(self.disk_bytes(self.path), self.all)
         self.check()
@@ -365,9 +355,7 @@ class RebaseAndCommit(ImgCase):
 
     def test_commit_of_an_overlay_into_a_predsnap_image(self):
         top = self.work / "top.qcow2"
-        image.qemu_img(
-            "create", "-q", "-f", "qcow2", "-b", self.path, "-F", "predsnap", top
-        )
+        image.qemu_img("create", "-q", "-f", "qcow2", "-b", self.path, "-F", "predsnap", top)
         image.qemu_io(top, "qcow2", "write -P 9 4096 512")
         image.qemu_img("commit", "-q", "-f", "qcow2", top)
         expected = self.all[:4096] + b"\x09" * 512 + self.all[4096 + 512 :]

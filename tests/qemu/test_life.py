@@ -47,7 +47,9 @@ class Life(QemuTest):
         self.daemon_ = self.daemon()
         if self.backing:
             file = image.file_node(self.work / "base.raw")
-            self.daemon_.add({"driver": "raw", "node-name": "base", "read-only": True, "file": file})
+            self.daemon_.add(
+                {"driver": "raw", "node-name": "base", "read-only": True, "file": file}
+            )
         self.daemon_.add(self.node())
         self.disk = self.daemon_.serve("disk")
         self.views = {}

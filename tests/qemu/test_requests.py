@@ -98,7 +98,12 @@ class Requests(QemuTest):
 
     def test_requests_past_the_end_are_refused(self):
         daemon, disk = self.daemon_with_disk(self.create(size="1M"))
-        for at, length in ((MIB, 512), (MIB - 512, 1024), ((1 << 63) - 4096, 4096), ((1 << 64) - 512, 512)):
+        for at, length in (
+            (MIB, 512),
+            (MIB - 512, 1024),
+            ((1 << 63) - 4096, 4096),
+            ((1 << 64) - 512, 512),
+        ):
             with self.assertRaises(OSError, msg=str(at)):
                 disk.write(at, bytes(length))
         self.assertEqual(disk.read(0, MIB), bytes(MIB))
@@ -185,9 +190,7 @@ class Status(QemuTest):
         disk = daemon.serve("disk")
         for sector in range(0, 128, 2):
             disk.write(sector * 512, b"b" * 512)
-        mapped = json.loads(
-            image.qemu_img("map", "--output=json", "-f", "raw", daemon.url("disk"))
-        )
+        mapped = json.loads(image.qemu_img("map", "--output=json", "-f", "raw", daemon.url("disk")))
         self.assertEqual(
             self.merged((p["start"], p["length"], p["zero"]) for p in mapped),
             [(sector * 512, 512, sector % 2 == 1) for sector in range(128)],

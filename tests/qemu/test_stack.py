@@ -44,9 +44,7 @@ class Luks(QemuTest):
         self.daemon_.snapshot("a-name-to-look-for")
         disk.write(0, later)
         disk.flush()
-        self.assertEqual(
-            self.daemon_.read_view(65536, snapshot="a-name-to-look-for"), plain
-        )
+        self.assertEqual(self.daemon_.read_view(65536, snapshot="a-name-to-look-for"), plain)
         self.daemon_.quit()
         on_disk = self.path.read_bytes()
         for clear in (plain[:64], plain[4096:4160], later[:64], b"a-name-to-look-for", b"PDS\xfb"):

@@ -103,9 +103,7 @@ class View(QemuTest):
         clone = self.daemon_.serve("clone")
         self.write_on()
         clone.write(4096, b"c" * 4096)
-        self.assertEqual(
-            self.held(clone), self.old[:4096] + b"c" * 4096 + self.old[8192:]
-        )
+        self.assertEqual(self.held(clone), self.old[:4096] + b"c" * 4096 + self.old[8192:])
         self.assertEqual(self.held(self.disk), content("new", 4 * MIB))
         self.assertEqual(self.daemon_.read_view(4 * MIB, snapshot="before"), self.old)
 
@@ -143,9 +141,7 @@ class View(QemuTest):
 
     def test_cannot_be_written(self):
         self.daemon_.add_view("old", snapshot="before")
-        text = self.refusal(
-            self.daemon_.serve, "old"
-        )
+        text = self.refusal(self.daemon_.serve, "old")
         self.assertIn("read-only", text.lower())
         text = self.refusal(
             self.daemon_.qmp.execute,
@@ -175,7 +171,11 @@ class View(QemuTest):
                 self.assertSaysAll(self.refusal(self.daemon_.add_view, "bad", **where), *words)
 
     def test_of_another_node_names_the_right_one(self):
-        below = {"driver": "raw", "node-name": "plain", "file": image.file_node(self.raw("p", bytes(512)))}
+        below = {
+            "driver": "raw",
+            "node-name": "plain",
+            "file": image.file_node(self.raw("p", bytes(512))),
+        }
         self.daemon_.add(below)
         text = self.refusal(self.daemon_.add_view, "bad", chain="plain", snapshot="s")
         self.assertSaysAll(text, "plain", "predsnap")
