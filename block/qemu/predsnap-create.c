@@ -131,6 +131,16 @@ static const PdsDeviceOps create_device_ops = {
 
 /* --- create --- */
 
+static bool create_check_size(uint64_t size, Error **errp)
+{
+    if (size > pds_size_max()) {
+        error_setg(errp, "Image size is too large: a predsnap disk has at "
+                   "most %" PRIu64 " bytes", pds_size_max());
+        return false;
+    }
+    return true;
+}
+
 static bool create_check_options(const BlockdevCreateOptionsPredsnap *opts,
                                  Error **errp)
 {
@@ -139,9 +149,7 @@ static bool create_check_options(const BlockdevCreateOptionsPredsnap *opts,
                    (unsigned) BDRV_SECTOR_SIZE);
         return false;
     }
-    if (opts->size > pds_size_max()) {
-        error_setg(errp, "Image size is too large: a predsnap disk has at "
-                   "most %" PRIu64 " bytes", pds_size_max());
+    if (!create_check_size(opts->size, errp)) {
         return false;
     }
     if (opts->has_backing_fmt && !opts->backing_file) {
@@ -356,6 +364,9 @@ BlockMeasureInfo *predsnap_measure(QemuOpts *opts, BlockDriverState *in_bs,
         }
         size = in_size;
         data = in_data;
+    }
+    if (!create_check_size(size, errp)) {
+        return NULL;
     }
 
     info = g_new0(BlockMeasureInfo, 1);
