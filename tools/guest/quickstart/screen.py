@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import textwrap
 import time
 
 LABEL_WIDTH = 56
@@ -55,6 +56,12 @@ def size(byte_count):
 
 def say(text=""):
     print(text, flush=True)
+
+
+def quote(text):
+    """What a program said, on lines of its own."""
+    for line in textwrap.wrap(text, LABEL_WIDTH + 2 * COLUMN_WIDTH - 5, break_on_hyphens=False):
+        note(dim(line))
 
 
 def note(text):

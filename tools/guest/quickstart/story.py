@@ -99,7 +99,7 @@ class Story:
         try:
             self.predsnap.rollback(snapshot="before")
         except QmpError as e:
-            screen.note(screen.dim(e.desc))
+            screen.quote(e.desc)
             return
         raise StoryError("predsnap: the rollback was not refused although the guest runs")
 
@@ -148,7 +148,9 @@ class Story:
 
 def select_points(points):
     """What is worth showing of a long list: the snapshot and what came right after it, and the end. None: a gap."""
-    at = next(i for i, point in enumerate(points) if "snapshot" in point)
+    at = next((i for i, point in enumerate(points) if "snapshot" in point), None)
+    if at is None:
+        raise StoryError("predsnap: the snapshot is missing in the list of points")
     head = points[at : at + POINTS_SHOWN // 2]
     tail = points[max(at + len(head), len(points) - POINTS_SHOWN // 2) :]
     gap = [None] if at + len(head) + len(tail) < len(points) else []
