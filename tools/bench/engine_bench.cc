@@ -91,6 +91,19 @@ class Scatter {
     uint64_t i_ = 0;
 };
 
+int64_t cpu_us() {
+    rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1'000'000 + usage.ru_utime.tv_usec +
+           usage.ru_stime.tv_usec;
+}
+
+// What the process had used before something that is measured.
+struct Usage {
+    uint64_t resident_bytes = bench::resident_bytes();
+    int64_t cpu_us = bench::cpu_us();
+};
+
 // One image in use.
 struct Bench {
     BenchHost& host;
@@ -129,16 +142,17 @@ int64_t Bench::time_us(const std::function<void()>& action) {
     return host.now() - begin;
 }
 
-void print_state(const Engine& engine, uint64_t resident_before) {
+void print_state(const Engine& engine, const Usage& before) {
     const EngineInfo info = engine.info();
     const EngineStats stats = engine.stats();
     std::printf("{\"live_extents\": %" PRIu64 ", \"map_memory_bytes\": %" PRIu64
                 ", \"resident_growth_bytes\": %" PRId64 ", \"image_bytes\": %" PRIu64
-                ", \"virtual_size\": %" PRIu64 ", \"open_us\": %" PRId64
+                ", \"virtual_size\": %" PRIu64 ", \"open_us\": %" PRId64 ", \"cpu_us\": %" PRId64
                 ", \"recovered_batches\": %" PRIu64 ", \"checkpoints\": %" PRIu64 "}\n",
                 info.live_extents, info.map_memory_bytes,
-                static_cast<int64_t>(resident_bytes() - resident_before), info.image_bytes,
-                info.virtual_size, stats.open_us, stats.recovered_batches, stats.checkpoints);
+                static_cast<int64_t>(resident_bytes() - before.resident_bytes), info.image_bytes,
+                info.virtual_size, stats.open_us, cpu_us() - before.cpu_us, stats.recovered_batches,
+                stats.checkpoints);
 }
 
 void print_list(const char* name, const std::vector<int64_t>& values, const char* end) {
@@ -156,17 +170,17 @@ void fill(Bench& bench, uint64_t extents) {
     CreateOptions options;
     options.size = scatter.blocks() * kBlockSize;
     must(Engine::create(bench.host, bench.device, options), "create");
-    const uint64_t resident_before = resident_bytes();
+    const Usage before;
     bench.open();
     bench.write_all(scatter, extents, kSectorSize, kFillDepth);
     must(bench.engine->flush(), "flush");
-    print_state(*bench.engine, resident_before);
+    print_state(*bench.engine, before);
 }
 
 void open(Bench& bench, uint64_t writes) {
-    const uint64_t resident_before = resident_bytes();
+    const Usage before;
     bench.open();
-    print_state(*bench.engine, resident_before);
+    print_state(*bench.engine, before);
     Scatter scatter(bench.engine->size() / kBlockSize);
     scatter.skip_to(bench.host.random());
     bench.write_all(scatter, writes, kSectorSize, kFillDepth);
@@ -196,7 +210,7 @@ void rollback(Bench& bench, uint64_t writes, uint64_t rounds) {
     bench.open();
     Scatter scatter(bench.engine->size() / kBlockSize);
     const std::string prefix = std::to_string(bench.host.now().value) + "-";
-    std::vector<int64_t> times;
+    std::vector<int64_t> times, cpu_times;
     for (uint64_t i = 0; i < rounds; ++i) {
         SnapshotInfo wanted;
         wanted.name = prefix + std::to_string(i);
@@ -205,11 +219,14 @@ void rollback(Bench& bench, uint64_t writes, uint64_t rounds) {
         must(bench.engine->flush(), "flush");
         Moment moment;
         moment.snapshot = wanted.name;
+        const int64_t cpu_before_us = cpu_us();
         times.push_back(bench.time_us(
             [&] { static_cast<void>(must(bench.engine->rollback(moment), "rollback")); }));
+        cpu_times.push_back(cpu_us() - cpu_before_us);
     }
     std::printf("{");
-    print_list("rollback_us", times, "}\n");
+    print_list("rollback_us", times, ", ");
+    print_list("cpu_us", cpu_times, "}\n");
 }
 
 double seconds(const timeval& time) {

@@ -3,6 +3,7 @@
 import json
 
 from .result import Result, number, suffix
+from .settings import GIB
 
 BEGIN = "<!-- measured by tools/bench/peers: begin -->"
 END = "<!-- measured by tools/bench/peers: end -->"
@@ -58,20 +59,39 @@ def _table(header, rows):
     return "\n".join(lines)
 
 
+def _measures(measures):
+    """Columns that would be empty are left out."""
+    columns = [
+        ("", lambda m: m.label),
+        ("median", lambda m: f"{number(m.median)} {m.unit}"),
+        ("rounds", span),
+        ("against the first", ratio),
+    ]
+    used = [column for column in columns if any(column[1](m) for m in measures)]
+    return _table([name for name, _ in used], [[cell(m) for _, cell in used] for m in measures])
+
+
+def _conditions(settings):
+    quick = "**A quick run: its figures mean nothing.** " if settings["quick"] else ""
+    return (
+        f"{quick}Disks of {settings['size'] / GIB:g} GiB; {settings['rounds']} rounds of about "
+        f"{settings['seconds']:g} s in process, {settings['nbd_rounds']} of {settings['nbd_seconds']:g} s over "
+        f"NBD, {settings['rounds']} of {settings['snapshot_seconds']:g} s with snapshots, "
+        f"{settings['engine_rounds']} of the others. The machine:"
+    )
+
+
 def markdown(run):
     """The part of docs/performance.md that is measured."""
-    parts = ["Machine:", _table(["", ""], [[k, str(v)] for k, v in run["machine"].items()])]
+    parts = [
+        _conditions(run["settings"]),
+        _table(["", ""], [[k, str(v)] for k, v in run["machine"].items()]),
+    ]
     figures = [f for result in run["results"] for f in result.figures]
     rows = [[f.title, goal(f) or "none", measured(f), VERDICT[f.met]] for f in figures]
-    parts += ["### Figures", _table(["what", "goal", "measured", ""], rows)]
+    parts += [_table(["what", "goal", "measured", ""], rows)]
     for result in run["results"]:
-        parts.append(f"### {result.title}")
-        rows = [
-            [m.label, f"{number(m.median)} {m.unit}", span(m), ratio(m)] for m in result.measures
-        ]
-        if rows:
-            parts.append(_table(["", "median", "rounds", "against the first"], rows))
-        parts += result.notes
+        parts += [f"### {result.title}", _measures(result.measures), *result.notes]
     return "\n\n".join(parts) + "\n"
 
 

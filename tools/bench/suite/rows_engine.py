@@ -82,18 +82,20 @@ class LargeDiskRow(Row):
     def _open(self, bench, image):
         title = f"open after a crash, {millions(bench.settings.extents)} live extents"
         tail = self._tail(bench.settings)
-        in_engine, in_qemu, growth = [], [], []
+        in_engine, cpu, in_qemu, growth = [], [], [], []
         for number in range(bench.settings.engine_rounds):
             bench.progress(f"open after a crash, round {number + 1}")
             # Its opening is that of the image the daemon or the row before left.
             opened = engine_bench(bench.build, "open", image, tail)
             in_engine.append(opened["open_us"] / 1e6)
+            cpu.append(opened["cpu_us"] / 1e6)
             seconds, resident = self._open_in_qemu(bench, image)
             in_qemu.append(seconds)
             growth.append(resident / opened["live_extents"])
         measures = [
             Measure("QEMU, blockdev-add", in_qemu, "s"),
             Measure("engine alone", in_engine, "s"),
+            Measure("engine alone, CPU used", cpu, "s"),
             Measure("growth of QEMU's process, for each extent", growth, "bytes"),
         ]
         figure = Figure(
@@ -141,7 +143,8 @@ class LargeDiskRow(Row):
         title = f"rollback over {millions(writes)} writes"
         times = Measure("rollback", [us / 1e3 for us in made["rollback_us"]], "ms")
         figure = Figure("rollback", title, times.median, "ms", Goal(300, at_least=False))
-        return Result("rollback", title, [times], [figure])
+        cpu = Measure("CPU used meanwhile", [us / 1e3 for us in made["cpu_us"]], "ms")
+        return Result("rollback", title, [times, cpu], [figure])
 
 
 def rows():

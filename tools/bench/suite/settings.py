@@ -25,9 +25,10 @@ class Settings:
     rollback_writes: int = 1_000_000
     engine_rounds: int = 3
     cpu_writes: int = 100_000
+    quick: bool = False
 
     @classmethod
-    def quick(cls):
+    def for_a_look(cls):
         """Small enough for a look whether all of it works; its figures mean nothing."""
         return cls(
             size=256 * MIB,
@@ -40,6 +41,7 @@ class Settings:
             rollback_writes=20_000,
             engine_rounds=1,
             cpu_writes=20_000,
+            quick=True,
         )
 
     @property
