@@ -5,6 +5,7 @@
 
 #include "qemu/osdep.h"
 #include "qemu/uuid.h"
+#include "qemu/error-report.h"
 #include "qapi/error.h"
 #include "predsnap-int.h"
 
@@ -121,19 +122,30 @@ static void predsnap_print_finding(void *opaque, const char *finding)
     fprintf(stderr, "%s\n", finding);
 }
 
-/* What only opening the image for repair could get past. */
-static void predsnap_count_damage(BDRVPredsnapState *s, BdrvCheckResult *result,
-                                  bool repair)
+/* What kept the image from being opened in the usual way. */
+static int coroutine_fn GRAPH_RDLOCK
+predsnap_co_check_damage(BlockDriverState *bs, BdrvCheckResult *result,
+                         bool repair)
 {
+    BDRVPredsnapState *s = bs->opaque;
+    Error *local_err = NULL;
+    int ret;
+
     if (!s->damage) {
-        return;
+        return 0;
     }
     fprintf(stderr, "%s\n", s->damage);
-    if (repair) {
-        result->corruptions_fixed++;
-    } else {
+    if (!repair) {
         result->corruptions++;
+        return 0;
     }
+    ret = predsnap_co_engine_repair(bs, &local_err);
+    if (ret < 0) {
+        error_report_err(local_err);
+        return ret;
+    }
+    result->corruptions_fixed++;
+    return 0;
 }
 
 int coroutine_fn predsnap_co_check(BlockDriverState *bs,
@@ -149,7 +161,12 @@ int coroutine_fn predsnap_co_check(BlockDriverState *bs,
     if (!s->engine) {
         return -EIO;
     }
-    predsnap_count_damage(s, result, repair);
+    QEMU_LOCK_GUARD(&s->control);
+    ret = predsnap_co_check_damage(bs, result, repair);
+    if (ret < 0) {
+        result->check_errors++;
+        return ret;
+    }
     ret = pds_check(s->engine, repair, &check, predsnap_print_finding, NULL,
                     &message);
     if (ret < 0) {

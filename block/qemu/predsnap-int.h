@@ -121,6 +121,10 @@ int predsnap_error(BlockDriverState *bs, int ret, char *message, Error **errp);
 /* Whether the image belongs to the node, to write to as it likes. */
 bool predsnap_may_write(BlockDriverState *bs);
 
+/* Opens a damaged image again, without what cannot be read any more. */
+int coroutine_fn GRAPH_RDLOCK
+predsnap_co_engine_repair(BlockDriverState *bs, Error **errp);
+
 /* --- predsnap-io.c --- */
 
 int coroutine_fn GRAPH_RDLOCK

@@ -87,14 +87,28 @@ bool predsnap_may_write(BlockDriverState *bs)
 }
 
 static int coroutine_fn GRAPH_RDLOCK
-predsnap_co_engine_open(BlockDriverState *bs, Error **errp)
+predsnap_co_try_open(BlockDriverState *bs, bool writable, bool repair,
+                     char **message)
 {
     BDRVPredsnapState *s = bs->opaque;
     PdsOpenOptions options = {
-        .writable = predsnap_may_write(bs),
+        .writable = writable,
+        .repair = repair,
         .point_interval_ms = s->point_interval_ms,
     };
-    g_autofree char *damage = NULL;
+
+    *message = NULL;
+    s->engine_writable = writable;
+    return pds_open(predsnap_host(bs), predsnap_file_device(bs),
+                    predsnap_backing_device(bs), &options, &s->engine,
+                    message);
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+predsnap_co_engine_open(BlockDriverState *bs, Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    bool may_write = predsnap_may_write(bs);
     char *message = NULL;
     int attempts = bs->open_flags & BDRV_O_INACTIVE ? INACTIVE_OPEN_ATTEMPTS
                                                     : 1;
@@ -103,28 +117,19 @@ predsnap_co_engine_open(BlockDriverState *bs, Error **errp)
     assert(!s->engine);
     do {
         free(message);
-        message = NULL;
-        ret = pds_open(predsnap_host(bs), predsnap_file_device(bs),
-                       predsnap_backing_device(bs), &options, &s->engine,
-                       &message);
+        ret = predsnap_co_try_open(bs, may_write, false, &message);
     } while (ret < 0 && --attempts > 0);
 
     if (ret < 0 && (bs->open_flags & BDRV_O_CHECK)) {
-        damage = g_strdup(message ?: strerror(-ret));
+        /* Only to look at it. What is not readable may yet be worth keeping */
+        s->damage = g_strdup(message ?: strerror(-ret));
         free(message);
-        message = NULL;
-        options.repair = true;
-        ret = pds_open(predsnap_host(bs), predsnap_file_device(bs),
-                       predsnap_backing_device(bs), &options, &s->engine,
-                       &message);
+        ret = predsnap_co_try_open(bs, false, true, &message);
     }
     if (ret < 0) {
-        s->engine = NULL;
+        g_free(g_steal_pointer(&s->damage));
         return predsnap_error(bs, ret, message, errp);
     }
-
-    s->damage = g_steal_pointer(&damage);
-    s->engine_writable = options.writable;
     if (s->drained) {
         pds_pause_background(s->engine);
     }
@@ -170,6 +175,16 @@ predsnap_co_engine_replace(BlockDriverState *bs, void *opaque, Error **errp)
     s->engine_writable = false;
     predsnap_co_engine_close(bs, NULL);
     return predsnap_co_engine_open(bs, errp);
+}
+
+int coroutine_fn predsnap_co_engine_repair(BlockDriverState *bs, Error **errp)
+{
+    char *message;
+    int ret;
+
+    predsnap_co_engine_close(bs, NULL); /* it was opened for reading */
+    ret = predsnap_co_try_open(bs, true, true, &message);
+    return ret < 0 ? predsnap_error(bs, ret, message, errp) : 0;
 }
 
 static int coroutine_fn GRAPH_RDLOCK
