@@ -93,10 +93,12 @@ Result<Recovery::Outcome> Recovery::run(const format::Superblock& superblock, bo
     TRY(replay_index_stream());
     TRY(scan_log());
     if (const Result<void> lost = check_nothing_lost(superblock); !lost.ok()) {
-        if (!accept_loss_ || !core_.writable) {
+        if (!accept_loss_) {
             return Error(lost.error());
         }
-        TRY(wipe_rest());
+        if (core_.writable) {
+            TRY(wipe_rest());
+        }
     }
     durable_ = std::min(durable_, disk_.sequence);
     TRY(mark_segments());
@@ -256,8 +258,8 @@ Result<void> Recovery::apply_records(Sequence sequence, Time time, std::span<con
     }
     TRY(history_.apply(sequence, time, records));
     if (history_.rollbacks.size() > rollbacks) {
-        ExtentMap difference;
-        TRY(timeline_.difference(before, history_.rollbacks.back().target, &difference));
+        TRY_ASSIGN(const ExtentMap difference,
+                   timeline_.difference(before, history_.rollbacks.back().target));
         difference.for_each(Sector(0), [&](const Extent& extent) {
             disk_.apply(extent, nullptr);
             return true;

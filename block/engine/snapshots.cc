@@ -124,8 +124,7 @@ Result<void> Engine::Impl::go_to(Sequence target) {
         Lock lock(core.mutex);
         from = disk.sequence;
     }
-    ExtentMap difference;
-    TRY(timeline.difference(from, target, &difference));
+    TRY_ASSIGN(const ExtentMap difference, timeline.difference(from, target));
     std::vector<uint8_t> records;
     const format::RollbackRecord record{target.value};
     put_record(records, format::RecordType::rollback, &record, sizeof(record));
@@ -170,14 +169,13 @@ Result<std::unique_ptr<FrozenState>> Engine::Impl::freeze(const Resolved& state)
         now = disk.sequence;
         disk.add_view(view.get());
     }
-    ExtentMap difference;
-    const Result<void> found = timeline.difference(now, state.sequence, &difference);
+    const Result<ExtentMap> found = timeline.difference(now, state.sequence);
     if (!found.ok()) {
         thaw(view.get());
         return Error(found.error());
     }
     Lock lock(core.mutex);
-    difference.for_each(Sector(0), [&](const Extent& extent) {
+    found.value().for_each(Sector(0), [&](const Extent& extent) {
         view->difference.insert(extent);
         return true;
     });

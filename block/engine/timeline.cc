@@ -15,7 +15,8 @@ constexpr size_t kReadAhead = 8;
 
 }  // namespace
 
-Result<void> Timeline::difference(Sequence from, Sequence to, ExtentMap* difference) {
+Result<ExtentMap> Timeline::difference(Sequence from, Sequence to) {
+    Overlay overlay;
     std::vector<PathStep> steps;
     {
         std::lock_guard lock(core_.mutex);
@@ -23,11 +24,11 @@ Result<void> Timeline::difference(Sequence from, Sequence to, ExtentMap* differe
     }
     for (const PathStep& step : steps) {
         TRY(for_each_segment(step.first, step.last, step.undo, [&](const SegmentIndex& index) {
-            step.undo ? undo(index, step, difference) : redo(index, step, difference);
+            step.undo ? undo(index, step, overlay) : redo(index, step, overlay);
             return Result<void>();
         }));
     }
-    return {};
+    return overlay.take();
 }
 
 Result<void> Timeline::for_each_segment(Sequence first, Sequence last, bool backwards,
@@ -63,20 +64,20 @@ Result<void> Timeline::for_each_segment(Sequence first, Sequence last, bool back
 }
 
 // Newest first, so that what remains is the oldest content: that before the step.
-void Timeline::undo(const SegmentIndex& index, const PathStep& step, ExtentMap* difference) const {
+void Timeline::undo(const SegmentIndex& index, const PathStep& step, Overlay& overlay) const {
     size_t end = index.undo.size();
     for (auto row = index.rows.rbegin(); row != index.rows.rend(); ++row) {
         const size_t begin = end - row->undo_count;
         if (row->sequence >= step.first.value && row->sequence <= step.last.value) {
             for (size_t i = end; i-- > begin;) {
-                difference->insert(format::unpack(index.undo[i]));
+                overlay.add(format::unpack(index.undo[i]));
             }
         }
         end = begin;
     }
 }
 
-void Timeline::redo(const SegmentIndex& index, const PathStep& step, ExtentMap* difference) const {
+void Timeline::redo(const SegmentIndex& index, const PathStep& step, Overlay& overlay) const {
     size_t begin = 0;
     for (const format::IndexRow& row : index.rows) {
         const size_t end = begin + row.entry_count;
@@ -84,8 +85,8 @@ void Timeline::redo(const SegmentIndex& index, const PathStep& step, ExtentMap* 
             for (size_t i = begin; i < end; ++i) {
                 const format::Entry& entry = index.entries[i];
                 const bool is_unit = entry.kind == static_cast<uint8_t>(ExtentKind::unit);
-                difference->insert(to_extent(core_.geometry, index.segment, entry,
-                                             is_unit ? index.sums[entry.first_sum] : 0));
+                overlay.add(to_extent(core_.geometry, index.segment, entry,
+                                      is_unit ? index.sums[entry.first_sum] : 0));
             }
         }
         begin = end;

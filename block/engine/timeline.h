@@ -5,6 +5,7 @@
 
 #include "history.h"
 #include "index_cache.h"
+#include "overlay.h"
 #include "segment_table.h"
 
 namespace predsnap {
@@ -14,9 +15,9 @@ class Timeline {
     Timeline(Core& core, SegmentTable& segments, History& history, IndexCache& indexes)
         : core_(core), segments_(segments), history_(history), indexes_(indexes) {}
 
-    // Adds to `difference` the content of state `to` wherever it may differ from state `from`, holes
-    // included. Reads the indexes of the segments on the way. Errors: EIO if one is damaged.
-    Result<void> difference(Sequence from, Sequence to, ExtentMap* difference);
+    // The content of state `to` wherever it may differ from state `from`, holes included. Reads the
+    // indexes of the segments on the way. Errors: EIO if one is damaged.
+    Result<ExtentMap> difference(Sequence from, Sequence to);
 
     // Calls visit(index) for the log segments that hold any of the batches first..last, in order of
     // sequence, or backwards. Reads ahead. Stops at the first error.
@@ -24,8 +25,8 @@ class Timeline {
     Result<void> for_each_segment(Sequence first, Sequence last, bool backwards, const Visit& visit);
 
   private:
-    void undo(const SegmentIndex& index, const PathStep& step, ExtentMap* difference) const;
-    void redo(const SegmentIndex& index, const PathStep& step, ExtentMap* difference) const;
+    void undo(const SegmentIndex& index, const PathStep& step, Overlay& overlay) const;
+    void redo(const SegmentIndex& index, const PathStep& step, Overlay& overlay) const;
 
     Core& core_;
     SegmentTable& segments_;

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "block/engine/overlay.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace predsnap {
+namespace {
+
+Extent random_extent(std::mt19937_64& random, uint64_t sectors, uint64_t longest) {
+    Extent extent;
+    extent.count = 1 + random() % longest;
+    extent.start = Sector(random() % (sectors - extent.count));
+    extent.kind = static_cast<ExtentKind>(random() % 4);
+    if (extent.kind == ExtentKind::unit) {
+        extent.count = 1 + random() % 8;
+        extent.checksum = static_cast<uint32_t>(random());
+    }
+    if (extent.is_data()) {
+        extent.place = Place(1000 + random() % 1'000'000);
+    }
+    return extent;
+}
+
+std::vector<Extent> content(const ExtentMap& map, uint64_t sectors) {
+    std::vector<Extent> cut;
+    map.for_each(Sector(0), [&](const Extent& extent) {
+        for (Sector at = extent.start; at < extent.end(); at += 1) {
+            cut.push_back(extent.slice(at, at + 1));
+        }
+        return true;
+    });
+    EXPECT_LE(cut.size(), sectors);
+    return cut;
+}
+
+// Laying extents over each other gives what inserting them one by one gives.
+void expect_same_as_inserts(uint64_t seed, uint64_t sectors, size_t count, uint64_t longest) {
+    std::mt19937_64 random(seed);
+    Overlay overlay;
+    ExtentMap model;
+    for (size_t i = 0; i < count; ++i) {
+        const Extent extent = random_extent(random, sectors, longest);
+        overlay.add(extent);
+        model.insert(extent);
+    }
+    EXPECT_EQ(content(overlay.take(), sectors), content(model, sectors)) << "seed " << seed;
+}
+
+TEST(Overlay, NothingGivesAnEmptyMap) { EXPECT_TRUE(Overlay().take().empty()); }
+
+TEST(Overlay, LaterCoversEarlierInSmallClusters) {
+    for (uint64_t seed = 1; seed <= 200; ++seed) {
+        expect_same_as_inserts(seed, 4096, 60, 40);
+    }
+}
+
+TEST(Overlay, LaterCoversEarlierInLargeClusters) {
+    for (uint64_t seed = 1; seed <= 20; ++seed) {
+        expect_same_as_inserts(seed, 4096, 800, 300);
+    }
+}
+
+TEST(Overlay, SortsByAllDigitsOfTheSector) {
+    Overlay overlay;
+    for (uint64_t start : {uint64_t{1} << 39, uint64_t{5}, uint64_t{1} << 22, (uint64_t{1} << 39) - 8}) {
+        Extent extent;
+        extent.start = Sector(start);
+        extent.count = 8;
+        extent.kind = ExtentKind::unit;
+        extent.place = Place(1000 + start % 1000);
+        overlay.add(extent);
+    }
+    const ExtentMap map = overlay.take();
+    EXPECT_EQ(map.extent_count(), 4u);
+    EXPECT_TRUE(map.check());
+    Extent found;
+    ASSERT_TRUE(map.find(Sector(6), &found));
+    EXPECT_EQ(found.start, Sector(5));
+}
+
+}  // namespace
+}  // namespace predsnap
