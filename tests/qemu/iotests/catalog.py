@@ -71,14 +71,14 @@ def read_excluded(path):
     return excluded
 
 
-def complaints(tests, excluded, quick):
+def complaints(tests, excluded, slow):
     """What is wrong with the lists: every generic test is run or excluded, and no entry is stale."""
     for name in excluded:
         if name not in tests:
             yield f"excluded: QEMU has no iotest '{name}'"
-    for name in quick:
+    for name in slow:
         if name not in tests or (name in excluded and not excluded[name].maybe):
-            yield f"quick: '{name}' is not an iotest that is run"
+            yield f"slow: '{name}' is not an iotest that is run"
     for test in tests.values():
         if test.is_generic and not test.runs_for(FORMAT) and test.name not in excluded:
             yield (
