@@ -98,11 +98,11 @@ class Region:
 class Ledger:
     """All regions of one disk."""
 
-    def __init__(self, sectors, clients):
+    def __init__(self, sectors, clients, first_number=1):
         each = sectors // clients
         self.regions = [Region(i * each, array("Q", bytes(8 * each))) for i in range(clients)]
         self.sectors = each * clients
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(first_number)
         self._clock = itertools.count(1)
         self.flushed = 0  # when the newest flush that was answered was sent
 

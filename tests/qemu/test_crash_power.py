@@ -13,6 +13,8 @@ from logwrites import FLUSH, Replay, entries_so_far, read_entries
 
 SECTORS = 4096
 REQUESTS = 700
+GENERATIONS = 6
+TESTS = 4  # they share the cuts asked for
 POINTS_PER_CUT = 3
 WRITE_AGAIN_EVERY = 20  # cuts
 
@@ -20,8 +22,8 @@ WRITE_AGAIN_EVERY = 20  # cuts
 class LoggedLedger(Ledger):
     """Notes how long the log was when each flush was answered."""
 
-    def __init__(self, sectors, clients, log_path):
-        super().__init__(sectors, clients)
+    def __init__(self, sectors, clients, log_path, first_number=1):
+        super().__init__(sectors, clients, first_number)
         self.log_path = log_path
         self._answers = []  # (entries, when the flush was sent)
 
@@ -66,43 +68,47 @@ class PowerCut(QemuTest):
             },
         }
 
-    def record(self, clients, segment_size):
-        """Lets clients work, and keeps the device as it was before with the log of what was written to it."""
+    def begin(self, clients, segment_size):
+        """A new image, of which everything is known."""
         self.draw = random.Random(f"{Settings.seed} {clients} {segment_size}")
         self.path = self.create(
             size=str(SECTORS * SECTOR), options=[f"segment_size={segment_size}"]
         )
         self.device = self.work / "device.pds"
-        shutil.copyfile(self.path, self.device)
-        self.log = self.raw("writes.log", b"")
+        self.log = self.work / "writes.log"
         self.ledger = LoggedLedger(SECTORS, clients, self.log)
         self.points = []
+
+    def record(self, requests, name="s"):
+        """Lets clients work, and keeps the device as it was before with the log of what was written to it."""
+        shutil.copyfile(self.path, self.device)
+        self.log.write_bytes(b"")
         daemon = self.daemon()
         daemon.add(self.logged_node())
-        workers = list(self.workers(daemon))
+        workers = list(self.workers(daemon, requests, name))
         for worker in workers:
             worker.start()
         for worker in workers:
             worker.finish()
         daemon.quit()
         self.entries = read_entries(self.log)
+        self.assertGreater(len(self.entries), requests // 4)
 
-    def workers(self, daemon):
+    def workers(self, daemon, requests, name):
         alone = len(self.ledger.regions) == 1
         for region in self.ledger.regions:
             disk = daemon.serve("disk") if region.first == 0 else daemon.connect("disk")
             draw = random.Random(self.draw.random())
             if alone:
-                worker = LoggedHistorian(self.ledger, disk, draw, daemon, self.points, "s")
+                worker = LoggedHistorian(self.ledger, disk, draw, daemon, self.points, name)
             else:
                 worker = Client(self.ledger, region, disk, draw)
-            worker.step = counted(worker, REQUESTS // len(self.ledger.regions))
+            worker.step = counted(worker, requests // len(self.ledger.regions))
             yield worker
 
-    def moments(self):
+    def moments(self, wanted):
         """Before and after each flush as far as asked for, then any."""
         flushes = [i for i, entry in enumerate(self.entries) if entry.flags & FLUSH]
-        wanted = Settings.cuts // 3 + 1
         if 2 * len(flushes) > wanted:
             flushes = self.draw.sample(flushes, wanted // 2)
         moments = set(itertools.chain(flushes, (i + 1 for i in flushes)))
@@ -110,11 +116,10 @@ class PowerCut(QemuTest):
         more = self.draw.sample(any_moment, min(len(any_moment), max(0, wanted - len(moments))))
         return sorted(moments.union(more))
 
-    def cut_everywhere(self):
-        self.assertGreater(len(self.entries), REQUESTS // 4)
+    def cut_everywhere(self, wanted):
         replay = Replay(self.log, self.device, self.entries)
         self.addCleanup(replay.close)
-        for number, moment in enumerate(self.moments()):
+        for number, moment in enumerate(self.moments(wanted)):
             replay.advance(moment)
             what = f"seed {Settings.seed}, power cut {number} after {moment} of {len(self.entries)} writes"
             with self.subTest(what):
@@ -148,6 +153,7 @@ class PowerCut(QemuTest):
         disk.close()
         daemon.stop_serving("disk")
         daemon.remove("disk")
+        return held
 
     def write_again(self, moment):
         """The image that was recovered takes writes, and is whole."""
@@ -157,17 +163,44 @@ class PowerCut(QemuTest):
         image.check(copy, "predsnap")
         copy.unlink()
 
+    def cut_and_go_on(self):
+        """Like a real power cut: the image is what it was at one moment, and life goes on with it."""
+        moment = self.draw.randint(len(self.entries) // 2, len(self.entries))
+        replay = Replay(self.log, self.device, self.entries)
+        replay.advance(moment)
+        replay.cut(self.draw)
+        replay.close()
+        held = self.look(moment, self.device, **{"read-only": True})
+        shutil.copyfile(self.device, self.path)
+        self.points = [p for p in self.points if p.entries <= moment]
+        for point in self.points:
+            point.entries = 0
+        self.ledger = LoggedLedger(SECTORS, 1, self.log, first_number=max(held) + 1)
+        self.ledger.settle(held)
+
     def test_one_client_small_segments(self):
-        self.record(1, "64k")
-        self.cut_everywhere()
+        self.begin(1, "64k")
+        self.record(REQUESTS)
+        self.cut_everywhere(Settings.cuts // TESTS)
 
     def test_one_client_big_segments(self):
-        self.record(1, "4M")
-        self.cut_everywhere()
+        self.begin(1, "4M")
+        self.record(REQUESTS)
+        self.cut_everywhere(Settings.cuts // TESTS)
 
     def test_four_clients(self):
-        self.record(4, "256k")
-        self.cut_everywhere()
+        self.begin(4, "256k")
+        self.record(REQUESTS)
+        self.cut_everywhere(Settings.cuts // TESTS)
+
+    def test_again_and_again(self):
+        """Each time the image goes on from what a power cut has left of it."""
+        self.begin(1, "128k")
+        for generation in range(GENERATIONS):
+            self.record(REQUESTS // GENERATIONS, f"g{generation}")
+            self.cut_everywhere(Settings.cuts // TESTS // GENERATIONS)
+            self.looker = self.looker or self.daemon()
+            self.cut_and_go_on()
 
 
 def counted(worker, count):
