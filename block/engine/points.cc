@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
-#include <unordered_set>
 
 #include "engine_impl.h"
 #include "text.h"
@@ -16,25 +15,53 @@ namespace {
 constexpr uint64_t kChunkSectors = (64 << 10) / kSectorSize;
 
 // What the batches since the point before have changed.
-struct Change {
+class Change {
+  public:
     uint64_t sectors = 0;
-    std::unordered_set<uint64_t> chunks;
 
     void add(const format::Entry& entry) {
         if (entry.start >= kVmStateBase.value) {
             return;
         }
         sectors += entry.count;
-        // A trim of everything counts as the disk's chunks, without listing them all.
-        constexpr uint64_t kMostListed = 1 << 16;
-        const uint64_t first = entry.start / kChunkSectors;
-        const uint64_t last = (entry.start + entry.count - 1) / kChunkSectors;
-        for (uint64_t chunk = first; chunk <= std::min(last, first + kMostListed); ++chunk) {
-            chunks.insert(chunk);
+        touched_.push_back({entry.start / kChunkSectors, (entry.start + entry.count - 1) / kChunkSectors});
+        if (touched_.size() >= compact_at_) {
+            merge();
+            compact_at_ = 2 * touched_.size() + kMinCompact;
         }
-        more += last > first + kMostListed ? last - first - kMostListed : 0;
     }
-    uint64_t more = 0;
+    // Chunks touched, each counted once.
+    uint64_t chunks() {
+        merge();
+        uint64_t count = 0;
+        for (const Range& range : touched_) {
+            count += range.last - range.first + 1;
+        }
+        return count;
+    }
+
+  private:
+    static constexpr size_t kMinCompact = 1 << 16;
+    struct Range {
+        uint64_t first, last;
+    };
+    // Sorts the ranges and joins those that overlap or touch.
+    void merge() {
+        std::sort(touched_.begin(), touched_.end(),
+                  [](const Range& a, const Range& b) { return a.first < b.first; });
+        size_t kept = 0;
+        for (const Range& range : touched_) {
+            if (kept > 0 && range.first <= touched_[kept - 1].last + 1) {
+                touched_[kept - 1].last = std::max(touched_[kept - 1].last, range.last);
+            } else {
+                touched_[kept++] = range;
+            }
+        }
+        touched_.resize(kept);
+    }
+
+    std::vector<Range> touched_;
+    size_t compact_at_ = kMinCompact;
 };
 
 // Marks of points, by sequence.
@@ -172,7 +199,7 @@ Result<std::vector<PointInfo>> Engine::points(const PointQuery& query) {
                 }
                 if (next < points.size() && row.sequence == points[next].sequence.value) {
                     points[next].bytes_changed = change.sectors * kSectorSize;
-                    points[next].chunks_changed = change.chunks.size() + change.more;
+                    points[next].chunks_changed = change.chunks();
                     change = {};
                     ++next;
                 }
