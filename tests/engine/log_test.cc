@@ -21,7 +21,11 @@ class LogTest : public ImageTest {
     }
     // Lets other tasks run during each request to the device.
     void make_device_slow() {
-        file.before = [this](const MemoryDevice::Call&) { host.yield(); };
+        file.before = [this](const MemoryDevice::Call&) {
+            for (int i = 0; i < 6; ++i) {
+                host.yield();
+            }
+        };
     }
     void fail_writes(int error) {
         file.fail = [error](const MemoryDevice::Call& call) {

@@ -156,14 +156,13 @@ TEST_F(PointsTest, TheIntervalMakesThemWhileTheDiskIsWritten) {
     engine->set_point_interval(1'000'000);
     must_write(0, 8);
     host.time += 1'000'000;
-    must_write(8, 8);   // the state before it becomes a point
-    must_write(16, 8);  // too early for another
-    must_write(24, 8);
-    EXPECT_EQ(host.count(Event::point), 2u);  // one at the first write
-    const auto found = points();
-    ASSERT_EQ(found.size(), 2u);
-    EXPECT_EQ(found[0].sequence, Sequence(1));
-    EXPECT_FALSE(found[0].flush);
+    for (uint64_t i = 1; i < 10; ++i) {
+        must_write(8 * i, 8);
+    }
+    // The state of a second ago, and the first one of now.
+    EXPECT_EQ(host.count(Event::point), 2u);
+    EXPECT_EQ(sequences(), (Sequences{1, 2, 10}));
+    EXPECT_FALSE(points()[0].flush);
 }
 
 TEST_F(PointsTest, AClockThatWentBackDoesNotStopThem) {
@@ -172,7 +171,7 @@ TEST_F(PointsTest, AClockThatWentBackDoesNotStopThem) {
     must_write(8, 8);
     host.time = Time(5);
     must_write(16, 8);
-    EXPECT_EQ(points().front().sequence, Sequence(2));
+    EXPECT_EQ(sequences(), (Sequences{1, 2, 3}));
 }
 
 TEST_F(PointsTest, ATimeNamesTheNewestPointNotAfterIt) {
@@ -196,11 +195,16 @@ TEST_F(PointsTest, ATimeIsFoundAmongBlobsToo) {
 
 TEST_F(PointsTest, ATimeBeforeTheHistoryIsRefusedAndTheHistoryNamed) {
     make_points(3);
-    const auto resolved = engine->resolve(at(Time(999)));
+    const auto resolved = engine->resolve(at(Time(999'999)));
     ASSERT_FALSE(resolved.ok());
     EXPECT_EQ(resolved.error().code, ENOENT);
-    EXPECT_NE(resolved.error().message.find("1001000000"), std::string::npos)
+    EXPECT_NE(resolved.error().message.find("from 1000000 to 1003000000"), std::string::npos)
         << resolved.error().message;
+}
+
+TEST_F(PointsTest, BeforeTheFirstWriteItIsTheDiskAsCreated) {
+    make_points(3);
+    EXPECT_EQ(engine->resolve(at(Time(1'000'000))).value().sequence, Sequence(0));
 }
 
 TEST_F(PointsTest, MorePendingThanFitInABatchAreRecordedByTheNextOnes) {
