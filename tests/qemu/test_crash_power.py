@@ -74,6 +74,7 @@ class PowerCut(QemuTest):
         self.path = self.create(
             size=str(SECTORS * SECTOR), options=[f"segment_size={segment_size}"]
         )
+        self.before = self.work / "before.pds"
         self.device = self.work / "device.pds"
         self.log = self.work / "writes.log"
         self.ledger = LoggedLedger(SECTORS, clients, self.log)
@@ -81,7 +82,7 @@ class PowerCut(QemuTest):
 
     def record(self, requests, name="s"):
         """Lets clients work, and keeps the device as it was before with the log of what was written to it."""
-        shutil.copyfile(self.path, self.device)
+        shutil.copyfile(self.path, self.before)
         self.log.write_bytes(b"")
         daemon = self.daemon()
         daemon.add(self.logged_node())
@@ -116,9 +117,14 @@ class PowerCut(QemuTest):
         more = self.draw.sample(any_moment, min(len(any_moment), max(0, wanted - len(moments))))
         return sorted(moments.union(more))
 
-    def cut_everywhere(self, wanted):
+    def replay(self):
+        shutil.copyfile(self.before, self.device)
         replay = Replay(self.log, self.device, self.entries)
         self.addCleanup(replay.close)
+        return replay
+
+    def cut_everywhere(self, wanted):
+        replay = self.replay()
         for number, moment in enumerate(self.moments(wanted)):
             replay.advance(moment)
             what = f"seed {Settings.seed}, power cut {number} after {moment} of {len(self.entries)} writes"
@@ -166,10 +172,9 @@ class PowerCut(QemuTest):
     def cut_and_go_on(self):
         """Like a real power cut: the image is what it was at one moment, and life goes on with it."""
         moment = self.draw.randint(len(self.entries) // 2, len(self.entries))
-        replay = Replay(self.log, self.device, self.entries)
+        replay = self.replay()
         replay.advance(moment)
         replay.cut(self.draw)
-        replay.close()
         held = self.look(moment, self.device, **{"read-only": True})
         shutil.copyfile(self.device, self.path)
         self.points = [p for p in self.points if p.entries <= moment]
