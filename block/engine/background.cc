@@ -321,7 +321,8 @@ Result<void> Engine::Impl::trim_image() {
     uint64_t bytes;
     {
         Lock lock(core.mutex);
-        segments.drop_trailing_ready(options.pool_min / core.geometry.segment_size);
+        const size_t pool = options.pool_min / core.geometry.segment_size;
+        segments.drop_trailing_ready(std::max(pool, ready_at_open));
         bytes = core.geometry.image_bytes(segments.size());
     }
     TRY_ASSIGN(const uint64_t length, core.file.length());

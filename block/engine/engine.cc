@@ -121,6 +121,7 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
     impl->checkpoint_segments = std::move(outcome.checkpoint_segments);
     impl->checkpoint_bytes = outcome.checkpoint_bytes;
     core.stats.recovered_batches = outcome.batches_scanned;
+    impl->ready_at_open = impl->segments.ready_count();
     impl->segments_opened = impl->segments.log().size();
     impl->rate_since = begin;
     if (options.writable) {

@@ -64,6 +64,7 @@ struct Engine::Impl {
     double bytes_per_second = 0;
     SegmentId filling = kNoSegment;  // the segment the pool is writing, and how far
     uint32_t filled = 0;
+    size_t ready_at_open = 0;
 
     void measure_rate(Time now);
     // The log has moved on. Requires Core::mutex.
@@ -75,7 +76,8 @@ struct Engine::Impl {
     Result<void> checkpoint();
     // Changes the superblock under its mutex and writes it, durably.
     Result<void> update_superblock(const std::function<void(format::Superblock&)>& change);
-    // Gives ready segments at the end of the image back, but for the pool's minimum.
+    // Gives ready segments at the end of the image back, but for the pool's minimum and as many as there
+    // were at open: they may have been preallocated.
     Result<void> trim_image();
 
     Result<void> writable() const;
