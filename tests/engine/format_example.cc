@@ -69,11 +69,11 @@ std::vector<uint8_t> build_format_example() {
     Moment moment;
     moment.snapshot = "clean";
     must(engine.rollback(moment));               // batch 6: state 6 is state 3
-    example.write(128, 48, 'C');                 // batch 7 fills segment 0 nearly
+    example.write(128, 48, 'C');                 // batch 7 opens the next segment
     example.write(256, 8, 'D');                  // batch 8
-    example.write(512, 48, 'E');                 // batch 9 opens the next segment
+    example.write(512, 48, 'E');                 // batch 9 opens a third segment
     must(engine.flush());
-    engine.resume_background();                  // segment 0 gets its index
+    engine.resume_background();                  // the two that are full get their indexes
     example.host.run_ready();
     engine.pause_background();
     must(engine.checkpoint());
