@@ -62,73 +62,6 @@ QemuOptsList predsnap_amend_opts = {
     }
 };
 
-/* --- the new image's file as the engine's device --- */
-
-static int coroutine_fn
-create_co_preadv(void *target, uint64_t offset, QEMUIOVector *qiov)
-{
-    return blk_co_preadv(target, offset, qiov->size, qiov, 0);
-}
-
-static int coroutine_fn
-create_co_pwritev(void *target, uint64_t offset, QEMUIOVector *qiov)
-{
-    return blk_co_pwritev(target, offset, qiov->size, qiov, 0);
-}
-
-static int coroutine_fn
-create_device_preadv(void *device, uint64_t offset, const struct iovec *iov,
-                     size_t niov)
-{
-    return predsnap_co_vector_io(create_co_preadv, device, offset, iov, niov,
-                                 false);
-}
-
-static int coroutine_fn
-create_device_pwritev(void *device, uint64_t offset, const struct iovec *iov,
-                      size_t niov)
-{
-    return predsnap_co_vector_io(create_co_pwritev, device, offset, iov, niov,
-                                 true);
-}
-
-static int coroutine_fn
-create_device_write_zeroes(void *device, uint64_t offset, uint64_t length)
-{
-    return blk_co_pwrite_zeroes(device, offset, length, 0);
-}
-
-static int coroutine_fn
-create_device_discard(void *device, uint64_t offset, uint64_t length)
-{
-    return blk_co_pdiscard(device, offset, length, 0);
-}
-
-static int coroutine_fn create_device_flush(void *device)
-{
-    return blk_co_flush(device);
-}
-
-static int64_t coroutine_fn create_device_length(void *device)
-{
-    return blk_co_getlength(device);
-}
-
-static int coroutine_fn create_device_truncate(void *device, uint64_t length)
-{
-    return blk_co_truncate(device, length, false, PREALLOC_MODE_OFF, 0, NULL);
-}
-
-static const PdsDeviceOps create_device_ops = {
-    .preadv         = create_device_preadv,
-    .pwritev        = create_device_pwritev,
-    .write_zeroes   = create_device_write_zeroes,
-    .discard        = create_device_discard,
-    .flush          = create_device_flush,
-    .length         = create_device_length,
-    .truncate       = create_device_truncate,
-};
-
 /* --- create --- */
 
 static bool create_check_size(uint64_t size, Error **errp)
@@ -202,8 +135,7 @@ predsnap_co_create(BlockdevCreateOptions *options, Error **errp)
     }
     blk_set_allow_write_beyond_eof(blk, true);
 
-    ret = pds_create(predsnap_create_host(bs),
-                     (PdsDevice) { .ops = &create_device_ops, .opaque = blk },
+    ret = pds_create(predsnap_create_host(bs), predsnap_create_device(blk),
                      &create, &message);
     if (ret < 0) {
         error_setg(errp, "Could not write the image: %s",

@@ -3,13 +3,16 @@
  * predsnap block driver: what its source files share
  *
  * predsnap.c           open, close, reopen, activation; the driver table
- * predsnap-host.c      what the engine runs on: coroutines, child nodes
+ * predsnap-engine.c    opening and closing the engine behind a node
+ * predsnap-host.c      what the engine runs on: coroutines, thread pool
+ * predsnap-device.c    what it reads and writes: child nodes
  * predsnap-io.c        guest I/O
  * predsnap-create.c    creation, measure, amend, resize
  * predsnap-snapshot.c  snapshots, VM state, rollback
  * predsnap-info.c      info, stats, check
  * predsnap-view.c      the predsnap-view driver
  * predsnap-qmp.c       QMP commands
+ * predsnap-query.c     QMP queries
  */
 #ifndef BLOCK_PREDSNAP_INT_H
 #define BLOCK_PREDSNAP_INT_H
@@ -87,21 +90,12 @@ extern BlockDriver bdrv_predsnap;
 /* --- predsnap-host.c --- */
 
 PdsHost predsnap_host(BlockDriverState *bs);
-PdsDevice predsnap_file_device(BlockDriverState *bs);
-PdsDevice predsnap_backing_device(BlockDriverState *bs);
 
 /* Before the engine is freed, its background work being paused. */
 void coroutine_fn predsnap_co_wait_for_tasks(BlockDriverState *bs);
 
 /* For an image that is being created in @file_bs, which has no node yet. */
 PdsHost predsnap_create_host(BlockDriverState *file_bs);
-
-/* Calls @io with @iov. Returns 0 or -errno. */
-typedef int coroutine_fn PredsnapVectorIO(void *target, uint64_t offset,
-                                          QEMUIOVector *qiov);
-int coroutine_fn predsnap_co_vector_io(PredsnapVectorIO *io, void *target,
-                                       uint64_t offset, const struct iovec *iov,
-                                       size_t niov, bool is_write);
 
 typedef int coroutine_fn PredsnapCoFn(BlockDriverState *bs, void *opaque,
                                       Error **errp);
@@ -116,14 +110,31 @@ int predsnap_run(BlockDriverState *bs, PredsnapCoFn *fn, void *opaque,
 /* Sets @errp to what the engine said. Frees @message. Returns @ret. */
 int predsnap_error(BlockDriverState *bs, int ret, char *message, Error **errp);
 
-/* --- predsnap.c --- */
+/* --- predsnap-device.c --- */
+
+PdsDevice predsnap_file_device(BlockDriverState *bs);
+PdsDevice predsnap_backing_device(BlockDriverState *bs);
+PdsDevice predsnap_create_device(BlockBackend *blk);
+
+/* --- predsnap-engine.c: all with the control lock held --- */
 
 /* Whether the image belongs to the node, to write to as it likes. */
 bool predsnap_may_write(BlockDriverState *bs);
 
+int coroutine_fn GRAPH_RDLOCK
+predsnap_co_engine_open(BlockDriverState *bs, Error **errp);
+/* Frees the engine. It writes only if the image is the node's to write to. */
+int coroutine_fn GRAPH_RDLOCK
+predsnap_co_engine_close(BlockDriverState *bs, void *opaque, Error **errp);
+/* Another engine, which reads the image anew. */
+int coroutine_fn GRAPH_RDLOCK
+predsnap_co_engine_replace(BlockDriverState *bs, void *opaque, Error **errp);
 /* Opens a damaged image again, without what cannot be read any more. */
 int coroutine_fn GRAPH_RDLOCK
 predsnap_co_engine_repair(BlockDriverState *bs, Error **errp);
+/* Leaves nothing to write, if the image is the node's to write to. */
+int coroutine_fn GRAPH_RDLOCK
+predsnap_co_engine_settle(BlockDriverState *bs, void *opaque, Error **errp);
 
 /* --- predsnap-io.c --- */
 
@@ -226,6 +237,25 @@ BlockStatsSpecificPredsnap *predsnap_stats(const PdsEngine *engine);
 char *predsnap_uuid_string(const PdsInfo *info);
 
 /* --- predsnap-qmp.c --- */
+
+/*
+ * Runs @fn on a predsnap node with the graph lock and the control lock held.
+ * @to_write: the node must be writable.
+ */
+int coroutine_fn predsnap_co_run_on_node(const char *node_name, bool to_write,
+                                         PredsnapCoFn *fn, void *opaque,
+                                         Error **errp);
+
+/* The node with that name, if it is a predsnap node. */
+BlockDriverState * GRAPH_RDLOCK
+predsnap_find_node(const char *node_name, Error **errp);
+
+/* Whether the image could be opened and, if asked for, be written to. */
+bool GRAPH_RDLOCK predsnap_check_usable(BlockDriverState *bs, bool to_write,
+                                        Error **errp);
+
+/* The caller frees. */
+PredsnapSnapshot *predsnap_to_qapi_snapshot(const PdsSnapshot *from);
 
 /* Whether @bs is a predsnap node. If not, says which node may be meant. */
 bool GRAPH_RDLOCK predsnap_check_node(BlockDriverState *bs, Error **errp);

@@ -10,8 +10,6 @@
 #include "system/runstate.h"
 #include "predsnap-int.h"
 
-#define QUERY_POINTS_LIMIT_DEFAULT 10000
-
 /* --- the node a command is about --- */
 
 bool predsnap_check_node(BlockDriverState *bs, Error **errp)
@@ -35,8 +33,7 @@ bool predsnap_check_node(BlockDriverState *bs, Error **errp)
     return false;
 }
 
-static BlockDriverState * GRAPH_RDLOCK
-find_node(const char *node_name, Error **errp)
+BlockDriverState *predsnap_find_node(const char *node_name, Error **errp)
 {
     BlockDriverState *bs = bdrv_find_node(node_name);
 
@@ -48,8 +45,7 @@ find_node(const char *node_name, Error **errp)
     return predsnap_check_node(bs, errp) ? bs : NULL;
 }
 
-static bool GRAPH_RDLOCK
-check_usable(BlockDriverState *bs, bool to_write, Error **errp)
+bool predsnap_check_usable(BlockDriverState *bs, bool to_write, Error **errp)
 {
     BDRVPredsnapState *s = bs->opaque;
     const char *name = bdrv_get_node_name(bs);
@@ -72,10 +68,6 @@ check_usable(BlockDriverState *bs, bool to_write, Error **errp)
     return true;
 }
 
-/*
- * Runs @fn on the node with the graph lock and the control lock held.
- * @to_write: the node must be writable.
- */
 static int coroutine_fn
 co_run_on_node(BlockDriverState *bs, bool to_write, PredsnapCoFn *fn,
                void *opaque, Error **errp)
@@ -86,7 +78,7 @@ co_run_on_node(BlockDriverState *bs, bool to_write, PredsnapCoFn *fn,
     WITH_GRAPH_RDLOCK_GUARD() {
         bdrv_inc_in_flight(bs);
         WITH_QEMU_LOCK_GUARD(&s->control) {
-            if (check_usable(bs, to_write, errp)) {
+            if (predsnap_check_usable(bs, to_write, errp)) {
                 ret = fn(bs, opaque, errp);
             }
         }
@@ -102,16 +94,16 @@ static BlockDriverState *coroutine_fn co_get_node(const char *node_name,
     BlockDriverState *bs;
 
     GRAPH_RDLOCK_GUARD();
-    bs = find_node(node_name, errp);
+    bs = predsnap_find_node(node_name, errp);
     if (bs) {
         bdrv_ref(bs);
     }
     return bs;
 }
 
-static int coroutine_fn
-co_run_on_node_name(const char *node_name, bool to_write, PredsnapCoFn *fn,
-                    void *opaque, Error **errp)
+int coroutine_fn predsnap_co_run_on_node(const char *node_name, bool to_write,
+                                         PredsnapCoFn *fn, void *opaque,
+                                         Error **errp)
 {
     BlockDriverState *bs = co_get_node(node_name, errp);
     int ret;
@@ -126,7 +118,7 @@ co_run_on_node_name(const char *node_name, bool to_write, PredsnapCoFn *fn,
 
 /* --- snapshots --- */
 
-static PredsnapSnapshot *to_qapi_snapshot(const PdsSnapshot *from)
+PredsnapSnapshot *predsnap_to_qapi_snapshot(const PdsSnapshot *from)
 {
     PredsnapSnapshot *to = g_new0(PredsnapSnapshot, 1);
 
@@ -151,17 +143,17 @@ qmp_predsnap_snapshot_create(const char *node_name, const char *name,
         .horizon_s = has_horizon ? horizon : 0,
     };
 
-    if (co_run_on_node_name(node_name, true, predsnap_co_snapshot_create,
+    if (predsnap_co_run_on_node(node_name, true, predsnap_co_snapshot_create,
                             &snapshot, errp) < 0) {
         return NULL;
     }
-    return to_qapi_snapshot(&snapshot);
+    return predsnap_to_qapi_snapshot(&snapshot);
 }
 
 void coroutine_fn qmp_predsnap_snapshot_delete(const char *node_name,
                                                const char *name, Error **errp)
 {
-    co_run_on_node_name(node_name, true, predsnap_co_snapshot_delete,
+    predsnap_co_run_on_node(node_name, true, predsnap_co_snapshot_delete,
                         (void *)name, errp);
 }
 
@@ -313,144 +305,4 @@ qmp_predsnap_rollback(const char *node_name, const char *snapshot,
     rollback->branch = call.result.branch;
     rollback->size = call.size;
     return rollback;
-}
-
-/* --- points --- */
-
-typedef struct PointsCall {
-    PdsPointQuery query;
-    PredsnapPointList *list;
-    PredsnapPointList **tail;
-} PointsCall;
-
-static void add_point(void *opaque, const PdsPoint *from)
-{
-    PointsCall *call = opaque;
-    PredsnapPoint *to = g_new0(PredsnapPoint, 1);
-
-    to->sequence = from->sequence;
-    to->time = from->time_us;
-    to->branch = from->branch;
-    to->flush = from->flush;
-    to->bytes_changed = from->bytes_changed;
-    to->chunks_changed = from->chunks_changed;
-    to->snapshot = g_strdup(from->snapshot);
-    QAPI_LIST_APPEND(call->tail, to);
-}
-
-static int coroutine_fn GRAPH_RDLOCK
-co_query_points(BlockDriverState *bs, void *opaque, Error **errp)
-{
-    BDRVPredsnapState *s = bs->opaque;
-    PointsCall *call = opaque;
-    char *message = NULL;
-    int ret = pds_points(s->engine, &call->query, add_point, call, &message);
-
-    return ret < 0 ? predsnap_error(bs, ret, message, errp) : 0;
-}
-
-PredsnapPointList *coroutine_fn
-qmp_predsnap_query_points(const char *node_name, bool has_since, int64_t since,
-                          bool has_until, int64_t until, bool has_limit,
-                          uint64_t limit, Error **errp)
-{
-    PointsCall call = {
-        .query = {
-            .since_us = has_since ? since : INT64_MIN,
-            .until_us = has_until ? until : INT64_MAX,
-            .limit = has_limit ? limit : QUERY_POINTS_LIMIT_DEFAULT,
-        },
-    };
-
-    call.tail = &call.list;
-    co_run_on_node_name(node_name, false, co_query_points, &call, errp);
-    return call.list;
-}
-
-/* --- query-predsnap --- */
-
-static void add_branch(void *opaque, const PdsBranch *from)
-{
-    PredsnapBranchList ***tail = opaque;
-    PredsnapBranch *to = g_new0(PredsnapBranch, 1);
-
-    to->id = from->id;
-    to->first = from->first;
-    to->last = from->last;
-    to->parent = from->parent;
-    to->current = from->current;
-    QAPI_LIST_APPEND(*tail, to);
-}
-
-static void add_snapshot(void *opaque, const PdsSnapshot *from)
-{
-    PredsnapSnapshotList ***tail = opaque;
-
-    QAPI_LIST_APPEND(*tail, to_qapi_snapshot(from));
-}
-
-static PredsnapInfo *node_info(BlockDriverState *bs)
-{
-    BDRVPredsnapState *s = bs->opaque;
-    PredsnapInfo *to = g_new0(PredsnapInfo, 1);
-    PredsnapBranchList **branches = &to->branches;
-    PredsnapSnapshotList **snapshots = &to->snapshots;
-    PdsInfo from;
-
-    pds_info(s->engine, &from, add_branch, &branches);
-    pds_snapshots(s->engine, add_snapshot, &snapshots);
-    to->node_name = g_strdup(bdrv_get_node_name(bs));
-    to->uuid = predsnap_uuid_string(&from);
-    to->size = from.virtual_size;
-    to->writable = predsnap_may_write(bs);
-    to->active = !(bs->open_flags & BDRV_O_INACTIVE);
-    to->point_interval = s->point_interval_ms;
-    to->sequence = from.sequence;
-    to->durable = from.durable;
-    to->branch = from.branch;
-    to->has_oldest_point = from.has_points;
-    to->oldest_point = from.oldest_point_us;
-    to->has_newest_point = from.has_points;
-    to->newest_point = from.newest_point_us;
-    to->segment_size = from.segment_size;
-    to->segments = predsnap_segments(&from);
-    to->image_size = from.image_bytes;
-    to->live_extents = from.live_extents;
-    to->map_memory = from.map_memory_bytes;
-    to->views = from.views_open;
-    to->corrupt = from.corrupt;
-    to->stats = predsnap_stats(s->engine);
-    return to;
-}
-
-static PredsnapInfoList *query_one(const char *node_name, Error **errp)
-{
-    PredsnapInfoList *list = NULL;
-    BlockDriverState *bs;
-
-    GRAPH_RDLOCK_GUARD_MAINLOOP();
-    bs = find_node(node_name, errp);
-    if (bs && check_usable(bs, false, errp)) {
-        QAPI_LIST_PREPEND(list, node_info(bs));
-    }
-    return list;
-}
-
-PredsnapInfoList *qmp_query_predsnap(const char *node_name, Error **errp)
-{
-    PredsnapInfoList *list = NULL, **tail = &list;
-    BlockDriverState *bs;
-    BDRVPredsnapState *s;
-
-    if (node_name) {
-        return query_one(node_name, errp);
-    }
-    GRAPH_RDLOCK_GUARD_MAINLOOP();
-    for (bs = bdrv_next_node(NULL); bs; bs = bdrv_next_node(bs)) {
-        s = bs->opaque;
-        if (bs->drv == &bdrv_predsnap && s->engine) {
-            QAPI_LIST_APPEND(tail, node_info(bs));
-        }
-    }
-    return list;
 }

@@ -7,12 +7,6 @@
  * engine (predsnap/shim.h); the driver fits it into QEMU's block layer.
  *
  * This file: opening, closing, reopening and handing over an image.
- *
- * An engine that was opened for writing is never turned into a reading one.
- * When its node becomes read-only or inactive, the engine is settled (nothing
- * is left to write) and paused, and goes on answering from memory. When the
- * node becomes active or writable again it continues, or gives way to a new
- * engine if somebody else may have written to the image in between.
  */
 
 #include "qemu/osdep.h"
@@ -22,12 +16,6 @@
 #include "qemu/option.h"
 #include "qobject/qdict.h"
 #include "predsnap-int.h"
-
-/*
- * While the source of a migration still writes to the image, what is read of
- * it here may be torn.
- */
-#define INACTIVE_OPEN_ATTEMPTS 5
 
 static QemuOptsList predsnap_runtime_opts = {
     .name = "predsnap",
@@ -76,129 +64,6 @@ static int predsnap_probe(const uint8_t *buf, int buf_size,
                           const char *filename)
 {
     return pds_probe(buf, buf_size) ? 100 : 0;
-}
-
-/* --- the engine --- */
-
-bool predsnap_may_write(BlockDriverState *bs)
-{
-    return !bdrv_is_read_only(bs) &&
-           !(bs->open_flags & (BDRV_O_INACTIVE | BDRV_O_NO_IO));
-}
-
-static int coroutine_fn GRAPH_RDLOCK
-predsnap_co_try_open(BlockDriverState *bs, bool writable, bool repair,
-                     char **message)
-{
-    BDRVPredsnapState *s = bs->opaque;
-    PdsOpenOptions options = {
-        .writable = writable,
-        .repair = repair,
-        .point_interval_ms = s->point_interval_ms,
-    };
-
-    *message = NULL;
-    s->engine_writable = writable;
-    return pds_open(predsnap_host(bs), predsnap_file_device(bs),
-                    predsnap_backing_device(bs), &options, &s->engine,
-                    message);
-}
-
-static int coroutine_fn GRAPH_RDLOCK
-predsnap_co_engine_open(BlockDriverState *bs, Error **errp)
-{
-    BDRVPredsnapState *s = bs->opaque;
-    bool may_write = predsnap_may_write(bs);
-    char *message = NULL;
-    int attempts = bs->open_flags & BDRV_O_INACTIVE ? INACTIVE_OPEN_ATTEMPTS
-                                                    : 1;
-    int ret;
-
-    assert(!s->engine);
-    do {
-        free(message);
-        ret = predsnap_co_try_open(bs, may_write, false, &message);
-    } while (ret < 0 && --attempts > 0);
-
-    if (ret < 0 && (bs->open_flags & BDRV_O_CHECK)) {
-        /* Only to look at it. What is not readable may yet be worth keeping */
-        s->damage = g_strdup(message ?: strerror(-ret));
-        free(message);
-        ret = predsnap_co_try_open(bs, false, true, &message);
-    }
-    if (ret < 0) {
-        g_free(g_steal_pointer(&s->damage));
-        return predsnap_error(bs, ret, message, errp);
-    }
-    if (s->drained) {
-        pds_pause_background(s->engine);
-    }
-    predsnap_co_views_reopen(bs);
-    return 0;
-}
-
-/* Frees the engine. It writes only if the image is the node's to write to. */
-static int coroutine_fn GRAPH_RDLOCK
-predsnap_co_engine_close(BlockDriverState *bs, Error **errp)
-{
-    BDRVPredsnapState *s = bs->opaque;
-    PdsEngine *engine = g_steal_pointer(&s->engine);
-    char *message = NULL;
-    int ret;
-
-    if (!engine) {
-        return 0;
-    }
-    predsnap_views_close(bs);
-    if (s->loaded_snapshot) {
-        pds_view_close(g_steal_pointer(&s->loaded_snapshot));
-    }
-    g_free(g_steal_pointer(&s->damage));
-
-    if (!s->engine_writable || !predsnap_may_write(bs)) {
-        pds_pause_background(engine);
-        predsnap_co_wait_for_tasks(bs);
-        pds_abandon(engine);
-        return 0;
-    }
-    ret = pds_close(engine, &message);
-    predsnap_co_wait_for_tasks(bs); /* they are done with the engine only */
-    return ret < 0 ? predsnap_error(bs, ret, message, errp) : 0;
-}
-
-static int coroutine_fn GRAPH_RDLOCK
-predsnap_co_engine_replace(BlockDriverState *bs, void *opaque, Error **errp)
-{
-    BDRVPredsnapState *s = bs->opaque;
-
-    /* What this engine knows of the image may be out of date */
-    s->engine_writable = false;
-    predsnap_co_engine_close(bs, NULL);
-    return predsnap_co_engine_open(bs, errp);
-}
-
-int coroutine_fn predsnap_co_engine_repair(BlockDriverState *bs, Error **errp)
-{
-    char *message;
-    int ret;
-
-    predsnap_co_engine_close(bs, NULL); /* it was opened for reading */
-    ret = predsnap_co_try_open(bs, true, true, &message);
-    return ret < 0 ? predsnap_error(bs, ret, message, errp) : 0;
-}
-
-static int coroutine_fn GRAPH_RDLOCK
-predsnap_co_engine_settle(BlockDriverState *bs, void *opaque, Error **errp)
-{
-    BDRVPredsnapState *s = bs->opaque;
-    char *message = NULL;
-    int ret;
-
-    if (!s->engine || !s->engine_writable || !predsnap_may_write(bs)) {
-        return 0;
-    }
-    ret = pds_settle(s->engine, &message);
-    return ret < 0 ? predsnap_error(bs, ret, message, errp) : 0;
 }
 
 /* --- open and close --- */
@@ -268,18 +133,12 @@ static int predsnap_open(BlockDriverState *bs, QDict *options, int flags,
     return 0;
 }
 
-static int coroutine_fn GRAPH_RDLOCK
-predsnap_co_close(BlockDriverState *bs, void *opaque, Error **errp)
-{
-    return predsnap_co_engine_close(bs, errp);
-}
-
 static void predsnap_close(BlockDriverState *bs)
 {
     BDRVPredsnapState *s = bs->opaque;
     Error *local_err = NULL;
 
-    if (predsnap_run(bs, predsnap_co_close, NULL, &local_err) < 0) {
+    if (predsnap_run(bs, predsnap_co_engine_close, NULL, &local_err) < 0) {
         error_report_err(local_err);
     }
     assert(QLIST_EMPTY(&s->views)); /* each holds a reference to the node */

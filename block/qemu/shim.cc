@@ -4,125 +4,26 @@
 // engine's errors to errno values, once, in finish().
 #include "shim.h"
 
-#include <sys/random.h>
-#include <time.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
 #include <memory>
 #include <utility>
 
 #include "block/engine/batch.h"
 #include "block/engine/engine.h"
 #include "block/engine/format.h"
+#include "block/qemu/shim_callbacks.h"
 
 namespace {
 
 static_assert(PDS_SEGMENT_SIZE_MIN == predsnap::format::kMinSegmentSize);
 static_assert(PDS_SEGMENT_SIZE_MAX == predsnap::format::kMaxSegmentSize);
 
+using predsnap::CallbackDevice;
+using predsnap::CallbackHost;
 using predsnap::Error;
 using predsnap::Result;
-
-// --- surroundings ---
-
-// 0 or a negative errno value of a callback, as a Result.
-Result<void> from_errno(int ret) {
-    if (ret < 0) {
-        return Error{-ret, {}};
-    }
-    return {};
-}
-
-class CallbackDevice final : public predsnap::Device {
-  public:
-    explicit CallbackDevice(PdsDevice device) : ops_(device.ops), opaque_(device.opaque) {}
-
-    Result<void> preadv(uint64_t offset, std::span<const iovec> buffers) override {
-        return from_errno(ops_->preadv(opaque_, offset, buffers.data(), buffers.size()));
-    }
-    Result<void> pwritev(uint64_t offset, std::span<const iovec> buffers) override {
-        return from_errno(ops_->pwritev(opaque_, offset, buffers.data(), buffers.size()));
-    }
-    Result<void> write_zeroes(uint64_t offset, uint64_t length) override {
-        return from_errno(ops_->write_zeroes(opaque_, offset, length));
-    }
-    Result<void> discard(uint64_t offset, uint64_t length) override {
-        return from_errno(ops_->discard(opaque_, offset, length));
-    }
-    Result<void> flush() override { return from_errno(ops_->flush(opaque_)); }
-    Result<uint64_t> length() override {
-        const int64_t length = ops_->length(opaque_);
-        if (length < 0) {
-            return Error{static_cast<int>(-length), {}};
-        }
-        return static_cast<uint64_t>(length);
-    }
-    Result<void> truncate(uint64_t length) override {
-        return from_errno(ops_->truncate(opaque_, length));
-    }
-
-  private:
-    const PdsDeviceOps* ops_;
-    void* opaque_;
-};
-
-void run_body(void* arg) {
-    const std::unique_ptr<std::function<void()>> body(static_cast<std::function<void()>*>(arg));
-    (*body)();
-}
-
-void run_work(void* arg) { (*static_cast<const std::function<void()>*>(arg))(); }
-
-PdsEvent to_event(predsnap::Event event) {
-    switch (event) {
-    case predsnap::Event::corruption:
-        return PDS_EVENT_CORRUPTION;
-    case predsnap::Event::log_error:
-        return PDS_EVENT_LOG_ERROR;
-    case predsnap::Event::point:
-        break;
-    }
-    return PDS_EVENT_POINT;
-}
-
-class CallbackHost final : public predsnap::Host {
-  public:
-    explicit CallbackHost(PdsHost host) : ops_(host.ops), opaque_(host.opaque) {}
-
-    predsnap::Time now() override {
-        timespec t{};
-        clock_gettime(CLOCK_REALTIME, &t);
-        return predsnap::Time(int64_t{t.tv_sec} * 1'000'000 + t.tv_nsec / 1000);
-    }
-    uint64_t random() override {
-        uint64_t value = 0;
-        // Eight bytes come whole or, on a kernel that has no entropy yet, block until they do.
-        while (getrandom(&value, sizeof(value), 0) != sizeof(value)) {
-        }
-        return value;
-    }
-    predsnap::Task* self() override { return static_cast<predsnap::Task*>(ops_->self()); }
-    void suspend() override { ops_->suspend(); }
-    void wake(predsnap::Task* task) override { ops_->wake(task); }
-    void yield() override { ops_->yield(); }
-    void spawn(std::function<void()> body) override {
-        ops_->spawn(opaque_, run_body, new std::function<void()>(std::move(body)));
-    }
-    void run_on_executor(const std::function<void()>& work) override {
-        ops_->run_on_executor(opaque_, run_work, const_cast<std::function<void()>*>(&work));
-    }
-    void report(predsnap::Event event, uint64_t offset, uint64_t length,
-                std::string_view message) override {
-        ops_->report(opaque_, to_event(event), offset, length, std::string(message).c_str());
-    }
-
-  private:
-    const PdsHostOps* ops_;
-    void* opaque_;
-};
 
 // --- errors ---
 
@@ -138,20 +39,22 @@ int finish(const Result<T>& result, char** message = nullptr) {
     return result.ok() ? 0 : fail(result.error(), message);
 }
 
-std::string to_string(const char* s) { return s ? s : ""; }
+std::string to_string(const char* s) {
+    return s ? s : "";
+}
 
 predsnap::Moment to_moment(const PdsMoment& moment) {
     predsnap::Moment result;
     switch (moment.kind) {
-    case PDS_MOMENT_SNAPSHOT:
-        result.snapshot = to_string(moment.snapshot);
-        break;
-    case PDS_MOMENT_TIME:
-        result.time = predsnap::Time(moment.time_us);
-        break;
-    case PDS_MOMENT_SEQUENCE:
-        result.sequence = predsnap::Sequence(moment.sequence);
-        break;
+        case PDS_MOMENT_SNAPSHOT:
+            result.snapshot = to_string(moment.snapshot);
+            break;
+        case PDS_MOMENT_TIME:
+            result.time = predsnap::Time(moment.time_us);
+            break;
+        case PDS_MOMENT_SEQUENCE:
+            result.sequence = predsnap::Sequence(moment.sequence);
+            break;
     }
     return result;
 }
@@ -217,9 +120,13 @@ uint64_t pds_image_bytes(uint64_t data_bytes, uint64_t segment_size) {
     return predsnap::format::kSuperblockArea + (log + index + ready + 2) * size;
 }
 
-bool pds_probe(const void* head, size_t length) { return predsnap::Engine::probe(head, length); }
+bool pds_probe(const void* head, size_t length) {
+    return predsnap::Engine::probe(head, length);
+}
 
-uint64_t pds_size_max(void) { return predsnap::kMaxSize; }
+uint64_t pds_size_max(void) {
+    return predsnap::kMaxSize;
+}
 
 int pds_create(PdsHost host, PdsDevice file, const PdsCreateOptions* options, char** message) {
     CallbackHost callback_host(host);
@@ -240,8 +147,8 @@ int pds_create(PdsHost host, PdsDevice file, const PdsCreateOptions* options, ch
 
 int pds_open(PdsHost host, PdsDevice file, PdsDevice backing, const PdsOpenOptions* options,
              PdsEngine** engine, char** message) {
-    auto opened = std::unique_ptr<PdsEngine>(new PdsEngine{
-        CallbackHost(host), CallbackDevice(file), CallbackDevice(backing), nullptr});
+    auto opened = std::unique_ptr<PdsEngine>(
+        new PdsEngine{CallbackHost(host), CallbackDevice(file), CallbackDevice(backing), nullptr});
     predsnap::OpenOptions open;
     open.writable = options->writable;
     open.repair = options->repair;
@@ -261,7 +168,9 @@ int pds_close(PdsEngine* engine, char** message) {
     return finish(closed->engine->close(), message);
 }
 
-void pds_abandon(PdsEngine* engine) { delete engine; }
+void pds_abandon(PdsEngine* engine) {
+    delete engine;
+}
 
 int pds_settle(PdsEngine* engine, char** message) {
     return finish(engine->engine->settle(), message);
@@ -285,7 +194,9 @@ int pds_discard(PdsEngine* engine, uint64_t offset, uint64_t length) {
     return finish(engine->engine->discard(offset, length));
 }
 
-int pds_flush(PdsEngine* engine) { return finish(engine->engine->flush()); }
+int pds_flush(PdsEngine* engine) {
+    return finish(engine->engine->flush());
+}
 
 int pds_read_vm_state(PdsEngine* engine, uint64_t position, const iovec* iov, size_t niov) {
     return finish(engine->engine->read_vm_state(position, {iov, niov}));
@@ -304,7 +215,9 @@ int pds_status(PdsEngine* engine, uint64_t offset, uint64_t length, bool with_pl
     return finish(result);
 }
 
-uint64_t pds_size(const PdsEngine* engine) { return engine->engine->size(); }
+uint64_t pds_size(const PdsEngine* engine) {
+    return engine->engine->size();
+}
 
 int pds_resize(PdsEngine* engine, uint64_t size, char** message) {
     return finish(engine->engine->resize(size), message);
@@ -320,9 +233,13 @@ void pds_set_point_interval(PdsEngine* engine, uint32_t interval_ms) {
     engine->engine->set_point_interval(int64_t{interval_ms} * 1000);
 }
 
-void pds_pause_background(PdsEngine* engine) { engine->engine->pause_background(); }
+void pds_pause_background(PdsEngine* engine) {
+    engine->engine->pause_background();
+}
 
-void pds_resume_background(PdsEngine* engine) { engine->engine->resume_background(); }
+void pds_resume_background(PdsEngine* engine) {
+    engine->engine->resume_background();
+}
 
 // --- snapshots and history ---
 
@@ -361,7 +278,8 @@ int pds_resolve(PdsEngine* engine, const PdsMoment* moment, PdsResolved* resolve
     return finish(result, message);
 }
 
-int pds_rollback(PdsEngine* engine, const PdsMoment* moment, PdsRollback* rollback, char** message) {
+int pds_rollback(PdsEngine* engine, const PdsMoment* moment, PdsRollback* rollback,
+                 char** message) {
     const auto result = engine->engine->rollback(to_moment(*moment));
     if (result.ok()) {
         const auto& done = result.value();
@@ -405,11 +323,17 @@ int pds_view_open(PdsEngine* engine, const PdsMoment* moment, PdsView** view, ch
     return 0;
 }
 
-void pds_view_close(PdsView* view) { delete view; }
+void pds_view_close(PdsView* view) {
+    delete view;
+}
 
-uint64_t pds_view_size(const PdsView* view) { return view->view->size(); }
+uint64_t pds_view_size(const PdsView* view) {
+    return view->view->size();
+}
 
-uint64_t pds_view_sequence(const PdsView* view) { return view->view->sequence().value; }
+uint64_t pds_view_sequence(const PdsView* view) {
+    return view->view->sequence().value;
+}
 
 int pds_view_preadv(PdsView* view, uint64_t offset, const iovec* iov, size_t niov) {
     return finish(view->view->read(offset, {iov, niov}));

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * predsnap: QMP queries
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qapi/qapi-commands-predsnap.h"
+#include "predsnap-int.h"
+
+#define QUERY_POINTS_LIMIT_DEFAULT 10000
+
+/* --- points --- */
+
+typedef struct PointsCall {
+    PdsPointQuery query;
+    PredsnapPointList *list;
+    PredsnapPointList **tail;
+} PointsCall;
+
+static void add_point(void *opaque, const PdsPoint *from)
+{
+    PointsCall *call = opaque;
+    PredsnapPoint *to = g_new0(PredsnapPoint, 1);
+
+    to->sequence = from->sequence;
+    to->time = from->time_us;
+    to->branch = from->branch;
+    to->flush = from->flush;
+    to->bytes_changed = from->bytes_changed;
+    to->chunks_changed = from->chunks_changed;
+    to->snapshot = g_strdup(from->snapshot);
+    QAPI_LIST_APPEND(call->tail, to);
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+co_query_points(BlockDriverState *bs, void *opaque, Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    PointsCall *call = opaque;
+    char *message = NULL;
+    int ret = pds_points(s->engine, &call->query, add_point, call, &message);
+
+    return ret < 0 ? predsnap_error(bs, ret, message, errp) : 0;
+}
+
+PredsnapPointList *coroutine_fn
+qmp_predsnap_query_points(const char *node_name, bool has_since, int64_t since,
+                          bool has_until, int64_t until, bool has_limit,
+                          uint64_t limit, Error **errp)
+{
+    PointsCall call = {
+        .query = {
+            .since_us = has_since ? since : INT64_MIN,
+            .until_us = has_until ? until : INT64_MAX,
+            .limit = has_limit ? limit : QUERY_POINTS_LIMIT_DEFAULT,
+        },
+    };
+
+    call.tail = &call.list;
+    predsnap_co_run_on_node(node_name, false, co_query_points, &call, errp);
+    return call.list;
+}
+
+/* --- query-predsnap --- */
+
+static void add_branch(void *opaque, const PdsBranch *from)
+{
+    PredsnapBranchList ***tail = opaque;
+    PredsnapBranch *to = g_new0(PredsnapBranch, 1);
+
+    to->id = from->id;
+    to->first = from->first;
+    to->last = from->last;
+    to->parent = from->parent;
+    to->current = from->current;
+    QAPI_LIST_APPEND(*tail, to);
+}
+
+static void add_snapshot(void *opaque, const PdsSnapshot *from)
+{
+    PredsnapSnapshotList ***tail = opaque;
+
+    QAPI_LIST_APPEND(*tail, predsnap_to_qapi_snapshot(from));
+}
+
+static PredsnapInfo *node_info(BlockDriverState *bs)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    PredsnapInfo *to = g_new0(PredsnapInfo, 1);
+    PredsnapBranchList **branches = &to->branches;
+    PredsnapSnapshotList **snapshots = &to->snapshots;
+    PdsInfo from;
+
+    pds_info(s->engine, &from, add_branch, &branches);
+    pds_snapshots(s->engine, add_snapshot, &snapshots);
+    to->node_name = g_strdup(bdrv_get_node_name(bs));
+    to->uuid = predsnap_uuid_string(&from);
+    to->size = from.virtual_size;
+    to->writable = predsnap_may_write(bs);
+    to->active = !(bs->open_flags & BDRV_O_INACTIVE);
+    to->point_interval = s->point_interval_ms;
+    to->sequence = from.sequence;
+    to->durable = from.durable;
+    to->branch = from.branch;
+    to->has_oldest_point = from.has_points;
+    to->oldest_point = from.oldest_point_us;
+    to->has_newest_point = from.has_points;
+    to->newest_point = from.newest_point_us;
+    to->segment_size = from.segment_size;
+    to->segments = predsnap_segments(&from);
+    to->image_size = from.image_bytes;
+    to->live_extents = from.live_extents;
+    to->map_memory = from.map_memory_bytes;
+    to->views = from.views_open;
+    to->corrupt = from.corrupt;
+    to->stats = predsnap_stats(s->engine);
+    return to;
+}
+
+static PredsnapInfoList *query_one(const char *node_name, Error **errp)
+{
+    PredsnapInfoList *list = NULL;
+    BlockDriverState *bs;
+
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+    bs = predsnap_find_node(node_name, errp);
+    if (bs && predsnap_check_usable(bs, false, errp)) {
+        QAPI_LIST_PREPEND(list, node_info(bs));
+    }
+    return list;
+}
+
+PredsnapInfoList *qmp_query_predsnap(const char *node_name, Error **errp)
+{
+    PredsnapInfoList *list = NULL, **tail = &list;
+    BlockDriverState *bs;
+    BDRVPredsnapState *s;
+
+    if (node_name) {
+        return query_one(node_name, errp);
+    }
+    GRAPH_RDLOCK_GUARD_MAINLOOP();
+    for (bs = bdrv_next_node(NULL); bs; bs = bdrv_next_node(bs)) {
+        s = bs->opaque;
+        if (bs->drv == &bdrv_predsnap && s->engine) {
+            QAPI_LIST_APPEND(tail, node_info(bs));
+        }
+    }
+    return list;
+}
