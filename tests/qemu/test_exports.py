@@ -149,7 +149,8 @@ class VhostUser(QemuTest):
         vm.add("-object", "memory-backend-memfd,id=memory,size=192M,share=on")
         vm.add("-machine", "memory-backend=memory")
         vm.add("-chardev", f"socket,id=blk,path={socket}")
-        vm.add_device("vhost-user-blk-pci", chardev="blk")
+        # Otherwise QEMU lets the guest believe that there is no cache to flush.
+        vm.add_device("vhost-user-blk-pci", chardev="blk", config_wce=False)
         self.addCleanup(vm.kill)
         return vm
 
