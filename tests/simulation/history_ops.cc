@@ -201,6 +201,7 @@ void create_snapshot(World& world) {
     const bool clash = world.snapshot_calls == 0 && !world.snapshots.empty() && world.random.chance(0.03);
     if (clash) {
         asked.name = pick_snapshot(world);
+        world.snapshots[asked.name].busy = true;  // nobody may delete it meanwhile
     }
     asked.vm_clock_ns = world.random.next();
     asked.vm_state_size = world.random.chance(0.5) ? kVmSectors * kSectorSize : 0;
@@ -219,6 +220,9 @@ void create_snapshot(World& world) {
     world.check_call_end();
     if (!world.alive()) {
         return;
+    }
+    if (clash) {
+        world.snapshots[asked.name].busy = false;
     }
     if (!result.ok()) {
         if (!(clash && result.error().code == EEXIST)) {
@@ -528,6 +532,8 @@ void check_points(World& world) {
             found[point.sequence.value] = {point.time.value, point.branch, newest + kRecordedWithin};
         }  // else it is one only as long as it is the newest state, or the snapshot is there
         present.insert(point.sequence.value);
+        world.log("point %llu: time %lld%s", (unsigned long long)point.sequence.value,
+                  (long long)point.time.value, point.flush ? ", flush" : "");
         const auto known = world.points.find(point.sequence.value);
         if (known != world.points.end() && (known->second.time.value_or(point.time.value) != point.time.value ||
                                             known->second.branch != point.branch)) {

@@ -379,14 +379,14 @@ void SimDisk::lose_power() {
     current_.assign(durable_.begin(), durable_.begin() + static_cast<int64_t>(length));
 }
 
-// The length is volatile too: any between the durable and the last one.
+// The length is volatile too: any between the durable and the last one, in blocks of a file system.
 uint64_t SimDisk::surviving_length() {
     const uint64_t low = std::min<uint64_t>(durable_length_, current_.size());
     const uint64_t high = std::max<uint64_t>(durable_length_, current_.size());
     switch (random_.below(3)) {
         case 0: return durable_length_;
         case 1: return current_.size();
-        default: return align_down(random_.between(low, high), kSectorSize);
+        default: return std::max(low, align_down(random_.between(low, high), kBlockSize));
     }
 }
 
