@@ -60,7 +60,7 @@ class Daemon(StorageDaemon):
     def remove(self, name):
         self.qmp.execute("blockdev-del", node_name=name)
 
-    def serve(self, name, writable=True):
+    def serve(self, name, writable=True, **options):
         """Exports a node under its own name; a client connected to it."""
         self.qmp.command(
             "block-export-add",
@@ -70,6 +70,7 @@ class Daemon(StorageDaemon):
                 "node-name": name,
                 "name": name,
                 "writable": writable,
+                **options,
             },
         )
         return self.connect(name)

@@ -23,10 +23,12 @@ class Point:
 
 
 class Client(threading.Thread):
-    """Random requests to one region, one at a time, until the server is gone or `stop` is set."""
+    """Random requests to one region, one at a time, until the server is gone or `stop` is set. With `trims` it
+    takes a discard to give zeros, which only a predsnap node without QEMU's own filters above it promises."""
 
-    def __init__(self, ledger, region, disk, draw):
+    def __init__(self, ledger, region, disk, draw, trims=True):
         super().__init__()
+        self.erasures = (disk.trim, disk.write_zeroes) if trims else (disk.write_zeroes,)
         self.ledger = ledger
         self.region = region
         self.disk = disk
@@ -53,7 +55,7 @@ class Client(threading.Thread):
         if kind < 0.1:
             self.flush()
         elif kind < 0.2:
-            self.erase(self.draw.choice((self.disk.trim, self.disk.write_zeroes)))
+            self.erase(self.draw.choice(self.erasures))
         else:
             self.write()
 
