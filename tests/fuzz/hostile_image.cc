@@ -56,14 +56,14 @@ struct Maker {
         const iovec buffer{data.data(), data.size()};
         must(engine->write(sector * kSectorSize, {&buffer, 1}));
     }
-    void history() {
+    void history(const std::string& name) {
         SnapshotInfo snapshot;
-        snapshot.name = "a";
+        snapshot.name = name;
         must(engine->snapshot_create(snapshot));
         write(3, 20);
-        must(engine->resize(kDiskBytes / 2));
+        must(engine->resize(engine->size() / 2));
         Moment moment;
-        moment.snapshot = "a";
+        moment.snapshot = name;
         must(engine->rollback(moment));
         write(40, 3);
         moment.snapshot.reset();
@@ -87,7 +87,7 @@ Image make_image(uint32_t kind) {
         maker.write(100, 1);
     }
     if (kind > 1) {
-        maker.history();
+        maker.history("a");
     }
     if (kind > 0) {
         maker.segments(2);
@@ -96,12 +96,12 @@ Image make_image(uint32_t kind) {
         maker.engine->resume_background();
         maker.host.run_ready();
         maker.engine->pause_background();
-        maker.history();
+        maker.history("b");
     }
     if (kind > 2) {
         must(maker.engine->checkpoint());
         maker.write(9, 9);
-        maker.history();
+        maker.history("c");
         maker.segments(1);
     }
     maker.host.run_ready();
