@@ -16,7 +16,7 @@ namespace predsnap::bench {
 namespace {
 
 Error last_error(const char* what) {
-    return Error{errno, std::string(what) + ": " + std::strerror(errno)};
+    return Error{errno, what};
 }
 
 // Calls transfer(buffers, how many, offset) until all is done.

@@ -24,7 +24,7 @@ constexpr size_t kWorkers = 16;
 constexpr size_t kFillDepth = 512;
 constexpr size_t kRollbackDepth = 128;
 
-void usage() {
+[[noreturn]] void usage() {
     std::fputs(
         "usage: engine-bench fill IMAGE EXTENTS            new image: that many scattered sectors\n"
         "       engine-bench open IMAGE WRITES             time to open; then overwrites, and a "
@@ -33,7 +33,7 @@ void usage() {
         "       engine-bench rollback IMAGE WRITES ROUNDS  rollbacks over so many 4 KiB writes\n"
         "       engine-bench cpu WRITES DEPTH              CPU of 4 KiB writes to nowhere\n",
         stderr);
-    std::exit(2);
+    _exit(2);
 }
 
 template <typename T>
@@ -41,7 +41,7 @@ T must(Result<T> result, const char* what) {
     if (!result.ok()) {
         std::fprintf(stderr, "engine-bench: %s: %s (%s)\n", what, result.error().message.c_str(),
                      std::strerror(result.error().code));
-        std::exit(1);
+        _exit(1);
     }
     return result.take();
 }
@@ -270,24 +270,26 @@ void cpu(Bench& bench, uint64_t writes, uint64_t depth) {
     run(host, *device, command);
 }
 
+// Numbers are read before an image is touched.
 [[noreturn]] void main(const std::vector<const char*>& args) {
     const std::string command = args.empty() ? "" : args[0];
+    const uint64_t second = args.size() > 2 ? parse(args[2]) : 0;
+    const uint64_t third = args.size() > 3 ? parse(args[3]) : 0;
     if (command == "fill" && args.size() == 3) {
-        run_on_file(args[1], true, [&](Bench& bench) { fill(bench, parse(args[2])); });
+        run_on_file(args[1], true, [&](Bench& bench) { fill(bench, second); });
     } else if (command == "open" && args.size() == 3) {
-        run_on_file(args[1], false, [&](Bench& bench) { open(bench, parse(args[2])); });
+        run_on_file(args[1], false, [&](Bench& bench) { open(bench, second); });
     } else if (command == "snapshot" && args.size() == 3) {
-        run_on_file(args[1], false, [&](Bench& bench) { snapshot(bench, parse(args[2])); });
+        run_on_file(args[1], false, [&](Bench& bench) { snapshot(bench, second); });
     } else if (command == "rollback" && args.size() == 4) {
-        run_on_file(args[1], false,
-                    [&](Bench& bench) { rollback(bench, parse(args[2]), parse(args[3])); });
+        run_on_file(args[1], false, [&](Bench& bench) { rollback(bench, second, third); });
     } else if (command == "cpu" && args.size() == 3) {
+        const uint64_t writes = parse(args[1]);
         BenchHost host(0);
         NullDevice device(host);
-        run(host, device, [&](Bench& bench) { cpu(bench, parse(args[1]), parse(args[2])); });
+        run(host, device, [&](Bench& bench) { cpu(bench, writes, second); });
     }
     usage();
-    std::abort();
 }
 
 }  // namespace
