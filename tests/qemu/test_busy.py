@@ -148,5 +148,7 @@ class Busy(QemuTest):
         self.keep_busy()
 
     def test_in_a_thread_of_its_own(self):
-        self.begin("--object", "iothread,id=thread0", iothread="thread0")
+        # Not fixed, QEMU 10.0 aborts on blockdev-backup of a disk of any format (bdrv_insert_node).
+        fixed = {"iothread": "thread0", "fixed-iothread": True}
+        self.begin("--object", "iothread,id=thread0", **fixed)
         self.keep_busy()
