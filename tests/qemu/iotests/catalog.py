@@ -50,13 +50,17 @@ def read_tests(folder):
     """All tests in a tests/qemu-iotests folder, by name."""
     numbered = [p for p in Path(folder).iterdir() if re.fullmatch(r"\d{3}", p.name)]
     named = [p for p in Path(folder, "tests").iterdir() if Path(f"{p}.out").is_file()]
-    tests = [Iotest(p.name, declared_formats(p.read_text(encoding="utf-8"))) for p in numbered + named]
+    tests = [
+        Iotest(p.name, declared_formats(p.read_text(encoding="utf-8"))) for p in numbered + named
+    ]
     return {test.name: test for test in sorted(tests, key=lambda test: test.name)}
 
 
 def lines_of(path):
     """The lines of a list, without comments."""
-    lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    lines = (
+        line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()
+    )
     return [line for line in lines if line]
 
 

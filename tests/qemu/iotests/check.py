@@ -60,7 +60,9 @@ class Checker:
     def _check(self, test, images, sockets):
         command = [sys.executable, self._iotests / "check", "--color", "off", f"-{self._format}"]
         command += ["--source-dir", self._iotests, "--build-dir", self._iotests, test.name]
-        environment = dict(os.environ, TEST_DIR=str(images), SOCK_DIR=str(sockets), TMPDIR=str(images))
+        environment = dict(
+            os.environ, TEST_DIR=str(images), SOCK_DIR=str(sockets), TMPDIR=str(images)
+        )
         for variable, program in PROGRAMS.items():
             environment[variable] = paths.program(program)
         output = images / "check.log"
@@ -78,7 +80,9 @@ class Checker:
             timed_out = not ended_within(child, self._timeout_s)
         text = output.read_text(encoding="utf-8", errors="replace")
         if timed_out:
-            return Outcome("not ok", f"did not end within {self._timeout_s} s", detail=progress(images))
+            return Outcome(
+                "not ok", f"did not end within {self._timeout_s} s", detail=progress(images)
+            )
         return read_outcome(test.name, text)
 
 
@@ -106,7 +110,9 @@ def progress(images):
 def read_outcome(name, text):
     """What `check` said of the one test it ran."""
     lines = text.replace("\r", "\n").splitlines()
-    result = re.compile(rf"{re.escape(name)}\s+(pass|fail|not run)\s+(?:\[[\d:]+\]\s+)+\S+\s*(?:\(last.*?\)\s*)?(.*)")
+    result = re.compile(
+        rf"{re.escape(name)}\s+(pass|fail|not run)\s+(?:\[[\d:]+\]\s+)+\S+\s*(?:\(last.*?\)\s*)?(.*)"
+    )
     found = [match for match in map(result.fullmatch, lines) if match]
     if not found:
         return Outcome("not ok", "check said nothing of it", detail=lines[-DETAIL_LINES:])

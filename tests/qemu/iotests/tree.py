@@ -2,7 +2,8 @@
 """A copy of QEMU's iotests, to run in.
 
 A build may change QEMU's tree while tests run, and tests leave files in it. So each run takes a copy. What predsnap
-is expected to print differently than the format a reference output was made with is in expected/*.diff.
+is expected to print differently than the format a reference output was made with is in expected/*.diff; and
+expected/renamed lists the tests whose reference only has to have the format's name in place of qcow2's.
 """
 import re
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 from lib import paths
+from catalog import FORMAT, lines_of
 from lib.paths import MissingError
 
 EXPECTED = Path(__file__).resolve().parent / "expected"
@@ -29,10 +31,18 @@ def copy_tree(source, target):
     """Copies the iotests of `source` and puts the references of predsnap in; the copy's folder."""
     iotests = Path(target, SUBDIR)
     shutil.copytree(
-        source / SUBDIR, iotests, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "scratch")
+        source / SUBDIR,
+        iotests,
+        symlinks=True,
+        ignore=shutil.ignore_patterns("__pycache__", "scratch"),
     )
     for name in ("python", "scripts"):
         Path(target, name).symlink_to(source / name)
+    for name in lines_of(EXPECTED / "renamed"):
+        reference = (iotests / f"{name}.out").read_text(encoding="utf-8")
+        (iotests / f"{name}.out.{FORMAT}").write_text(
+            reference.replace("qcow2", FORMAT), encoding="utf-8"
+        )
     for diff in sorted(EXPECTED.glob("*.diff")):
         add_reference(iotests, diff)
     return iotests
