@@ -181,6 +181,9 @@ class Cursor {
 const Error kShort{EIO, "checkpoint: state is cut short"};
 
 Result<void> parse_history(Cursor& cursor, const format::CheckpointState& state, History& history) {
+    if (state.initial_size % kSectorSize != 0 || state.initial_size > kMaxSize) {
+        return Error{EIO, "checkpoint: impossible disk size"};
+    }
     history.initial_size = state.initial_size;
     history.next_snapshot_id = state.next_snapshot_id;
     history.last_point = Sequence(state.point_sequence);

@@ -376,7 +376,7 @@ void Log::take_back() {
 Result<void> Log::flush(bool point) {
     Lock lock(core_.mutex);
     const Sequence wanted = disk_.sequence;
-    const Time now = core_.host.now();
+    const Time time = disk_.time;
     while (durable_ < wanted) {
         if (flushing_) {
             flush_waiters_.wait(core_.host, lock);
@@ -400,7 +400,7 @@ Result<void> Log::flush(bool point) {
         }
     }
     if (point) {
-        mark_point(wanted, now, format::PointKind::flush);
+        mark_point(wanted, time, format::PointKind::flush);
     }
     return {};
 }

@@ -100,6 +100,9 @@ Result<Recovery::Outcome> Recovery::run(const format::Superblock& superblock, bo
             TRY(wipe_rest());
         }
     }
+    if (core_.writable) {
+        TRY(wipe_torn_batch());
+    }
     durable_ = std::min(durable_, disk_.sequence);
     TRY(mark_segments());
     stream_.start(index_position_, next_blob_);
@@ -201,6 +204,11 @@ Result<bool> Recovery::replay_blob(const IndexStream::Read& read) {
     const uint64_t expected = known ? open.front().ordinal : position_.ordinal + 1;
     if (index.ordinal != expected || index.last < index.first ||
         (known ? index.first != open.front().first : index.first != position_.next)) {
+        return false;
+    }
+    // What the checkpoint knows of that segment, the blob has too; and no more, if the segment was closed.
+    if (known && (index.last < open.front().last ||
+                  (open.size() > 1 && index.last != open.front().last))) {
         return false;
     }
     Segment& segment = segments_.ensure(index.segment);
@@ -430,6 +438,25 @@ Result<void> Recovery::wipe_rest() {
     };
     TRY(wipe(position_.segment, position_.offset));
     TRY(wipe(position_.announced, 0));
+    return core_.file.flush();
+}
+
+// A torn batch at the end of the log must not become whole later, when what follows its header is
+// overwritten by chance with what it had: it was seen to be gone.
+Result<void> Recovery::wipe_torn_batch() {
+    if (position_.offset + kBlockSize > core_.geometry.segment_size) {
+        return {};
+    }
+    TRY_ASSIGN(const ScannedSegment segment, ScannedSegment::read(core_, position_.segment));
+    const format::BatchHeader* header = segment.intact_header_at(position_.offset);
+    if (header == nullptr || header->sequence != position_.next.value ||
+        header->previous_hash != position_.hash) {
+        return {};
+    }
+    AlignedBuffer zeros(kBlockSize);
+    std::memset(zeros.data(), 0, zeros.size());
+    TRY(core_.file.pwrite(core_.geometry.offset(position_.segment) + position_.offset, zeros.data(),
+                          zeros.size()));
     return core_.file.flush();
 }
 

@@ -69,6 +69,7 @@ class Recovery {
     void enter_segment(const format::SegmentHeader& header);
     Result<void> check_nothing_lost(const format::Superblock& superblock);
     Result<void> wipe_rest();
+    Result<void> wipe_torn_batch();
     Result<void> mark_segments();
 
     Core& core_;
