@@ -33,22 +33,29 @@ typedef struct PredsnapEventLimit {
 /* A predsnap-view node, as far as its predsnap node knows of it. */
 typedef struct PredsnapView {
     BlockDriverState *bs;
-    PdsView *view;      /* NULL while the engine of the chain is not open */
+    PdsView *view;      /* protected like the chain's engine, and NULL if that
+                           is, or no longer has the state in its history */
     uint64_t sequence;  /* the state it shows */
+    uint64_t size;      /* of the disk in that state */
     QLIST_ENTRY(PredsnapView) next;
 } PredsnapView;
 
 typedef struct BDRVPredsnapState {
     /*
-     * NULL after the image could not be opened again (reopen, end of a
-     * migration). Changes only while the node is drained, with @control held.
+     * NULL while it is being replaced, and after the image could not be opened
+     * again (reopen, end of a migration). Changes with @control held. Others
+     * use predsnap_get() and predsnap_put(): nodes are activated without being
+     * drained, so reads may be running.
      */
     PdsEngine *engine;
+
+    /* Uses of @engine that are not protected by @control. Atomic. */
+    unsigned int users;
 
     /* Whether @engine was opened for writing. Changes with @engine. */
     bool engine_writable;
 
-    /* Inside a drained section. Protected by the BQL. */
+    /* Inside a drained section. Atomic. */
     bool drained;
 
     /* Option point-interval, in milliseconds. Protected by the BQL. */
@@ -56,7 +63,7 @@ typedef struct BDRVPredsnapState {
 
     /*
      * Serialises what is not guest I/O: opening and closing the engine, and
-     * commands. Guest I/O does not take it: draining keeps that away.
+     * commands.
      */
     CoMutex control;
 
@@ -87,9 +94,30 @@ typedef struct BDRVPredsnapState {
 
 extern BlockDriver bdrv_predsnap;
 
+/* The engine, which stays until predsnap_put(). NULL if there is none. */
+static inline PdsEngine *predsnap_get(BDRVPredsnapState *s)
+{
+    PdsEngine *engine;
+
+    qatomic_inc(&s->users); /* a barrier, too: users before engine */
+    engine = qatomic_read(&s->engine);
+    if (unlikely(!engine)) {
+        qatomic_dec(&s->users);
+    }
+    return engine;
+}
+
+static inline void predsnap_put(BDRVPredsnapState *s)
+{
+    qatomic_dec(&s->users);
+}
+
 /* --- predsnap-host.c --- */
 
 PdsHost predsnap_host(BlockDriverState *bs);
+
+/* Lets others run first. */
+void coroutine_fn predsnap_co_yield(void);
 
 /* Before the engine is freed, its background work being paused. */
 void coroutine_fn predsnap_co_wait_for_tasks(BlockDriverState *bs);
@@ -116,11 +144,15 @@ PdsDevice predsnap_file_device(BlockDriverState *bs);
 PdsDevice predsnap_backing_device(BlockDriverState *bs);
 PdsDevice predsnap_create_device(BlockBackend *blk);
 
-/* --- predsnap-engine.c: all with the control lock held --- */
+/* --- predsnap-engine.c --- */
+
+/* predsnap_get() that waits for the engine if it is being replaced. */
+PdsEngine *coroutine_fn predsnap_co_get(BDRVPredsnapState *s);
 
 /* Whether the image belongs to the node, to write to as it likes. */
 bool predsnap_may_write(BlockDriverState *bs);
 
+/* These with the control lock held. */
 int coroutine_fn GRAPH_RDLOCK
 predsnap_co_engine_open(BlockDriverState *bs, Error **errp);
 /* Frees the engine. It writes only if the image is the node's to write to. */
@@ -213,6 +245,13 @@ int predsnap_moment_error(BlockDriverState *bs, const PdsMoment *moment,
                           int ret, char *message, Error **errp);
 
 /*
+ * All content and perhaps the size of @bs have changed: its dirty bitmaps and
+ * its users must know. Filters above show the same content.
+ */
+void coroutine_fn GRAPH_RDLOCK
+predsnap_co_content_changed(BlockDriverState *bs, int64_t size);
+
+/*
  * Takes the disk to @moment and lets the users of the node know. The node must
  * be drained, and the control lock held.
  */
@@ -265,6 +304,7 @@ bool GRAPH_RDLOCK predsnap_check_node(BlockDriverState *bs, Error **errp);
 /* Before the engine is closed. With the control lock held. */
 void predsnap_views_close(BlockDriverState *bs);
 /* After it was opened again. With the control lock held. */
-void coroutine_fn GRAPH_RDLOCK predsnap_co_views_reopen(BlockDriverState *bs);
+void coroutine_fn GRAPH_RDLOCK
+predsnap_co_views_reopen(BlockDriverState *bs, PdsEngine *engine);
 
 #endif /* BLOCK_PREDSNAP_INT_H */

@@ -199,11 +199,7 @@ predsnap_may_resize(BlockDriverState *bs, Error **errp)
     return true;
 }
 
-/*
- * All content and perhaps the size of @bs have changed: its dirty bitmaps and
- * its users must know. Filters above show the same content.
- */
-static void coroutine_fn GRAPH_RDLOCK
+void coroutine_fn GRAPH_RDLOCK
 predsnap_co_content_changed(BlockDriverState *bs, int64_t size)
 {
     BdrvChild *c;

@@ -151,6 +151,15 @@ typedef struct PredsnapReopen {
     uint32_t point_interval_ms;
 } PredsnapReopen;
 
+/* Whether a reopen puts another node in the place of the file child. */
+static bool predsnap_reopen_moves(BDRVReopenState *state)
+{
+    const char *file = qdict_get_try_str(state->options, "file");
+
+    return file && !g_str_equal(file,
+                                bdrv_get_node_name(state->bs->file->bs));
+}
+
 static int GRAPH_UNLOCKED
 predsnap_reopen_prepare(BDRVReopenState *state, BlockReopenQueue *queue,
                         Error **errp)
@@ -163,7 +172,7 @@ predsnap_reopen_prepare(BDRVReopenState *state, BlockReopenQueue *queue,
         g_free(reopen);
         return -EINVAL;
     }
-    if (!(state->flags & BDRV_O_RDWR)) {
+    if (!(state->flags & BDRV_O_RDWR) || predsnap_reopen_moves(state)) {
         ret = predsnap_run(state->bs, predsnap_co_engine_settle, NULL, errp);
     }
     if (ret < 0) {
@@ -186,19 +195,36 @@ static void GRAPH_UNLOCKED predsnap_reopen_commit(BDRVReopenState *state)
     g_free(reopen);
 }
 
+static int coroutine_fn GRAPH_RDLOCK
+predsnap_co_open_other_image(BlockDriverState *bs, void *opaque, Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    int ret = predsnap_co_engine_replace(bs, NULL, errp);
+
+    if (ret < 0) {
+        return ret;
+    }
+    predsnap_take_backing_names(bs);
+    predsnap_co_content_changed(bs, pds_size(s->engine));
+    return 0;
+}
+
 /* Now children are as they will be, and an image can be opened for writing. */
 static void GRAPH_UNLOCKED predsnap_reopen_commit_post(BDRVReopenState *state)
 {
     BlockDriverState *bs = state->bs;
     BDRVPredsnapState *s = bs->opaque;
+    PredsnapCoFn *fn = NULL;
     Error *local_err = NULL;
 
-    if (!predsnap_may_write(bs) || (s->engine && s->engine_writable)) {
-        return;
+    if (state->old_file_bs) {
+        fn = predsnap_co_open_other_image;
+    } else if (predsnap_may_write(bs) && !(s->engine && s->engine_writable)) {
+        fn = predsnap_co_engine_replace;
     }
-    if (predsnap_run(bs, predsnap_co_engine_replace, NULL, &local_err) < 0) {
+    if (fn && predsnap_run(bs, fn, NULL, &local_err) < 0) {
         /* Too late to fail. Requests will, until the next attempt. */
-        error_reportf_err(local_err, "Could not reopen for writing: ");
+        error_reportf_err(local_err, "Could not reopen the image: ");
     }
 }
 
