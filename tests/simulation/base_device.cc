@@ -29,8 +29,8 @@ Result<void> BaseDevice::preadv(uint64_t offset, std::span<const iovec> buffers)
         length += part.iov_len;
     }
     if (offset % kSectorSize != 0 || length % kSectorSize != 0 || offset + length > length_) {
-        scheduler_.fail("the engine asked the backing disk of " + std::to_string(length_) + " bytes for " +
-                        std::to_string(length) + " at " + std::to_string(offset));
+        scheduler_.fail("the engine asked the backing disk of " + std::to_string(length_) +
+                        " bytes for " + std::to_string(length) + " at " + std::to_string(offset));
     }
     bytes.resize(length);
     for (uint64_t at = 0; at < length; at += kSectorSize) {

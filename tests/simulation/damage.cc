@@ -21,7 +21,8 @@ void flip(World& world, uint64_t sector_offset) {
     world.log("bit flipped in byte %llu of the image", (unsigned long long)byte);
 }
 
-// Picks a sector of the guest disk whose content is certain, and damages every copy of it in the image.
+// Picks a sector of the guest disk whose content is certain, and damages every copy of it in the
+// image.
 std::optional<uint64_t> damage_data(World& world) {
     const std::vector<uint8_t>& image = world.disk.content();
     for (int attempt = 0; attempt < 64; ++attempt) {
@@ -68,14 +69,16 @@ std::optional<Value> read_sector(World& world, uint64_t sector) {
         return read_stamp(buffer.sector(0), sector);
     }
     if (result.error().code != EIO || world.host.corruption_reports() == reports) {
-        world.fail("read of sector " + std::to_string(sector) + " of a damaged image failed with errno " +
-                   std::to_string(result.error().code) + ", \"" + result.error().message + "\", " +
+        world.fail("read of sector " + std::to_string(sector) +
+                   " of a damaged image failed with errno " + std::to_string(result.error().code) +
+                   ", \"" + result.error().message + "\", " +
                    (world.host.corruption_reports() == reports ? "and nothing was reported" : ""));
     }
     return std::nullopt;
 }
 
-// Every sector is right or an error; with damaged data only, only the sectors of its unit are errors.
+// Every sector is right or an error; with damaged data only, only the sectors of its unit are
+// errors.
 void look_at_damage(World& world, std::optional<uint64_t> damaged) {
     uint64_t unreadable = 0;
     for (uint64_t sector = 0; sector < world.disk_sectors(); ++sector) {
@@ -94,7 +97,8 @@ void look_at_damage(World& world, std::optional<uint64_t> damaged) {
                        std::to_string(*damaged) + " was damaged");
         }
         if (seen && distance == 0) {
-            world.fail("the damaged sector " + std::to_string(sector) + " was read without an error");
+            world.fail("the damaged sector " + std::to_string(sector) +
+                       " was read without an error");
         }
     }
     world.coverage.hit("damage: sectors given as errors", unreadable);
@@ -111,7 +115,8 @@ void check_finds_it(World& world) {
     world.coverage.hit("damage: found by check");
 }
 
-// Opens what was damaged. It may fail, naming what is wrong; it must not forget acknowledged history.
+// Opens what was damaged. It may fail, naming what is wrong; it must not forget acknowledged
+// history.
 bool open_damaged(World& world) {
     const Result<void> opened = try_open(world);
     if (!opened.ok()) {
@@ -126,7 +131,8 @@ bool open_damaged(World& world) {
     const uint64_t newest = world.newest();
     if (newest < world.durable_claimed) {
         world.fail("a damaged image was opened at sequence " + std::to_string(newest) +
-                   " without an error, though " + std::to_string(world.durable_claimed) + " was durable");
+                   " without an error, though " + std::to_string(world.durable_claimed) +
+                   " was durable");
     }
     if (const auto problem = world.model.recover(newest, false)) {
         world.fail("damaged image: " + *problem);
@@ -139,8 +145,8 @@ void look_at_reopened(World& world) {
     for (uint64_t sector = 0; sector < world.disk_sectors(); ++sector) {
         const std::optional<Value> seen = read_sector(world, sector);
         if (seen) {
-            world.require(world.model.check_recovered(sector, *seen), "damaged image opened again", sector,
-                          *seen, nullptr);
+            world.require(world.model.check_recovered(sector, *seen), "damaged image opened again",
+                          sector, *seen, nullptr);
         }
     }
 }

@@ -47,7 +47,8 @@ void* take_stack() {
         idle.pop_back();
         return stack;
     }
-    void* stack = mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* stack =
+        mmap(nullptr, kStackSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (stack == MAP_FAILED || mprotect(stack, kGuardSize, PROT_NONE) != 0) {
         perror("simulation: no memory for a fiber's stack");
         abort();
@@ -67,7 +68,9 @@ void give_stack(void* stack) {
 
 Fiber::Fiber(std::function<void()> body) : body_(std::move(body)) {}
 
-Fiber::~Fiber() { release_stack(); }
+Fiber::~Fiber() {
+    release_stack();
+}
 
 void Fiber::release_stack() {
     if (stack_ != nullptr) {
@@ -97,7 +100,9 @@ void Fiber::enter() {
 #endif
 }
 
-void Fiber::leave() { switch_out(false); }
+void Fiber::leave() {
+    switch_out(false);
+}
 
 void Fiber::switch_out([[maybe_unused]] bool for_good) {
 #ifdef SIM_ASAN

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// A fiber: a function with a stack of its own, entered and left by switching contexts. Annotated for
-// AddressSanitizer. Used by the scheduler only.
+// A fiber: a function with a stack of its own, entered and left by switching contexts. Annotated
+// for AddressSanitizer. Used by the scheduler only.
 #pragma once
 
 #include <ucontext.h>

@@ -10,11 +10,21 @@ namespace {
 uint64_t pick_count(World& world) {
     Random& random = world.random;
     switch (random.below(10)) {
-        case 0: case 1: case 2: return random.between(1, 8);
-        case 3: case 4: case 5: return 8;
-        case 6: case 7: return random.between(1, 64);
-        case 8: return random.between(1, world.plan.request_sectors_max);
-        default: return random.skewed(world.plan.request_sectors_max * 2);
+        case 0:
+        case 1:
+        case 2:
+            return random.between(1, 8);
+        case 3:
+        case 4:
+        case 5:
+            return 8;
+        case 6:
+        case 7:
+            return random.between(1, 64);
+        case 8:
+            return random.between(1, world.plan.request_sectors_max);
+        default:
+            return random.skewed(world.plan.request_sectors_max * 2);
     }
 }
 
@@ -137,7 +147,9 @@ void guest_flush(World& world) {
     world.coverage.hit("flush");
 }
 
-void guest_read(World& world) { check_range(world, pick_range(world)); }
+void guest_read(World& world) {
+    check_range(world, pick_range(world));
+}
 
 void check_range(World& world, Range range) {
     Buffer buffer(range.count);
@@ -157,7 +169,8 @@ void check_range(World& world, Range range) {
     for (uint64_t i = 0; i < range.count; ++i) {
         const uint64_t sector = range.first + i;
         const Value seen = read_stamp(buffer.sector(i), sector);
-        world.require(world.model.may_read(sector, since, seen), "read", sector, seen, buffer.sector(i));
+        world.require(world.model.may_read(sector, since, seen), "read", sector, seen,
+                      buffer.sector(i));
         world.model.remember(sector, since, seen);
     }
 }
@@ -179,15 +192,26 @@ void guest_nonsense(World& world) {
     const uint64_t kind = world.random.below(5);
     Result<void> result;
     switch (kind) {
-        case 0: result = world.engine->write(end, {&whole, 1}); break;
-        case 1: result = world.engine->read(end - kSectorSize, {&whole, 1}); break;
-        case 2: result = world.engine->write_zeroes(end - kSectorSize, 2 * kSectorSize); break;
-        case 3: result = world.engine->discard(end, kSectorSize); break;
-        default: result = world.engine->write(UINT64_MAX - 511, {&whole, 1}); break;
+        case 0:
+            result = world.engine->write(end, {&whole, 1});
+            break;
+        case 1:
+            result = world.engine->read(end - kSectorSize, {&whole, 1});
+            break;
+        case 2:
+            result = world.engine->write_zeroes(end - kSectorSize, 2 * kSectorSize);
+            break;
+        case 3:
+            result = world.engine->discard(end, kSectorSize);
+            break;
+        default:
+            result = world.engine->write(UINT64_MAX - 511, {&whole, 1});
+            break;
     }
     world.check_call_end();
     if (world.alive() && result.ok()) {
-        world.fail("a request beyond the end of the disk succeeded (kind " + std::to_string(kind) + ")");
+        world.fail("a request beyond the end of the disk succeeded (kind " + std::to_string(kind) +
+                   ")");
     }
     world.coverage.hit("nonsense request refused");
 }
@@ -244,7 +268,8 @@ void check_everything(World& world) {
         read_vm_state(world);
         check_status(world, {0, size});
         const uint64_t slot = world.model.size_slot();
-        world.require(world.model.allows(slot, world.model.now(slot), size), "size", slot, size, nullptr);
+        world.require(world.model.allows(slot, world.model.now(slot), size), "size", slot, size,
+                      nullptr);
     }
     world.coverage.hit("whole disk checked");
 }
@@ -253,10 +278,14 @@ void check_everything(World& world) {
 static bool fits(const RangeStatus& status, const std::vector<Value>& values) {
     return std::any_of(values.begin(), values.end(), [&](Value value) {
         switch (value) {
-            case kHole: return !status.data && !status.zero;
-            case kZero: return status.data || status.zero;
-            case kZeroOrHole: return true;
-            default: return status.data && !status.zero;
+            case kHole:
+                return !status.data && !status.zero;
+            case kZero:
+                return status.data || status.zero;
+            case kZeroOrHole:
+                return true;
+            default:
+                return status.data && !status.zero;
         }
     });
 }
@@ -280,7 +309,9 @@ void check_status(World& world, Range range) {
         }
         for (uint64_t sector = at; sector < at + count; ++sector) {
             world.require(fits(status, world.model.now(sector)),
-                          status.data ? "status data" : status.zero ? "status zero" : "status hole",
+                          status.data   ? "status data"
+                          : status.zero ? "status zero"
+                                        : "status hole",
                           sector, kBadContent, nullptr);
         }
         at += count;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// What a guest does to its disk, checked against the model. Each function makes one request of random
-// place and size and may be called from any task.
+// What a guest does to its disk, checked against the model. Each function makes one request of
+// random place and size and may be called from any task.
 #pragma once
 
 #include "world.h"

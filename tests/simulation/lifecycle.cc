@@ -94,8 +94,8 @@ void recover_snapshots(World& world) {
             deleted = std::max(deleted, world.model.fate(op));
         }
         const auto found = listed.find(record.info.name);
-        const bool there = found != listed.end() &&
-                           (record.info.id == 0 || record.info.id == found->second.id);
+        const bool there =
+            found != listed.end() && (record.info.id == 0 || record.info.id == found->second.id);
         if (there && (created == Model::Fate::lost || deleted == Model::Fate::kept)) {
             world.fail("snapshot " + record.info.name + " is back after a crash");
         }
@@ -104,11 +104,16 @@ void recover_snapshots(World& world) {
         }
         if (there) {
             if (record.info.id != 0 && record.info.sequence != found->second.sequence) {
-                world.fail("snapshot " + record.info.name + " is of another sequence after a crash");
+                world.fail("snapshot " + record.info.name +
+                           " is of another sequence after a crash");
             }
-            world.snapshots[record.info.name] = {
-                .info = found->second, .created = record.created};
+            record.info = found->second;
+            record.busy = false;
+            world.snapshots[record.info.name] = record;
             listed.erase(found);
+        } else if (created != Model::Fate::lost && !world.power_was_lost) {
+            world.unlisted.push_back(
+                record);  // its deletion may only be in the cache, and be lost later
         }
     }
     if (!listed.empty()) {
@@ -128,7 +133,8 @@ std::vector<Value> read_recovered(World& world) {
     for (const bool is_vm : {false, true}) {
         Buffer& buffer = is_vm ? vm : disk;
         const std::vector<iovec> pieces = buffer.pieces(world.random);
-        const auto result = is_vm ? world.engine->read_vm_state(0, pieces) : world.engine->read(0, pieces);
+        const auto result =
+            is_vm ? world.engine->read_vm_state(0, pieces) : world.engine->read(0, pieces);
         if (!result.ok()) {
             world.fail("read after a crash failed: " + result.error().message);
         }
@@ -136,8 +142,8 @@ std::vector<Value> read_recovered(World& world) {
         for (uint64_t i = 0; i < buffer.bytes.size() / kSectorSize; ++i) {
             const uint64_t slot = first + i;
             seen[slot] = read_stamp(buffer.sector(i), slot);
-            world.require(model.check_recovered(slot, seen[slot]), "after a crash", slot, seen[slot],
-                          buffer.sector(i));
+            world.require(model.check_recovered(slot, seen[slot]), "after a crash", slot,
+                          seen[slot], buffer.sector(i));
         }
     }
     return seen;
@@ -160,8 +166,9 @@ void check_recovery(World& world) {
     const uint64_t newest = info.sequence.value;
     world.log("recovered at sequence %llu", (unsigned long long)newest);
     if (newest < world.durable_claimed) {
-        world.fail("recovered at sequence " + std::to_string(newest) + ", but the engine had said that " +
-                   std::to_string(world.durable_claimed) + " is durable");
+        world.fail("recovered at sequence " + std::to_string(newest) +
+                   ", but the engine had said that " + std::to_string(world.durable_claimed) +
+                   " is durable");
     }
     adopt_branch(world, info);
     // If only the process died, what had returned is at least in the operating system's cache.
@@ -188,7 +195,9 @@ void check_backing_name(World& world) {
         world.backing_names.end()) {
         world.fail("the backing file is named \"" + name + "\", which is none of those set");
     }
-    world.backing_names = {name};
+    if (world.power_was_lost) {
+        world.backing_names = {name};  // else it may only be in the cache, and be lost later
+    }
 }
 
 }  // namespace

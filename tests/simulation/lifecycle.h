@@ -11,8 +11,8 @@ namespace predsnap::sim {
 void create_image(World& world);
 // Closes in good order and opens again. A crash that is armed may strike at any step of both.
 void reopen(World& world);
-// The disk is dead. Drops the engine, brings the disk back with what survived, opens (which may crash
-// again) and checks what was recovered.
+// The disk is dead. Drops the engine, brings the disk back with what survived, opens (which may
+// crash again) and checks what was recovered.
 void recover(World& world);
 // Closes for good; a crash may strike. False if it did.
 bool close_engine(World& world);

@@ -7,7 +7,8 @@
 
 namespace predsnap::sim {
 
-Model::Model(uint64_t disk_sectors_max, uint64_t vm_sectors, std::function<bool(uint64_t)> base_has_data)
+Model::Model(uint64_t disk_sectors_max, uint64_t vm_sectors,
+             std::function<bool(uint64_t)> base_has_data)
     : disk_sectors_(disk_sectors_max),
       vm_sectors_(vm_sectors),
       base_has_data_(std::move(base_has_data)) {}
@@ -65,8 +66,8 @@ void Model::make_durable(uint64_t moment) {
     }
 }
 
-// The values that operations which possibly belong to a state give a slot, less those that one which
-// surely belongs to it has overwritten.
+// The values that operations which possibly belong to a state give a slot, less those that one
+// which surely belongs to it has overwritten.
 template <typename Surely, typename Possible>
 std::vector<Value> Model::select(const Branch& branch, uint64_t slot, Surely surely,
                                  Possible possible) const {
@@ -187,7 +188,8 @@ std::optional<std::string> Model::recover(uint64_t sequence, bool all_returned_s
     all_returned_survive_ = all_returned_survive;
     for (const Op& op : ops_) {
         if (survives(op) && op.after >= sequence && op.upto > sequence) {
-            return "recovered at sequence " + std::to_string(sequence) + ", but an operation that " +
+            return "recovered at sequence " + std::to_string(sequence) +
+                   ", but an operation that " +
                    (op.durable ? "is durable" : "had returned before the process died") +
                    " came after sequence " + std::to_string(op.after);
         }
@@ -243,7 +245,8 @@ void Model::settle(const std::vector<Value>& observed) {
 // What the crash cut off can no longer happen; what it may have left is done with.
 void Model::forget_after(uint64_t sequence) {
     for (auto& entries : branches_.back().entries) {
-        std::erase_if(entries, [&](const Entry& entry) { return ops_[entry.op].after >= sequence; });
+        std::erase_if(entries,
+                      [&](const Entry& entry) { return ops_[entry.op].after >= sequence; });
     }
     for (Op& op : ops_) {
         if (op.after >= sequence || op.upto > sequence) {
@@ -264,11 +267,13 @@ std::string Model::explain(uint64_t slot) const {
         }
         for (const Entry& entry : branch.entries[slot]) {
             const Op& op = ops_[entry.op];
-            text += "\n    " + describe_value(entry.value) + ": sequence in (" + std::to_string(op.after) +
-                    ", " + (op.upto == kNever ? "open" : std::to_string(op.upto)) + "], from " +
+            text += "\n    " + describe_value(entry.value) + ": sequence in (" +
+                    std::to_string(op.after) + ", " +
+                    (op.upto == kNever ? "open" : std::to_string(op.upto)) + "], from " +
                     std::to_string(op.invoked) + " to " +
                     (op.responded == kNever ? "open" : std::to_string(op.responded)) +
-                    (op.optional ? ", may not have happened" : "") + (op.durable ? ", durable" : "");
+                    (op.optional ? ", may not have happened" : "") +
+                    (op.durable ? ", durable" : "");
         }
     }
     return text;

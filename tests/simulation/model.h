@@ -2,20 +2,20 @@
 //
 // The naive model: what every sector may hold, now and at every sequence number of the history.
 //
-// Requests overlap and share batches, so the model does not know the order in which the engine applied
-// them; it knows bounds. Each operation has an interval in the harness's own time (invoked, responded)
-// and one in sequence numbers: its batch is after `after`, the newest batch when it was invoked, and
-// at most `upto`, the newest batch when it returned. Each sector of an operation is taken by itself: a
-// sector is a register, and the rules are those of linearizability.
+// Requests overlap and share batches, so the model does not know the order in which the engine
+// applied them; it knows bounds. Each operation has an interval in the harness's own time (invoked,
+// responded) and one in sequence numbers: its batch is after `after`, the newest batch when it was
+// invoked, and at most `upto`, the newest batch when it returned. Each sector of an operation is
+// taken by itself: a sector is a register, and the rules are those of linearizability.
 //
 //   The state at sequence s may show an operation's value in a sector if after < s, unless another
 //   operation on the sector that surely belongs to the state (upto <= s) was invoked only after the
-//   first had returned: then the value is overwritten. One that surely belongs but is neither shown nor
-//   overwritten is missing. What a read that runs by itself sees is remembered as an operation of its own, so that
-//   what was once ambiguous stays as it was seen.
+//   first had returned: then the value is overwritten. One that surely belongs but is neither shown
+//   nor overwritten is missing. What a read that runs by itself sees is remembered as an operation
+//   of its own, so that what was once ambiguous stays as it was seen.
 //
-//   An operation that failed may have been done or not. Its batch may lie in the image, complete; so if
-//   no other batch took its number, a crash may bring it back, as if it had been in flight.
+//   An operation that failed may have been done or not. Its batch may lie in the image, complete;
+//   so if no other batch took its number, a crash may bring it back, as if it had been in flight.
 //
 //   A rollback begins a branch whose first state is the one gone back to. A crash ends at some
 //   sequence number: operations after it are forgotten, and what the disk then holds is remembered.
@@ -38,7 +38,8 @@ using OpId = uint32_t;
 class Model {
   public:
     // `base_has_data` says of a sector whether the backing disk has data there.
-    Model(uint64_t disk_sectors_max, uint64_t vm_sectors, std::function<bool(uint64_t)> base_has_data);
+    Model(uint64_t disk_sectors_max, uint64_t vm_sectors,
+          std::function<bool(uint64_t)> base_has_data);
 
     // Slots: disk sectors, then sectors of VM state, then the size of the disk in sectors.
     uint64_t vm_slot(uint64_t sector) const { return disk_sectors_ + sector; }
@@ -49,7 +50,8 @@ class Model {
     // The image is new: holes, and a size.
     void reset(uint64_t size_sectors);
 
-    // An operation that changes slots. Values are put before the operation is invoked in the engine.
+    // An operation that changes slots. Values are put before the operation is invoked in the
+    // engine.
     OpId begin(uint64_t newest_sequence);
     void put(OpId op, uint64_t slot, uint64_t count, Value value);
     // It returned. If it failed it may have been done, wholly or in part, or not.
@@ -82,10 +84,11 @@ class Model {
     uint32_t branch() const { return static_cast<uint32_t>(branches_.size() - 1); }
     uint64_t branch_first(uint32_t branch) const { return branches_[branch].first; }
 
-    // After a crash the engine says that its newest batch is `sequence`. Checks that no operation that
-    // had to survive lies beyond (if only the process died, those are all that had returned); then the values that it shows are checked with check_recovered() and,
-    // when all is well, taken as the base with settle(): one value for each slot, kNotSeen for those
-    // beyond the end of the disk.
+    // After a crash the engine says that its newest batch is `sequence`. Checks that no operation
+    // that had to survive lies beyond (if only the process died, those are all that had returned);
+    // then the values that it shows are checked with check_recovered() and, when all is well, taken
+    // as the base with settle(): one value for each slot, kNotSeen for those beyond the end of the
+    // disk.
     std::optional<std::string> recover(uint64_t sequence, bool all_returned_survive);
     enum class Fate : uint8_t { lost, unknown, kept };
     Fate fate(OpId op) const;
@@ -109,13 +112,14 @@ class Model {
         OpId op;
     };
     struct Branch {
-        uint64_t first = 0;   // its first sequence number
+        uint64_t first = 0;  // its first sequence number
         std::vector<std::vector<Value>> base;
         std::vector<std::vector<Entry>> entries;
     };
 
     template <typename Surely, typename Possible>
-    std::vector<Value> select(const Branch& branch, uint64_t slot, Surely surely, Possible possible) const;
+    std::vector<Value> select(const Branch& branch, uint64_t slot, Surely surely,
+                              Possible possible) const;
     bool survives(const Op& op) const;
     const Branch& branch_at(uint64_t sequence) const;
     Value resolve(uint64_t slot, const std::vector<Value>& allowed, Value observed) const;

@@ -17,9 +17,10 @@ constexpr uint64_t mix(uint64_t x) {
 
 class Random {
   public:
-    // Streams of one seed with different names are independent, so that one more draw in one part of
-    // the simulation leaves the others as they were.
-    Random(uint64_t seed, uint64_t stream) : state_(mix(seed * 0x9e3779b97f4a7c15ull + mix(stream))) {}
+    // Streams of one seed with different names are independent, so that one more draw in one part
+    // of the simulation leaves the others as they were.
+    Random(uint64_t seed, uint64_t stream)
+        : state_(mix(seed * 0x9e3779b97f4a7c15ull + mix(stream))) {}
 
     uint64_t next() { return mix(state_ += 0x9e3779b97f4a7c15ull); }
     // 0 .. n-1

@@ -133,11 +133,25 @@ void step(World& world) {
         void (*action)(World&);
     };
     static constexpr Choice choices[] = {
-        {40, burst},          {6, check_everything}, {5, create_snapshot}, {2, delete_snapshot},
-        {4, save_vm},         {6, roll_back},        {6, open_view},       {4, read_all_views},
-        {3, close_view},      {4, check_old_state},  {3, resize},          {1, change_backing},
-        {4, write_checkpoint}, {3, check_points},    {1, check_image},     {4, reopen},
-        {5, change_faults},   {2, pause_or_resume},  {1, check_snapshot_list},
+        {40, burst},
+        {6, check_everything},
+        {5, create_snapshot},
+        {2, delete_snapshot},
+        {4, save_vm},
+        {6, roll_back},
+        {6, open_view},
+        {4, read_all_views},
+        {3, close_view},
+        {4, check_old_state},
+        {3, resize},
+        {1, change_backing},
+        {4, write_checkpoint},
+        {3, check_points},
+        {1, check_image},
+        {4, reopen},
+        {5, change_faults},
+        {2, pause_or_resume},
+        {1, check_snapshot_list},
     };
     unsigned total = 0;
     for (const Choice& choice : choices) {

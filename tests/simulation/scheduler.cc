@@ -12,7 +12,8 @@ namespace {
 enum class State : uint8_t { ready, running, suspended, blocked, ended };
 
 const char* name_of(State state) {
-    constexpr const char* names[] = {"ready", "running", "suspended by the engine", "blocked", "ended"};
+    constexpr const char* names[] = {"ready", "running", "suspended by the engine", "blocked",
+                                     "ended"};
     return names[static_cast<size_t>(state)];
 }
 }  // namespace
@@ -26,8 +27,8 @@ class SimTask {
     const std::string name;
     Fiber fiber;
     State state = State::ready;
-    uint64_t wakes = 0;     // not yet taken by a suspend()
-    const char* why = "";   // blocked for what
+    uint64_t wakes = 0;    // not yet taken by a suspend()
+    const char* why = "";  // blocked for what
 };
 
 Scheduler::Scheduler(uint64_t seed) : random_(seed, 1), trace_hash_(mix(seed)) {}
@@ -91,7 +92,9 @@ void Scheduler::sleep(uint64_t us) {
     block("time to pass");
 }
 
-uint64_t Scheduler::wakes_pending(const SimTask* task) const { return task->wakes; }
+uint64_t Scheduler::wakes_pending(const SimTask* task) const {
+    return task->wakes;
+}
 
 void Scheduler::after(uint64_t us, std::function<void()> action) {
     timers_.push(Timer{now_us_ + us, timer_order_++, std::move(action)});
@@ -111,7 +114,9 @@ void Scheduler::trace(uint64_t what, uint64_t a, uint64_t b) {
     trace_hash_ = mix(trace_hash_ ^ mix(what + 0x9e37) ^ mix(a * 3 + 1) ^ mix(b * 5 + 2)) + a + b;
 }
 
-void Scheduler::switch_to_scheduler() { running_->fiber.leave(); }
+void Scheduler::switch_to_scheduler() {
+    running_->fiber.leave();
+}
 
 void Scheduler::run(std::function<void()> main) {
     const SimTask* task = spawn("main", std::move(main));
@@ -127,8 +132,8 @@ void Scheduler::loop(const SimTask* main) {
             fail("the run goes on without end (step limit):" + describe_tasks());
         } else if (ready_.empty() && timers_.empty()) {
             fail("deadlock: no task can go on:" + describe_tasks());
-        } else if (ready_.empty() || (!timers_.empty() && (timers_.top().due_us <= now_us_ ||
-                                                           random_.chance(0.1)))) {
+        } else if (ready_.empty() ||
+                   (!timers_.empty() && (timers_.top().due_us <= now_us_ || random_.chance(0.1)))) {
             step_timer();
         } else {
             step_task();
@@ -168,7 +173,8 @@ std::string Scheduler::describe_tasks() const {
         if (task->state == State::ended) {
             continue;
         }
-        text += "\n  task " + std::to_string(task->id) + " (" + task->name + "): " + name_of(task->state);
+        text += "\n  task " + std::to_string(task->id) + " (" + task->name +
+                "): " + name_of(task->state);
         if (task->state == State::blocked) {
             text += std::string(", waits for ") + task->why;
         }

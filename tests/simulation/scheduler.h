@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// Tasks and time of the simulation. One task runs at a time; which of the ready ones comes next, and
-// how long it takes, is drawn from the seed. Time passes only here.
+// Tasks and time of the simulation. One task runs at a time; which of the ready ones comes next,
+// and how long it takes, is drawn from the seed. Time passes only here.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,8 @@ class Scheduler {
     explicit Scheduler(uint64_t seed);
     ~Scheduler();
 
-    // Runs `main` as a task, with all that it spawns, until it ends or the run fails. Tasks still there
-    // when main ends are a failure, and so is a run in which nobody can go on.
+    // Runs `main` as a task, with all that it spawns, until it ends or the run fails. Tasks still
+    // there when main ends are a failure, and so is a run in which nobody can go on.
     void run(std::function<void()> main);
 
     SimTask* spawn(std::string name, std::function<void()> body);
@@ -35,7 +35,8 @@ class Scheduler {
     void wake(SimTask* task);
     void yield();
     void sleep(uint64_t us);
-    // For the simulation itself, apart from the engine's suspend and wake. `why` is shown when stuck.
+    // For the simulation itself, apart from the engine's suspend and wake. `why` is shown when
+    // stuck.
     void block(const char* why);
     void unblock(SimTask* task);
     // Wakes that no suspend() has taken. The engine must leave none behind in its callers' tasks.

@@ -119,14 +119,16 @@ Result<void> SimDisk::perform(Request& request) {
     const uint64_t id = next_request_++;
     scheduler_.trace(20 + static_cast<uint64_t>(request.kind), request.offset, request.length);
     if (observer_) {
-        constexpr const char* names[] = {"read", "write", "write_zeroes", "discard", "flush", "truncate"};
+        constexpr const char* names[] = {"read",    "write", "write_zeroes",
+                                         "discard", "flush", "truncate"};
         observer_(names[static_cast<size_t>(request.kind)], request.offset, request.length);
     }
     in_flight_[id] = &request;
     request.task = scheduler_.self();
     scheduler_.after(latency(), [this, id] { complete(id); });
     scheduler_.block("the disk");
-    stats_.errors_injected += request.error != 0;  // from now on the engine knows: see World::excused
+    stats_.errors_injected +=
+        request.error != 0;  // from now on the engine knows: see World::excused
     return std::move(request.result);
 }
 
@@ -155,8 +157,9 @@ bool SimDisk::allocate(uint64_t offset, uint64_t length) {
     if (allocated_.size() < end) {
         allocated_.resize(end);
     }
-    const auto missing = static_cast<uint64_t>(std::count(
-        allocated_.begin() + static_cast<int64_t>(first), allocated_.begin() + static_cast<int64_t>(end), false));
+    const auto missing =
+        static_cast<uint64_t>(std::count(allocated_.begin() + static_cast<int64_t>(first),
+                                         allocated_.begin() + static_cast<int64_t>(end), false));
     if (missing > 0 && (allocated_count_ + missing) * kBlockSize > capacity_) {
         return false;
     }
@@ -174,7 +177,9 @@ void SimDisk::free_blocks(uint64_t offset, uint64_t length) {
     }
 }
 
-uint64_t SimDisk::allocated_bytes() const { return allocated_count_ * kBlockSize; }
+uint64_t SimDisk::allocated_bytes() const {
+    return allocated_count_ * kBlockSize;
+}
 
 void SimDisk::capture(Request& request) {
     if (request.captured) {
@@ -209,7 +214,8 @@ void SimDisk::finish(Request& request) {
     switch (request.kind) {
         case Kind::read:
             if (request.offset + request.length > current_.size()) {
-                request.result = Error{EIO, "read past the end of the disk"};  // truncated meanwhile
+                request.result =
+                    Error{EIO, "read past the end of the disk"};  // truncated meanwhile
                 return;
             }
             scatter(current_.data() + request.offset, request.buffers);
@@ -232,13 +238,15 @@ void SimDisk::finish(Request& request) {
     }
 }
 
-// A discard, and a write that failed, leave each sector as it was or new; a discard may leave garbage.
+// A discard, and a write that failed, leave each sector as it was or new; a discard may leave
+// garbage.
 void SimDisk::apply_partly(Request& request) {
     if (request.kind == Kind::discard) {
         if (request.offset >= current_.size()) {
             return;
         }
-        request.data = fill(request.offset, std::min(request.length, current_.size() - request.offset));
+        request.data =
+            fill(request.offset, std::min(request.length, current_.size() - request.offset));
     } else if (request.kind == Kind::write || request.kind == Kind::write_zeroes) {
         capture(request);
     } else {
@@ -345,7 +353,8 @@ void SimDisk::settle_in_flight(Death death) {
         Request request = std::move(frozen_.back());
         frozen_.pop_back();
         const uint64_t choice = random_.below(3);
-        const bool power = death == Death::power_loss;  // then lose_power() decides, sector by sector
+        const bool power =
+            death == Death::power_loss;  // then lose_power() decides, sector by sector
         if (request.kind == Kind::flush || request.kind == Kind::read || (choice == 0 && !power)) {
             continue;
         }
@@ -359,7 +368,8 @@ void SimDisk::settle_in_flight(Death death) {
 
 void SimDisk::lose_power() {
     const uint64_t length = surviving_length();
-    const uint64_t mode = random_.below(5);  // one character for the whole loss: all, nothing, or mixed
+    const uint64_t mode =
+        random_.below(5);  // one character for the whole loss: all, nothing, or mixed
     const double by_sector = static_cast<double>(random_.below(101)) / 100;
     for (const Cached& change : cached_) {
         const bool whole = random_.chance(0.5);
@@ -384,9 +394,12 @@ uint64_t SimDisk::surviving_length() {
     const uint64_t low = std::min<uint64_t>(durable_length_, current_.size());
     const uint64_t high = std::max<uint64_t>(durable_length_, current_.size());
     switch (random_.below(3)) {
-        case 0: return durable_length_;
-        case 1: return current_.size();
-        default: return std::max(low, align_down(random_.between(low, high), kBlockSize));
+        case 0:
+            return durable_length_;
+        case 1:
+            return current_.size();
+        default:
+            return std::max(low, align_down(random_.between(low, high), kBlockSize));
     }
 }
 

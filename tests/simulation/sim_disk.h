@@ -5,8 +5,8 @@
 // Writes take a random time and complete in any order. A completed write is in the cache; a flush
 // makes durable what had completed when it began. On a power loss each sector that a write in the
 // cache (or not yet completed) touched is, by itself, new or old: so writes are lost, torn and
-// reordered. When only the process dies, the cache lives on and writes in flight may or may not have
-// reached it.
+// reordered. When only the process dies, the cache lives on and writes in flight may or may not
+// have reached it.
 //
 // Faults: EIO, no space, slow requests, bits flipped in what is stored.
 #pragma once
@@ -29,9 +29,9 @@ enum class Death : uint8_t { power_loss, process_killed };
 
 struct DiskOptions {
     uint64_t latency_us_max = 200;
-    double slow_probability = 0.01;  // of a request taking up to 500 times that
+    double slow_probability = 0.01;     // of a request taking up to 500 times that
     bool garbage_in_new_space = false;  // space never written reads as garbage, else as zeros
-    bool late_capture = false;  // some writes read their buffers only when they complete
+    bool late_capture = false;          // some writes read their buffers only when they complete
 };
 
 struct DiskFaults {
@@ -58,7 +58,8 @@ class SimDisk final : public Device {
     Result<uint64_t> length() override;
     Result<void> truncate(uint64_t length) override;
 
-    // The disk dies once this many more requests have been started; 0: at once. From then on all fails.
+    // The disk dies once this many more requests have been started; 0: at once. From then on all
+    // fails.
     void die_after(uint64_t requests);
     void die();
     void call_off_death() { requests_to_death_ = UINT64_MAX; }
@@ -89,9 +90,9 @@ class SimDisk final : public Device {
         std::vector<iovec> buffers{};
         std::vector<uint8_t> data{};  // of writes, once captured
         bool captured = false;
-        uint64_t flush_mark = 0;    // newest cached write that a flush covers
+        uint64_t flush_mark = 0;  // newest cached write that a flush covers
         uint64_t flush_length = 0;
-        int error = 0;              // decided in advance
+        int error = 0;  // decided in advance
         SimTask* task = nullptr;
         Result<void> result{};
     };
@@ -130,13 +131,13 @@ class SimDisk final : public Device {
     std::vector<uint8_t> current_;  // what reads see; its size is the disk's length
     std::vector<uint8_t> durable_;  // what has been flushed; may be longer
     uint64_t durable_length_ = 0;
-    std::deque<Cached> cached_;     // in order of completion
+    std::deque<Cached> cached_;  // in order of completion
     uint64_t next_cached_ = 1;
-    std::vector<bool> allocated_;   // by block
+    std::vector<bool> allocated_;  // by block
     uint64_t allocated_count_ = 0;
 
     std::map<uint64_t, Request*> in_flight_;
-    std::vector<Request> frozen_;   // in flight when the disk died
+    std::vector<Request> frozen_;  // in flight when the disk died
     uint64_t next_request_ = 1;
     uint64_t requests_to_death_ = UINT64_MAX;
     bool dead_ = false;

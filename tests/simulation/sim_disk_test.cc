@@ -17,7 +17,8 @@ constexpr uint64_t kBytes = 64 * kSectorSize;
 
 class Fixture {
   public:
-    explicit Fixture(uint64_t seed, DiskOptions options = {}) : scheduler(seed), disk(scheduler, seed, options) {}
+    explicit Fixture(uint64_t seed, DiskOptions options = {})
+        : scheduler(seed), disk(scheduler, seed, options) {}
 
     void run(std::function<void()> main) {
         scheduler.run(std::move(main));

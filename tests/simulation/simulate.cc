@@ -117,7 +117,8 @@ Arguments parse(int argc, char** argv) {
 }
 
 void report_failure(const Arguments& arguments, uint64_t seed, const std::string& message) {
-    printf("seed %" PRIu64 " FAILED: %s\n  replay: %s --seed %" PRIu64 " --steps %" PRIu64 " --verbose\n",
+    printf("seed %" PRIu64 " FAILED: %s\n  replay: %s --seed %" PRIu64 " --steps %" PRIu64
+           " --verbose\n",
            seed, message.c_str(), arguments.program, seed, arguments.steps);
     fflush(stdout);
 }
@@ -146,7 +147,8 @@ void limit_cpu(unsigned seconds) {
     setitimer(ITIMER_PROF, &limit, nullptr);
 }
 
-[[noreturn]] void work(const Arguments& arguments, uint64_t seed, uint64_t end, uint64_t stride, FILE* out) {
+[[noreturn]] void work(const Arguments& arguments, uint64_t seed, uint64_t end, uint64_t stride,
+                       FILE* out) {
     Coverage total;
     for (; seed < end; seed += stride) {
         fprintf(out, "begin %" PRIu64 "\n", seed);
@@ -210,8 +212,8 @@ class Fleet {
         worker->busy = false;
     }
 
-    // Takes a line from each worker in turn: they all do the same amount of work, so that waiting for
-    // one keeps none of the others long. False when all have ended.
+    // Takes a line from each worker in turn: they all do the same amount of work, so that waiting
+    // for one keeps none of the others long. False when all have ended.
     bool receive(uint64_t end) {
         bool any = false;
         for (Worker& worker : workers_) {
@@ -245,7 +247,9 @@ class Fleet {
                 worker->seed = value;
                 worker->busy = true;
                 return;
-            case 'c': coverage_.hit(rest, value); return;
+            case 'c':
+                coverage_.hit(rest, value);
+                return;
             case 'p':
                 worker->busy = false;
                 ++passed_;
@@ -266,8 +270,8 @@ class Fleet {
         const time_t now = time(nullptr);
         if (now >= next_progress_ || done == arguments_.count) {
             next_progress_ = now + 10;
-            fprintf(stderr, "simulate: %" PRIu64 " of %" PRIu64 " seeds, %" PRIu64 " failed\n", done,
-                    arguments_.count, failed_);
+            fprintf(stderr, "simulate: %" PRIu64 " of %" PRIu64 " seeds, %" PRIu64 " failed\n",
+                    done, arguments_.count, failed_);
         }
     }
 
@@ -319,7 +323,8 @@ int run_single(const Arguments& arguments) {
         report_failure(arguments, arguments.first, result.failure);
     }
     print_coverage(result.coverage);
-    printf("fingerprint %" PRIx64 ", %" PRIu64 " scheduler steps\n", result.trace_hash, result.steps);
+    printf("fingerprint %" PRIx64 ", %" PRIu64 " scheduler steps\n", result.trace_hash,
+           result.steps);
     const bool passed = result.failure.empty();
     printf("%d passed, %d failed\n", passed ? 1 : 0, passed ? 0 : 1);
     fflush(stdout);

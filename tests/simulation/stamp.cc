@@ -72,12 +72,18 @@ std::string describe_content(const void* sector) {
 
 std::string describe_value(Value value) {
     switch (value) {
-        case kZero: return "zeros";
-        case kHole: return "the backing disk's content";
-        case kZeroOrHole: return "zeros or a hole";
-        case kNotSeen: return "content not looked at";
-        case kBadContent: return "foreign content";
-        default: return "write " + std::to_string(value);
+        case kZero:
+            return "zeros";
+        case kHole:
+            return "the backing disk's content";
+        case kZeroOrHole:
+            return "zeros or a hole";
+        case kNotSeen:
+            return "content not looked at";
+        case kBadContent:
+            return "foreign content";
+        default:
+            return "write " + std::to_string(value);
     }
 }
 

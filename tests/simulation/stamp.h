@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// Test data. Every sector written carries its address and the number of the write, in every word, so
-// that a sector that is misplaced, stale, torn or mixed is recognised.
+// Test data. Every sector written carries its address and the number of the write, in every word,
+// so that a sector that is misplaced, stale, torn or mixed is recognised.
 #pragma once
 
 #include <cstdint>
@@ -11,11 +11,12 @@ namespace predsnap::sim {
 
 // What a sector may hold. Numbers from kFirstWrite on are those of writes.
 using Value = uint64_t;
-inline constexpr Value kZero = 0;          // reads as zeros, whatever lies below
-inline constexpr Value kHole = 1;          // the backing disk shows through
-inline constexpr Value kZeroOrHole = 2;    // read as zeros; which of the two is not known
-inline constexpr Value kBadContent = 3;    // observed only: no stamp, or one that does not belong here
-inline constexpr Value kNotSeen = 4;       // observed only: nobody looked
+inline constexpr Value kZero = 0;        // reads as zeros, whatever lies below
+inline constexpr Value kHole = 1;        // the backing disk shows through
+inline constexpr Value kZeroOrHole = 2;  // read as zeros; which of the two is not known
+inline constexpr Value kBadContent =
+    3;                                // observed only: no stamp, or one that does not belong here
+inline constexpr Value kNotSeen = 4;  // observed only: nobody looked
 inline constexpr Value kFirstWrite = 16;
 
 void stamp(void* sector, uint64_t address, Value value);

@@ -54,7 +54,8 @@ World::World(uint64_t seed, bool verbose)
             [this](uint64_t sector) { return plan.backing && base.has_data(sector); }) {}
 
 FaultMark World::mark() const {
-    return {disk.stats().errors_injected + base.errors_injected(), disk.stats().no_space, disk_full};
+    return {disk.stats().errors_injected + base.errors_injected(), disk.stats().no_space,
+            disk_full};
 }
 
 bool World::excused(const Error& error, const FaultMark& since) const {
@@ -74,11 +75,12 @@ void World::require_excused(const char* what, const Error& error, const FaultMar
         coverage.hit(std::string("failed because of a fault: ") + what);
         return;
     }
-    fail(std::string(what) + " failed without a fault: errno " + std::to_string(error.code) + ", \"" +
-         error.message + "\"");
+    fail(std::string(what) + " failed without a fault: errno " + std::to_string(error.code) +
+         ", \"" + error.message + "\"");
 }
 
-void World::require(bool fine, const char* what, uint64_t slot, Value observed, const void* content) {
+void World::require(bool fine, const char* what, uint64_t slot, Value observed,
+                    const void* content) {
     if (fine) {
         return;
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// Everything of one run: the seed's plan, the simulated surroundings, the engine under test, the model
-// beside it, and what both are compared by. The operations on it are in guest_io, history_ops,
-// lifecycle and damage; run.cc chooses among them.
+// Everything of one run: the seed's plan, the simulated surroundings, the engine under test, the
+// model beside it, and what both are compared by. The operations on it are in guest_io,
+// history_ops, lifecycle and damage; run.cc chooses among them.
 #pragma once
 
 #include <cstdint>
@@ -36,10 +36,10 @@ struct Plan {
     int64_t point_interval_us;
     uint64_t pool_min, pool_max;
     DiskOptions disk;
-    double crash_rate;          // chance that a step arms a crash
+    double crash_rate;  // chance that a step arms a crash
     bool errors, no_space, clock_jumps, damage, rewrite_image;
-    uint64_t tasks_max;         // guest requests at once
-    uint64_t hot_sectors;       // half of the requests go to that many sectors
+    uint64_t tasks_max;    // guest requests at once
+    uint64_t hot_sectors;  // half of the requests go to that many sectors
     uint64_t request_sectors_max;
 };
 
@@ -63,7 +63,7 @@ struct OpenView {
 struct PointRecord {
     std::optional<int64_t> time;  // none: a crash may have changed it
     uint32_t branch;
-    uint64_t recorded_by;         // the batch that names it in the image is not after this one
+    uint64_t recorded_by;  // the batch that names it in the image is not after this one
 };
 
 // Faults counted when an operation began, to judge whether its failure is explained.
@@ -117,10 +117,10 @@ struct World {
     std::map<std::string, SnapshotRecord> snapshots;
     // Not listed, but a crash may bring them back: deleted, or never made because of an error.
     std::vector<SnapshotRecord> unlisted;
-    uint64_t snapshot_calls = 0;   // running now
+    uint64_t snapshot_calls = 0;  // running now
     std::vector<std::shared_ptr<OpenView>> views;
     std::map<uint64_t, PointRecord> points;
-    std::vector<uint64_t> undo;    // sequence numbers that rollbacks left
+    std::vector<uint64_t> undo;  // sequence numbers that rollbacks left
     // A rollback that did not return or failed: its operation, and the state gone to.
     struct {
         bool unsettled = false;
