@@ -336,6 +336,7 @@ predsnap_co_truncate(BlockDriverState *bs, int64_t offset, bool exact,
                      Error **errp)
 {
     BDRVPredsnapState *s = bs->opaque;
+    PdsEngine *engine;
     char *message = NULL;
     int ret;
 
@@ -350,12 +351,14 @@ predsnap_co_truncate(BlockDriverState *bs, int64_t offset, bool exact,
                    (unsigned) BDRV_SECTOR_SIZE);
         return -EINVAL;
     }
-    if (!s->engine) {
+    engine = predsnap_co_get(s);
+    if (!engine) {
         return predsnap_error(bs, -EIO, NULL, errp);
     }
 
     /* New space reads as zeros also where the backing file is longer */
-    ret = pds_resize(s->engine, offset, &message);
+    ret = pds_resize(engine, offset, &message);
+    predsnap_put(s);
     return ret < 0 ? predsnap_error(bs, ret, message, errp) : 0;
 }
 
@@ -364,9 +367,13 @@ predsnap_co_change_backing_file(BlockDriverState *bs, const char *backing_file,
                                 const char *backing_fmt)
 {
     BDRVPredsnapState *s = bs->opaque;
+    PdsEngine *engine = predsnap_co_get(s);
+    int ret;
 
-    if (!s->engine) {
+    if (!engine) {
         return -EIO;
     }
-    return pds_set_backing(s->engine, backing_file, backing_fmt, NULL);
+    ret = pds_set_backing(engine, backing_file, backing_fmt, NULL);
+    predsnap_put(s);
+    return ret;
 }

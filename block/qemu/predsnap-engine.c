@@ -27,7 +27,7 @@ bool predsnap_may_write(BlockDriverState *bs)
 
 static int coroutine_fn GRAPH_RDLOCK
 co_try_open(BlockDriverState *bs, bool writable, bool repair,
-                     char **message)
+            PdsEngine **engine, char **message)
 {
     BDRVPredsnapState *s = bs->opaque;
     PdsOpenOptions options = {
@@ -39,14 +39,41 @@ co_try_open(BlockDriverState *bs, bool writable, bool repair,
     *message = NULL;
     s->engine_writable = writable;
     return pds_open(predsnap_host(bs), predsnap_file_device(bs),
-                    predsnap_backing_device(bs), &options, &s->engine,
-                    message);
+                    predsnap_backing_device(bs), &options, engine, message);
+}
+
+/* From here on requests use the engine. */
+static void coroutine_fn GRAPH_RDLOCK co_publish(BlockDriverState *bs,
+                                                 PdsEngine *engine)
+{
+    BDRVPredsnapState *s = bs->opaque;
+
+    predsnap_co_views_reopen(bs, engine);
+    qatomic_set(&s->engine, engine);
+    smp_mb(); /* a drained section that begins now sees the engine */
+    if (qatomic_read(&s->drained)) {
+        pds_pause_background(engine);
+    }
+}
+
+PdsEngine *coroutine_fn predsnap_co_get(BDRVPredsnapState *s)
+{
+    PdsEngine *engine = predsnap_get(s);
+
+    if (unlikely(!engine)) {
+        WITH_QEMU_LOCK_GUARD(&s->control) {
+            /* who replaces it holds the lock until there is another one */
+        }
+        engine = predsnap_get(s);
+    }
+    return engine;
 }
 
 int coroutine_fn predsnap_co_engine_open(BlockDriverState *bs, Error **errp)
 {
     BDRVPredsnapState *s = bs->opaque;
     bool may_write = predsnap_may_write(bs);
+    PdsEngine *engine = NULL;
     char *message = NULL;
     int attempts = bs->open_flags & BDRV_O_INACTIVE ? INACTIVE_OPEN_ATTEMPTS
                                                     : 1;
@@ -55,23 +82,20 @@ int coroutine_fn predsnap_co_engine_open(BlockDriverState *bs, Error **errp)
     assert(!s->engine);
     do {
         free(message);
-        ret = co_try_open(bs, may_write, false, &message);
+        ret = co_try_open(bs, may_write, false, &engine, &message);
     } while (ret < 0 && --attempts > 0);
 
     if (ret < 0 && (bs->open_flags & BDRV_O_CHECK)) {
         /* Only to look at it. What is not readable may yet be worth keeping */
         s->damage = g_strdup(message ?: strerror(-ret));
         free(message);
-        ret = co_try_open(bs, false, true, &message);
+        ret = co_try_open(bs, false, true, &engine, &message);
     }
     if (ret < 0) {
         g_free(g_steal_pointer(&s->damage));
         return predsnap_error(bs, ret, message, errp);
     }
-    if (s->drained) {
-        pds_pause_background(s->engine);
-    }
-    predsnap_co_views_reopen(bs);
+    co_publish(bs, engine);
     return 0;
 }
 
@@ -79,12 +103,15 @@ int coroutine_fn
 predsnap_co_engine_close(BlockDriverState *bs, void *opaque, Error **errp)
 {
     BDRVPredsnapState *s = bs->opaque;
-    PdsEngine *engine = g_steal_pointer(&s->engine);
+    PdsEngine *engine = qatomic_xchg(&s->engine, NULL);
     char *message = NULL;
     int ret;
 
     if (!engine) {
         return 0;
+    }
+    while (qatomic_read(&s->users)) {
+        predsnap_co_yield();
     }
     predsnap_views_close(bs);
     if (s->loaded_snapshot) {
@@ -116,12 +143,17 @@ predsnap_co_engine_replace(BlockDriverState *bs, void *opaque, Error **errp)
 
 int coroutine_fn predsnap_co_engine_repair(BlockDriverState *bs, Error **errp)
 {
+    PdsEngine *engine;
     char *message;
     int ret;
 
     predsnap_co_engine_close(bs, NULL, NULL); /* it was opened for reading */
-    ret = co_try_open(bs, true, true, &message);
-    return ret < 0 ? predsnap_error(bs, ret, message, errp) : 0;
+    ret = co_try_open(bs, true, true, &engine, &message);
+    if (ret < 0) {
+        return predsnap_error(bs, ret, message, errp);
+    }
+    co_publish(bs, engine);
+    return 0;
 }
 
 int coroutine_fn

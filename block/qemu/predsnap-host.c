@@ -51,7 +51,7 @@ static void predsnap_wake(void *task)
     }
 }
 
-static void coroutine_fn predsnap_yield(void)
+void coroutine_fn predsnap_co_yield(void)
 {
     aio_co_schedule(qemu_get_current_aio_context(), qemu_coroutine_self());
     qemu_coroutine_yield();
@@ -112,7 +112,7 @@ void coroutine_fn predsnap_co_wait_for_tasks(BlockDriverState *bs)
     BDRVPredsnapState *s = bs->opaque;
 
     while (qatomic_read(&s->tasks)) {
-        predsnap_yield();
+        predsnap_co_yield();
     }
 }
 
@@ -191,7 +191,7 @@ static const PdsHostOps predsnap_host_ops = {
     .self               = predsnap_self,
     .suspend            = predsnap_suspend,
     .wake               = predsnap_wake,
-    .yield              = predsnap_yield,
+    .yield              = predsnap_co_yield,
     .spawn              = predsnap_spawn,
     .run_on_executor    = predsnap_run_on_executor,
     .report             = predsnap_report,
@@ -226,7 +226,7 @@ static const PdsHostOps predsnap_create_host_ops = {
     .self               = predsnap_self,
     .suspend            = predsnap_suspend,
     .wake               = predsnap_wake,
-    .yield              = predsnap_yield,
+    .yield              = predsnap_co_yield,
     .spawn              = predsnap_create_spawn,
     .run_on_executor    = predsnap_run_on_executor,
     .report             = predsnap_create_report,

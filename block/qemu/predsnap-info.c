@@ -76,13 +76,15 @@ ImageInfoSpecific *predsnap_get_specific_info(BlockDriverState *bs,
                                               Error **errp)
 {
     BDRVPredsnapState *s = bs->opaque;
+    PdsEngine *engine = predsnap_get(s);
     ImageInfoSpecific *specific;
     PdsInfo info;
 
-    if (!s->engine) {
+    if (!engine) {
         return NULL;
     }
-    pds_info(s->engine, &info, NULL, NULL);
+    pds_info(engine, &info, NULL, NULL);
+    predsnap_put(s);
     specific = g_new0(ImageInfoSpecific, 1);
     specific->type = IMAGE_INFO_SPECIFIC_KIND_PREDSNAP;
     specific->u.predsnap.data = predsnap_image_info(&info);
@@ -93,12 +95,14 @@ BlockStatsSpecific *predsnap_get_specific_stats(BlockDriverState *bs)
 {
     BDRVPredsnapState *s = bs->opaque;
     g_autofree BlockStatsSpecificPredsnap *stats = NULL;
+    PdsEngine *engine = predsnap_get(s);
     BlockStatsSpecific *specific;
 
-    if (!s->engine) {
+    if (!engine) {
         return NULL;
     }
-    stats = predsnap_stats(s->engine);
+    stats = predsnap_stats(engine);
+    predsnap_put(s);
     specific = g_new0(BlockStatsSpecific, 1);
     specific->driver = BLOCKDEV_DRIVER_PREDSNAP;
     specific->u.predsnap = *stats;
@@ -158,10 +162,10 @@ int coroutine_fn predsnap_co_check(BlockDriverState *bs,
     char *message = NULL;
     int ret;
 
+    QEMU_LOCK_GUARD(&s->control);
     if (!s->engine) {
         return -EIO;
     }
-    QEMU_LOCK_GUARD(&s->control);
     ret = predsnap_co_check_damage(bs, result, repair);
     if (ret < 0) {
         result->check_errors++;

@@ -15,10 +15,11 @@ predsnap_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
                         BdrvRequestFlags flags)
 {
     BDRVPredsnapState *s = bs->opaque;
+    PdsEngine *engine = predsnap_co_get(s);
     QEMUIOVector slice;
     int ret;
 
-    if (unlikely(!s->engine)) {
+    if (unlikely(!engine)) {
         return -EIO;
     }
     BLKDBG_CO_EVENT(bs->file, BLKDBG_READ_AIO);
@@ -27,9 +28,10 @@ predsnap_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
         ret = pds_view_preadv(s->loaded_snapshot, offset, slice.iov,
                               slice.niov);
     } else {
-        ret = pds_preadv(s->engine, offset, slice.iov, slice.niov);
+        ret = pds_preadv(engine, offset, slice.iov, slice.niov);
     }
     qemu_iovec_destroy(&slice);
+    predsnap_put(s);
     return ret;
 }
 
@@ -49,16 +51,18 @@ predsnap_co_pwritev_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
                          BdrvRequestFlags flags)
 {
     BDRVPredsnapState *s = bs->opaque;
+    PdsEngine *engine = predsnap_co_get(s);
     QEMUIOVector slice;
     int ret;
 
-    if (unlikely(!s->engine)) {
+    if (unlikely(!engine)) {
         return -EIO;
     }
     BLKDBG_CO_EVENT(bs->file, BLKDBG_WRITE_AIO);
     qemu_iovec_init_slice(&slice, qiov, qiov_offset, bytes);
-    ret = pds_pwritev(s->engine, offset, slice.iov, slice.niov);
+    ret = pds_pwritev(engine, offset, slice.iov, slice.niov);
     qemu_iovec_destroy(&slice);
+    predsnap_put(s);
     return predsnap_co_finish_write(bs, ret, flags);
 }
 
@@ -67,24 +71,31 @@ predsnap_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
                           BdrvRequestFlags flags)
 {
     BDRVPredsnapState *s = bs->opaque;
+    PdsEngine *engine = predsnap_co_get(s);
+    int ret;
 
-    if (unlikely(!s->engine)) {
+    if (unlikely(!engine)) {
         return -EIO;
     }
     /* Zeros take no space in the log, whether they may be unmapped or not */
-    return predsnap_co_finish_write(
-        bs, pds_write_zeroes(s->engine, offset, bytes), flags);
+    ret = pds_write_zeroes(engine, offset, bytes);
+    predsnap_put(s);
+    return predsnap_co_finish_write(bs, ret, flags);
 }
 
 int coroutine_fn
 predsnap_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
 {
     BDRVPredsnapState *s = bs->opaque;
+    PdsEngine *engine = predsnap_co_get(s);
+    int ret;
 
-    if (unlikely(!s->engine)) {
+    if (unlikely(!engine)) {
         return -EIO;
     }
-    return pds_discard(s->engine, offset, bytes);
+    ret = pds_discard(engine, offset, bytes);
+    predsnap_put(s);
+    return ret;
 }
 
 static bool predsnap_may_announce(BDRVPredsnapState *s, int64_t now_ms)
@@ -100,12 +111,18 @@ static bool predsnap_may_announce(BDRVPredsnapState *s, int64_t now_ms)
 void predsnap_announce_point(BlockDriverState *bs)
 {
     BDRVPredsnapState *s = bs->opaque;
+    PdsEngine *engine;
     PdsInfo info;
 
     if (!predsnap_may_announce(s, qemu_clock_get_ms(QEMU_CLOCK_REALTIME))) {
         return;
     }
-    pds_info(s->engine, &info, NULL, NULL);
+    engine = predsnap_get(s);
+    if (!engine) {
+        return; /* the image is being closed */
+    }
+    pds_info(engine, &info, NULL, NULL);
+    predsnap_put(s);
     WITH_QEMU_LOCK_GUARD(&s->event_lock) {
         if (s->point_event_sequence == info.newest_point_sequence) {
             return;
@@ -124,13 +141,15 @@ void predsnap_announce_point(BlockDriverState *bs)
 int coroutine_fn predsnap_co_flush(BlockDriverState *bs)
 {
     BDRVPredsnapState *s = bs->opaque;
+    PdsEngine *engine = predsnap_co_get(s);
     int ret;
 
-    if (unlikely(!s->engine)) {
+    if (unlikely(!engine)) {
         return -EIO;
     }
     BLKDBG_CO_EVENT(bs->file, BLKDBG_FLUSH_TO_DISK);
-    ret = pds_flush(s->engine);
+    ret = pds_flush(engine);
+    predsnap_put(s);
     if (ret == 0) {
         predsnap_announce_point(bs);
     }
@@ -144,16 +163,18 @@ predsnap_co_block_status(BlockDriverState *bs, bool want_zero, int64_t offset,
 {
     BDRVPredsnapState *s = bs->opaque;
     PdsStatus status;
+    PdsEngine *engine = predsnap_co_get(s);
     int ret;
 
-    if (unlikely(!s->engine)) {
+    if (unlikely(!engine)) {
         return -EIO;
     }
     if (unlikely(s->loaded_snapshot)) {
         ret = pds_view_status(s->loaded_snapshot, offset, bytes, &status);
     } else {
-        ret = pds_status(s->engine, offset, bytes, want_zero, &status);
+        ret = pds_status(engine, offset, bytes, want_zero, &status);
     }
+    predsnap_put(s);
     if (ret < 0) {
         return ret;
     }
@@ -170,10 +191,14 @@ predsnap_co_block_status(BlockDriverState *bs, bool want_zero, int64_t offset,
 int64_t coroutine_fn predsnap_co_getlength(BlockDriverState *bs)
 {
     BDRVPredsnapState *s = bs->opaque;
+    PdsEngine *engine = predsnap_get(s);
+    int64_t length;
 
-    if (unlikely(!s->engine)) {
+    if (unlikely(!engine)) {
         return bs->total_sectors * BDRV_SECTOR_SIZE;
     }
-    return s->loaded_snapshot ? pds_view_size(s->loaded_snapshot)
-                              : pds_size(s->engine);
+    length = s->loaded_snapshot ? pds_view_size(s->loaded_snapshot)
+                                : pds_size(engine);
+    predsnap_put(s);
+    return length;
 }

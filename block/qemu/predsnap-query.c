@@ -84,7 +84,7 @@ static void add_snapshot(void *opaque, const PdsSnapshot *from)
     QAPI_LIST_APPEND(*tail, predsnap_to_qapi_snapshot(from));
 }
 
-static PredsnapInfo *node_info(BlockDriverState *bs)
+static PredsnapInfo *node_info(BlockDriverState *bs, PdsEngine *engine)
 {
     BDRVPredsnapState *s = bs->opaque;
     PredsnapInfo *to = g_new0(PredsnapInfo, 1);
@@ -92,8 +92,8 @@ static PredsnapInfo *node_info(BlockDriverState *bs)
     PredsnapSnapshotList **snapshots = &to->snapshots;
     PdsInfo from;
 
-    pds_info(s->engine, &from, add_branch, &branches);
-    pds_snapshots(s->engine, add_snapshot, &snapshots);
+    pds_info(engine, &from, add_branch, &branches);
+    pds_snapshots(engine, add_snapshot, &snapshots);
     to->node_name = g_strdup(bdrv_get_node_name(bs));
     to->uuid = predsnap_uuid_string(&from);
     to->size = from.virtual_size;
@@ -114,19 +114,31 @@ static PredsnapInfo *node_info(BlockDriverState *bs)
     to->map_memory = from.map_memory_bytes;
     to->views = from.views_open;
     to->corrupt = from.corrupt;
-    to->stats = predsnap_stats(s->engine);
+    to->stats = predsnap_stats(engine);
     return to;
+}
+
+/* Does nothing if the image could not be opened. */
+static void add_node_info(PredsnapInfoList ***tail, BlockDriverState *bs)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    PdsEngine *engine = predsnap_get(s);
+
+    if (engine) {
+        QAPI_LIST_APPEND(*tail, node_info(bs, engine));
+        predsnap_put(s);
+    }
 }
 
 static PredsnapInfoList *query_one(const char *node_name, Error **errp)
 {
-    PredsnapInfoList *list = NULL;
+    PredsnapInfoList *list = NULL, **tail = &list;
     BlockDriverState *bs;
 
     GRAPH_RDLOCK_GUARD_MAINLOOP();
     bs = predsnap_find_node(node_name, errp);
     if (bs && predsnap_check_usable(bs, false, errp)) {
-        QAPI_LIST_PREPEND(list, node_info(bs));
+        add_node_info(&tail, bs);
     }
     return list;
 }
@@ -135,16 +147,14 @@ PredsnapInfoList *qmp_query_predsnap(const char *node_name, Error **errp)
 {
     PredsnapInfoList *list = NULL, **tail = &list;
     BlockDriverState *bs;
-    BDRVPredsnapState *s;
 
     if (node_name) {
         return query_one(node_name, errp);
     }
     GRAPH_RDLOCK_GUARD_MAINLOOP();
     for (bs = bdrv_next_node(NULL); bs; bs = bdrv_next_node(bs)) {
-        s = bs->opaque;
-        if (bs->drv == &bdrv_predsnap && s->engine) {
-            QAPI_LIST_APPEND(tail, node_info(bs));
+        if (bs->drv == &bdrv_predsnap) {
+            add_node_info(&tail, bs);
         }
     }
     return list;

@@ -35,9 +35,11 @@ static GArray *predsnap_list_snapshots(BlockDriverState *bs)
 {
     BDRVPredsnapState *s = bs->opaque;
     GArray *list = g_array_new(false, false, sizeof(QEMUSnapshotInfo));
+    PdsEngine *engine = predsnap_get(s);
 
-    if (s->engine) {
-        pds_snapshots(s->engine, predsnap_add_snapshot, list);
+    if (engine) {
+        pds_snapshots(engine, predsnap_add_snapshot, list);
+        predsnap_put(s);
     }
     return list;
 }
@@ -289,6 +291,9 @@ predsnap_co_load_tmp(BlockDriverState *bs, void *opaque, Error **errp)
     char *message = NULL;
     int ret;
 
+    if (!s->engine) {
+        return predsnap_error(bs, -EIO, NULL, errp);
+    }
     ret = pds_view_open(s->engine, &moment, &view, &message);
     if (ret < 0) {
         return predsnap_error(bs, ret, message, errp);
@@ -315,6 +320,7 @@ int predsnap_snapshot_load_tmp(BlockDriverState *bs, const char *snapshot_id,
 
 /* --- VM state --- */
 
+/* Between predsnap_co_get() and predsnap_put(). */
 static int coroutine_fn GRAPH_RDLOCK
 predsnap_co_read_state(BDRVPredsnapState *s, int64_t pos, void *buf, size_t len)
 {
@@ -368,22 +374,26 @@ int coroutine_fn
 predsnap_co_save_vmstate(BlockDriverState *bs, QEMUIOVector *qiov, int64_t pos)
 {
     BDRVPredsnapState *s = bs->opaque;
+    PdsEngine *engine;
     struct iovec iov;
     StateRange r;
     int ret;
 
-    if (!s->engine) {
-        return -EIO;
-    }
     if (!state_range_init(&r, pos, qiov->size)) {
         return -ENOMEM;
+    }
+    engine = predsnap_co_get(s);
+    if (!engine) {
+        qemu_vfree(r.buf);
+        return -EIO;
     }
     ret = state_range_read_edges(s, &r, qiov->size);
     if (ret == 0) {
         qemu_iovec_to_buf(qiov, 0, r.buf + r.skip, qiov->size);
         iov = (struct iovec) { .iov_base = r.buf, .iov_len = r.len };
-        ret = pds_write_vm_state(s->engine, r.start, &iov, 1);
+        ret = pds_write_vm_state(engine, r.start, &iov, 1);
     }
+    predsnap_put(s);
     qemu_vfree(r.buf);
     return ret;
 }
@@ -395,13 +405,15 @@ predsnap_co_load_vmstate(BlockDriverState *bs, QEMUIOVector *qiov, int64_t pos)
     StateRange r;
     int ret;
 
-    if (!s->engine) {
-        return -EIO;
-    }
     if (!state_range_init(&r, pos, qiov->size)) {
         return -ENOMEM;
     }
+    if (!predsnap_co_get(s)) {
+        qemu_vfree(r.buf);
+        return -EIO;
+    }
     ret = predsnap_co_read_state(s, r.start, r.buf, r.len);
+    predsnap_put(s);
     if (ret == 0) {
         qemu_iovec_from_buf(qiov, 0, r.buf + r.skip, qiov->size);
     }

@@ -111,6 +111,7 @@ view_co_open(BlockDriverState *chain, void *opaque, Error **errp)
         return predsnap_moment_error(chain, open->moment, ret, message, errp);
     }
     open->view->sequence = pds_view_sequence(open->view->view);
+    open->view->size = pds_view_size(open->view->view);
     QLIST_INSERT_HEAD(&s->views, open->view, next);
     return 0;
 }
@@ -220,7 +221,8 @@ void predsnap_views_close(BlockDriverState *bs)
     }
 }
 
-void coroutine_fn predsnap_co_views_reopen(BlockDriverState *bs)
+void coroutine_fn predsnap_co_views_reopen(BlockDriverState *bs,
+                                           PdsEngine *engine)
 {
     BDRVPredsnapState *s = bs->opaque;
     PredsnapView *view;
@@ -231,7 +233,7 @@ void coroutine_fn predsnap_co_views_reopen(BlockDriverState *bs)
             .sequence = view->sequence,
         };
         char *message = NULL;
-        int ret = pds_view_open(s->engine, &moment, &view->view, &message);
+        int ret = pds_view_open(engine, &moment, &view->view, &message);
 
         if (ret < 0) {
             view->view = NULL;
@@ -246,21 +248,46 @@ void coroutine_fn predsnap_co_views_reopen(BlockDriverState *bs)
 
 /* --- I/O --- */
 
+/*
+ * The engine's view, which stays until view_put(). NULL if it is lost;
+ * predsnap_co_views_reopen() said why.
+ */
+static PdsView *coroutine_fn view_co_get(BDRVPredsnapViewState *s)
+{
+    BDRVPredsnapState *chain = s->chain->bs->opaque;
+
+    if (!predsnap_co_get(chain)) {
+        return NULL;
+    }
+    if (!s->view.view) {
+        predsnap_put(chain);
+        return NULL;
+    }
+    return s->view.view;
+}
+
+static void view_put(BDRVPredsnapViewState *s)
+{
+    predsnap_put(s->chain->bs->opaque);
+}
+
 static int coroutine_fn GRAPH_RDLOCK
 predsnap_view_co_preadv_part(BlockDriverState *bs, int64_t offset,
                              int64_t bytes, QEMUIOVector *qiov,
                              size_t qiov_offset, BdrvRequestFlags flags)
 {
     BDRVPredsnapViewState *s = bs->opaque;
+    PdsView *view = view_co_get(s);
     QEMUIOVector slice;
     int ret;
 
-    if (!s->view.view) {
-        return -EIO; /* predsnap_co_views_reopen() said why */
+    if (!view) {
+        return -EIO;
     }
     qemu_iovec_init_slice(&slice, qiov, qiov_offset, bytes);
-    ret = pds_view_preadv(s->view.view, offset, slice.iov, slice.niov);
+    ret = pds_view_preadv(view, offset, slice.iov, slice.niov);
     qemu_iovec_destroy(&slice);
+    view_put(s);
     return ret;
 }
 
@@ -294,13 +321,15 @@ predsnap_view_co_block_status(BlockDriverState *bs, bool want_zero,
                               int64_t *map, BlockDriverState **file)
 {
     BDRVPredsnapViewState *s = bs->opaque;
+    PdsView *view = view_co_get(s);
     PdsStatus status;
     int ret;
 
-    if (!s->view.view) {
+    if (!view) {
         return -EIO;
     }
-    ret = pds_view_status(s->view.view, offset, bytes, &status);
+    ret = pds_view_status(view, offset, bytes, &status);
+    view_put(s);
     if (ret < 0) {
         return ret;
     }
@@ -320,8 +349,7 @@ predsnap_view_co_getlength(BlockDriverState *bs)
 {
     BDRVPredsnapViewState *s = bs->opaque;
 
-    return s->view.view ? pds_view_size(s->view.view)
-                        : bs->total_sectors * BDRV_SECTOR_SIZE;
+    return s->view.size;
 }
 
 static void predsnap_view_refresh_limits(BlockDriverState *bs, Error **errp)

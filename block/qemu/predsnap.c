@@ -187,10 +187,13 @@ static void GRAPH_UNLOCKED predsnap_reopen_commit(BDRVReopenState *state)
 {
     BDRVPredsnapState *s = state->bs->opaque;
     PredsnapReopen *reopen = state->opaque;
+    PdsEngine *engine;
 
     s->point_interval_ms = reopen->point_interval_ms;
-    if (s->engine) {
-        pds_set_point_interval(s->engine, s->point_interval_ms);
+    engine = predsnap_get(s);
+    if (engine) {
+        pds_set_point_interval(engine, s->point_interval_ms);
+        predsnap_put(s);
     }
     g_free(reopen);
 }
@@ -267,20 +270,28 @@ predsnap_co_invalidate_cache(BlockDriverState *bs, Error **errp)
 static void predsnap_drain_begin(BlockDriverState *bs)
 {
     BDRVPredsnapState *s = bs->opaque;
+    PdsEngine *engine;
 
-    s->drained = true;
-    if (s->engine) {
-        pds_pause_background(s->engine);
+    qatomic_set(&s->drained, true);
+    engine = predsnap_get(s);
+    if (engine) {
+        pds_pause_background(engine);
+        predsnap_put(s);
     }
 }
 
 static void predsnap_drain_end(BlockDriverState *bs)
 {
     BDRVPredsnapState *s = bs->opaque;
+    PdsEngine *engine;
 
-    s->drained = false;
-    if (s->engine && predsnap_may_write(bs)) {
-        pds_resume_background(s->engine);
+    qatomic_set(&s->drained, false);
+    engine = predsnap_get(s);
+    if (engine) {
+        if (predsnap_may_write(bs)) {
+            pds_resume_background(engine);
+        }
+        predsnap_put(s);
     }
 }
 
