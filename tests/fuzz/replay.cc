@@ -13,7 +13,7 @@
 namespace predsnap::fuzz {
 namespace {
 
-constexpr int kMutationsPerSeed = 300;
+constexpr int kMutationsPerSeed = 40;
 
 void run(const Input& input) { LLVMFuzzerTestOneInput(input.data(), input.size()); }
 
