@@ -38,6 +38,14 @@ class Checker:
         self._work = work
         self._format = image_format
         self._timeout_s = timeout_s
+        self._children = set()
+        self._stopping = False
+
+    def stop(self):
+        """Ends the running tests, and lets no other begin."""
+        self._stopping = True
+        for child in list(self._children):
+            kill_group(child)
 
     def run(self, test):
         images = self._work / test.name
@@ -77,7 +85,11 @@ class Checker:
                 stderr=log,
                 start_new_session=True,
             )
+            self._children.add(child)
+            if self._stopping:
+                kill_group(child)
             timed_out = not ended_within(child, self._timeout_s)
+            self._children.discard(child)
         text = output.read_text(encoding="utf-8", errors="replace")
         if timed_out:
             return Outcome(
@@ -94,9 +106,13 @@ def ended_within(child, timeout_s):
     except subprocess.TimeoutExpired:
         return False
     finally:
-        if child.poll() is None:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
+        kill_group(child)
+
+
+def kill_group(child):
+    if child.poll() is None:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
 
 
 def progress(images):
