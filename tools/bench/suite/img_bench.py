@@ -36,6 +36,9 @@ class Load:
         return options
 
 
+RANDOM_WRITE = Load(write=True, depth=32)
+
+
 @dataclass(frozen=True)
 class Run:
     """What one process did: how long the requests took, and the CPU of all of its life."""

@@ -2,6 +2,7 @@
 """The disks that are compared: how each is made, prepared for a round, and described to QEMU."""
 from lib import image
 
+from . import img_bench
 from .settings import BLOCK
 
 QCOW2_CLUSTER = 64 * 1024
@@ -166,10 +167,14 @@ class PredsnapGrowing(Peer):
         return settings.size + settings.log_bytes
 
 
-class PredsnapAfterSnapshot(PredsnapGrowing):
+class PredsnapAfterSnapshot(Predsnap):
+    """The same, with a part written, and a snapshot made."""
+
     label = "predsnap, after snapshot"
 
     def prepare(self, round_number):
+        super().prepare(round_number)
+        img_bench.run(self.node(), img_bench.RANDOM_WRITE, self.size // BLOCK // 16)
         image.qemu_img("snapshot", "-c", f"round-{round_number}", self.path)
 
 

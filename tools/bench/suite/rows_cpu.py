@@ -10,7 +10,6 @@ from .peers import file_node
 from .result import Figure, Goal, Measure, Result
 from .row import Row
 from .rows_engine import engine_bench
-from .rows_process import RANDOM_32
 from .settings import BLOCK
 
 MEMORY_FOLDER = "/dev/shm"
@@ -69,7 +68,7 @@ class CpuRow(Row):
             used = []
             for count in (few, many):
                 node = make_node(Path(folder), settings)
-                used.append(img_bench.run(node, RANDOM_32, count).user_s)
+                used.append(img_bench.run(node, img_bench.RANDOM_WRITE, count).user_s)
             return (used[1] - used[0]) * 1e6 / (many - few)
 
     @staticmethod

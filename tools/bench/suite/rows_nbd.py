@@ -9,7 +9,6 @@ from .peers import Predsnap, PredsnapGrowing, Qcow2, Raw
 from .result import Figure, Goal, Result, median_ratio
 from .rounds import alternate, compare, settle
 from .row import Row
-from .rows_process import RANDOM_32
 from .settings import GIB
 
 SNAPSHOT_EVERY_S = 1.0
@@ -36,7 +35,7 @@ class NbdRow(Row):
             bench.progress(f"making {peer.label}")
             peer.build()
             if self.overwritten:
-                img_bench.run(peer.node(), RANDOM_32, bench.settings.blocks)
+                img_bench.run(peer.node(), img_bench.RANDOM_WRITE, bench.settings.blocks)
 
         def measure(peer):
             with daemon.exported(bench.work, peer.node()):
