@@ -5,6 +5,7 @@
 #include <cassert>
 #include <cstring>
 
+#include "apply.h"
 #include "checksum.h"
 #include "text.h"
 
@@ -192,23 +193,7 @@ int Log::open_segment(Batch& batch) {
     const SegmentId id = position_.announced;
     position_ = LogPosition{id, next.value(), kBlockSize, position_.ordinal + 1, position_.next,
                             position_.hash};
-    Segment& segment = segments_.ensure(id);
-    segment = Segment{};
-    segment.kind = format::SegmentKind::log;
-    segment.ordinal = position_.ordinal;
-    segment.first = position_.next;
-    segment.last = position_.next - 1;
-    segments_.log().push_back(id);
-
-    SegmentIndex index;
-    index.segment = id;
-    index.next = position_.announced;
-    index.ordinal = position_.ordinal;
-    index.first = position_.next;
-    index.last = position_.next - 1;
-    index.last_hash = position_.hash;
-    index.end_offset = kBlockSize;
-    open_indexes_.push_back(std::move(index));
+    open_log_segment(position_, segments_, open_indexes_);
 
     format::SegmentHeader header{};
     std::memcpy(header.magic, format::kSegmentMagic, sizeof(header.magic));
@@ -288,7 +273,12 @@ void Log::settle() {
 
 void Log::apply(Batch& batch) {
     const Batch::Seal& seal = batch.sealed();
-    add_to_index(batch);
+    const auto index = std::find_if(open_indexes_.rbegin(), open_indexes_.rend(),
+                                    [&](const SegmentIndex& i) { return i.segment == seal.segment; });
+    assert(index != open_indexes_.rend());
+    const PlacedBatch placed{seal.sequence,   seal.time,    batch.hash(),   seal.offset + batch.total_bytes(),
+                             batch.entries(), batch.sums(), batch.records()};
+    apply_batch(core_.geometry, placed, segments_, *index, disk_);
     disk_.sequence = seal.sequence;
     disk_.time = seal.time;
     if (!batch.records().empty()) {
@@ -302,38 +292,6 @@ void Log::apply(Batch& batch) {
                            segments_[seal.segment].ordinal, seal.sequence + 1, batch.hash()};
     ++core_.stats.batches;
     core_.stats.batch_bytes += batch.total_bytes() + (batch.opens_segment ? kBlockSize : 0);
-}
-
-// Applies the entries to the disk state and notes all of it in the segment's index.
-void Log::add_to_index(const Batch& batch) {
-    const Batch::Seal& seal = batch.sealed();
-    const auto index = std::find_if(open_indexes_.rbegin(), open_indexes_.rend(),
-                                    [&](const SegmentIndex& i) { return i.segment == seal.segment; });
-    assert(index != open_indexes_.rend());
-    const size_t undo_before = index->undo.size();
-    const auto sum_base = static_cast<uint32_t>(index->sums.size());
-    for (format::Entry entry : batch.entries()) {
-        const bool is_unit = entry.kind == static_cast<uint8_t>(ExtentKind::unit);
-        const uint32_t sum = is_unit ? batch.sums()[entry.first_sum] : 0;
-        disk_.apply(to_extent(core_.geometry, seal.segment, entry, sum), &index->undo);
-        entry.first_sum += sum_base;
-        index->entries.push_back(entry);
-    }
-    index->sums.insert(index->sums.end(), batch.sums().begin(), batch.sums().end());
-    index->records.insert(index->records.end(), batch.records().begin(), batch.records().end());
-    index->rows.push_back({seal.sequence.value, seal.time.value,
-                           static_cast<uint32_t>(batch.entries().size()),
-                           static_cast<uint32_t>(batch.records().size()),
-                           index->undo.size() - undo_before});
-    index->last = seal.sequence;
-    index->last_hash = batch.hash();
-    index->end_offset = seal.offset + batch.total_bytes();
-    Segment& segment = segments_[seal.segment];
-    segment.last = seal.sequence;
-    segment.times.include(seal.time);
-    for (const format::PointRecord& point : batch.points) {
-        segment.times.include(Time(point.time));
-    }
 }
 
 void Log::finish(Batch& batch) {

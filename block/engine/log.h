@@ -89,7 +89,6 @@ class Log {
     void add_points(Batch& batch, Time now);
     void settle();
     void apply(Batch& batch);
-    void add_to_index(const Batch& batch);
     void take_back();
     void finish(Batch& batch);
 

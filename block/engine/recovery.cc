@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "apply.h"
 #include "text.h"
 
 namespace predsnap {
@@ -17,19 +18,6 @@ constexpr uint32_t kSegmentsPastEnd = 64;
 // No writer gets there: numbers above would wrap.
 constexpr Sequence kSequenceLimit{1ull << 62};
 
-// The checksum before the batch with that number, in a run of scanned batches.
-std::optional<uint64_t> hash_before(const LogPosition& start, const std::vector<ScannedBatch>& batches,
-                                    Sequence sequence) {
-    if (sequence == start.next) {
-        return start.hash;
-    }
-    const uint64_t i = sequence - start.next;
-    if (sequence < start.next || i > batches.size()) {
-        return {};
-    }
-    return batches[i - 1].header.checksum;
-}
-
 // The newest open index is of the segment the log goes on in, up to there.
 bool consistent(const CheckpointParts& parts) {
     if (parts.sequence >= kSequenceLimit) {
@@ -42,31 +30,6 @@ bool consistent(const CheckpointParts& parts) {
     return newest.segment == parts.log.segment && newest.ordinal == parts.log.ordinal &&
            newest.end_offset == parts.log.offset && newest.last == parts.sequence &&
            parts.log.offset >= kBlockSize && parts.log.offset % kBlockSize == 0;
-}
-
-void include_points(std::span<const uint8_t> records, TimeSpan* times) {
-    RecordReader reader(records);
-    for (;;) {
-        const auto record = reader.next();
-        if (!record.ok() || !record.value()) {
-            return;
-        }
-        format::PointRecord point{};
-        if (record.value()->type == format::RecordType::point &&
-            record.value()->payload.size() == sizeof(point)) {
-            std::memcpy(&point, record.value()->payload.data(), sizeof(point));
-            times->include(Time(point.time));
-        }
-    }
-}
-
-TimeSpan times_of(const SegmentIndex& index) {
-    TimeSpan times;
-    for (const format::IndexRow& row : index.rows) {
-        times.include(Time(row.time));
-    }
-    include_points(index.records, &times);
-    return times;
 }
 
 }  // namespace
@@ -275,189 +238,6 @@ Result<void> Recovery::apply_records(Sequence sequence, Time time, std::span<con
     }
     disk_.size = history_.size_at(sequence);
     return {};
-}
-
-// One segment of the log from a position on, and the header of the next if the chain goes on there.
-Result<Recovery::Link> Recovery::read_link(const LogPosition& at) const {
-    Link link;
-    if (at.offset + kBlockSize <= core_.geometry.segment_size) {
-        TRY_ASSIGN(const ScannedSegment segment, ScannedSegment::read(core_, at.segment));
-        TRY_ASSIGN(link.batches, segment.chain_from(at.offset, at.next, at.hash));
-    }
-    TRY_ASSIGN(const ScannedSegment next, ScannedSegment::read(core_, at.announced));
-    const std::optional<format::SegmentHeader> header = next.header();
-    if (!header && !next.readable(0)) {
-        return Error{EIO, text("header of log segment %u cannot be read", at.announced.value)};
-    }
-    if (header && header->ordinal == at.ordinal + 1) {
-        const auto hash = hash_before(at, link.batches, Sequence(header->first_sequence));
-        if (hash && *hash == header->previous_hash) {
-            link.next = header;
-            // What the segment holds beyond was taken back.
-            link.batches.resize(header->first_sequence - at.next.value);
-        }
-    }
-    return link;
-}
-
-// Up to where the chain of headers, from the position on, says that history is durable. A batch within
-// that whose payload does not match was damaged afterwards, not torn.
-Result<Sequence> Recovery::durable_by_chain() const {
-    Sequence durable = durable_;
-    for (LogPosition at = position_;;) {
-        TRY_ASSIGN(const Link link, read_link(at));
-        for (const ScannedBatch& batch : link.batches) {
-            durable = std::max(durable, Sequence(batch.header.durable_sequence));
-            at.hash = batch.header.checksum;
-            at.next += 1;
-        }
-        if (!link.next) {
-            return durable;
-        }
-        at.segment = SegmentId(link.next->self);
-        at.announced = SegmentId(link.next->next);
-        at.offset = kBlockSize;
-        at.ordinal = link.next->ordinal;
-    }
-}
-
-Error Recovery::unreadable(const LogPosition& at) const {
-    return Error{EIO, text("log segment %u cannot be read after offset %u", at.segment.value, at.offset)};
-}
-
-Result<void> Recovery::scan_log() {
-    TRY_ASSIGN(const Sequence durable, durable_by_chain());
-    for (;;) {
-        TRY_ASSIGN(const Link link, read_link(position_));
-        for (const ScannedBatch& batch : link.batches) {
-            if (!batch.whole && batch.header.sequence > durable.value) {
-                // Torn, never finished; unless it only cannot be read now.
-                return batch.unreadable && !accept_loss_ ? unreadable(position_) : Result<void>();
-            }
-            TRY(apply_scanned(batch));
-        }
-        if (!link.next) {
-            return {};
-        }
-        enter_segment(*link.next);
-    }
-}
-
-void Recovery::enter_segment(const format::SegmentHeader& header) {
-    const SegmentId id(header.self);
-    position_ = LogPosition{id,         SegmentId(header.next), kBlockSize, header.ordinal,
-                            position_.next, position_.hash};
-    Segment& segment = segments_.ensure(id);
-    segment.kind = SegmentKind::log;
-    segment.ordinal = header.ordinal;
-    segment.first = position_.next;
-    segment.last = position_.next - 1;
-    segments_.log().push_back(id);
-    SegmentIndex index;
-    index.segment = id;
-    index.next = position_.announced;
-    index.ordinal = header.ordinal;
-    index.first = position_.next;
-    index.last = position_.next - 1;
-    index.last_hash = position_.hash;
-    index.end_offset = kBlockSize;
-    log_.open_indexes().push_back(std::move(index));
-}
-
-Result<void> Recovery::apply_scanned(const ScannedBatch& batch) {
-    const Sequence sequence(batch.header.sequence);
-    SegmentIndex& index = log_.open_indexes().back();
-    const size_t undo_before = index.undo.size();
-    const auto sum_base = static_cast<uint32_t>(index.sums.size());
-    for (format::Entry entry : batch.entries) {
-        const bool is_unit = entry.kind == static_cast<uint8_t>(ExtentKind::unit);
-        disk_.apply(to_extent(core_.geometry, index.segment, entry,
-                              is_unit ? batch.sums[entry.first_sum] : 0),
-                    &index.undo);
-        entry.first_sum += sum_base;
-        index.entries.push_back(entry);
-    }
-    index.sums.insert(index.sums.end(), batch.sums.begin(), batch.sums.end());
-    index.records.insert(index.records.end(), batch.records.begin(), batch.records.end());
-    index.rows.push_back({batch.header.sequence, batch.header.time, batch.header.entry_count,
-                          batch.header.record_bytes, index.undo.size() - undo_before});
-    index.last = sequence;
-    index.last_hash = batch.header.checksum;
-    index.end_offset = batch.offset + batch.header.total_bytes;
-    Segment& segment = segments_[index.segment];
-    segment.last = sequence;
-    segment.times.include(Time(batch.header.time));
-    include_points(batch.records, &segment.times);
-    position_.offset = index.end_offset;
-    position_.next = sequence + 1;
-    position_.hash = batch.header.checksum;
-    durable_ = std::max(durable_, Sequence(batch.header.durable_sequence));
-    outcome_.entries_replayed += batch.entries.size();
-    ++outcome_.batches_scanned;
-    return apply_records(sequence, Time(batch.header.time), batch.records);
-}
-
-// Step 4: whatever proves that there was more.
-Result<void> Recovery::check_nothing_lost(const format::Superblock& superblock) {
-    const Sequence newest = disk_.sequence;
-    const auto lost = [&](const std::string& evidence) {
-        return Error{EIO, text("log is damaged after sequence %llu, at segment %u offset %u: %s; "
-                               "'qemu-img check -r all' opens it without what follows",
-                               static_cast<ull>(newest.value), position_.segment.value,
-                               position_.offset, evidence.c_str())};
-    };
-    if (durable_ > newest || superblock.durable_sequence > newest.value) {
-        return lost(text("sequence %llu was durable",
-                         static_cast<ull>(std::max(durable_.value, superblock.durable_sequence))));
-    }
-    const auto look = [&](SegmentId id, uint32_t from) -> Result<void> {
-        TRY_ASSIGN(const ScannedSegment segment, ScannedSegment::read(core_, id));
-        if (const auto offset = segment.later_history(from, newest)) {
-            return lost(text("segment %u offset %u holds a later batch", id.value, *offset));
-        }
-        return {};
-    };
-    if (position_.offset < core_.geometry.segment_size) {
-        TRY(look(position_.segment, position_.offset));
-    }
-    return look(position_.announced, kBlockSize);
-}
-
-// Removes what lies beyond the end of the log, so that it is not found again.
-Result<void> Recovery::wipe_rest() {
-    const auto wipe = [&](SegmentId id, uint32_t from) -> Result<void> {
-        TRY_ASSIGN(const uint64_t image_bytes, core_.file.length());
-        const uint64_t begin = core_.geometry.offset(id) + from;
-        const uint64_t end = core_.geometry.offset(id) + core_.geometry.segment_size;
-        if (begin >= image_bytes || begin >= end) {
-            return {};
-        }
-        AlignedBuffer zeros(std::min(end, align_down(image_bytes, kSectorSize)) - begin);
-        std::memset(zeros.data(), 0, zeros.size());
-        return core_.file.pwrite(begin, zeros.data(), zeros.size());
-    };
-    TRY(wipe(position_.segment, position_.offset));
-    TRY(wipe(position_.announced, 0));
-    return core_.file.flush();
-}
-
-// A torn batch at the end of the log must not become whole later, when what follows its header is
-// overwritten by chance with what it had: it was seen to be gone.
-Result<void> Recovery::wipe_torn_batch() {
-    if (position_.offset + kBlockSize > core_.geometry.segment_size) {
-        return {};
-    }
-    TRY_ASSIGN(const ScannedSegment segment, ScannedSegment::read(core_, position_.segment));
-    const format::BatchHeader* header = segment.intact_header_at(position_.offset);
-    if (header == nullptr || header->sequence != position_.next.value ||
-        header->previous_hash != position_.hash) {
-        return {};
-    }
-    AlignedBuffer zeros(kBlockSize);
-    std::memset(zeros.data(), 0, zeros.size());
-    TRY(core_.file.pwrite(core_.geometry.offset(position_.segment) + position_.offset, zeros.data(),
-                          zeros.size()));
-    return core_.file.flush();
 }
 
 // Step 5: what is referred to but has no batch or blob in it yet.

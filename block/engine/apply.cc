@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "apply.h"
+
+#include <cstring>
+
+#include "history.h"
+
+namespace predsnap {
+
+namespace {
+
+void include_points(std::span<const uint8_t> records, TimeSpan* times) {
+    RecordReader reader(records);
+    for (;;) {
+        const auto record = reader.next();
+        if (!record.ok() || !record.value()) {
+            return;
+        }
+        format::PointRecord point{};
+        if (record.value()->type == format::RecordType::point &&
+            record.value()->payload.size() == sizeof(point)) {
+            std::memcpy(&point, record.value()->payload.data(), sizeof(point));
+            times->include(Time(point.time));
+        }
+    }
+}
+
+}  // namespace
+
+void open_log_segment(const LogPosition& position, SegmentTable& segments,
+                      std::deque<SegmentIndex>& indexes) {
+    Segment& segment = segments.ensure(position.segment);
+    segment = Segment{};
+    segment.kind = format::SegmentKind::log;
+    segment.ordinal = position.ordinal;
+    segment.first = position.next;
+    segment.last = position.next - 1;
+    segments.log().push_back(position.segment);
+
+    SegmentIndex index;
+    index.segment = position.segment;
+    index.next = position.announced;
+    index.ordinal = position.ordinal;
+    index.first = position.next;
+    index.last = position.next - 1;
+    index.last_hash = position.hash;
+    index.end_offset = kBlockSize;
+    indexes.push_back(std::move(index));
+}
+
+void apply_batch(const Geometry& geometry, const PlacedBatch& batch, SegmentTable& segments,
+                 SegmentIndex& index, DiskState& disk) {
+    const size_t undo_before = index.undo.size();
+    const auto sum_base = static_cast<uint32_t>(index.sums.size());
+    for (format::Entry entry : batch.entries) {
+        const bool is_unit = entry.kind == static_cast<uint8_t>(ExtentKind::unit);
+        const uint32_t sum = is_unit ? batch.sums[entry.first_sum] : 0;
+        disk.apply(to_extent(geometry, index.segment, entry, sum), &index.undo);
+        entry.first_sum += sum_base;
+        index.entries.push_back(entry);
+    }
+    index.sums.insert(index.sums.end(), batch.sums.begin(), batch.sums.end());
+    index.records.insert(index.records.end(), batch.records.begin(), batch.records.end());
+    index.rows.push_back({batch.sequence.value, batch.time.value,
+                          static_cast<uint32_t>(batch.entries.size()),
+                          static_cast<uint32_t>(batch.records.size()), index.undo.size() - undo_before});
+    index.last = batch.sequence;
+    index.last_hash = batch.hash;
+    index.end_offset = batch.end_offset;
+    Segment& segment = segments[index.segment];
+    segment.last = batch.sequence;
+    segment.times.include(batch.time);
+    include_points(batch.records, &segment.times);
+}
+
+TimeSpan times_of(const SegmentIndex& index) {
+    TimeSpan times;
+    for (const format::IndexRow& row : index.rows) {
+        times.include(Time(row.time));
+    }
+    include_points(index.records, &times);
+    return times;
+}
+
+}  // namespace predsnap

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Steps 3 and 4 of recovery: the log itself.
+#include <algorithm>
+#include <cstring>
+
+#include "apply.h"
+#include "recovery.h"
+#include "text.h"
+
+namespace predsnap {
+
+namespace {
+
+// The checksum before the batch with that number, in a run of scanned batches.
+std::optional<uint64_t> hash_before(const LogPosition& start, const std::vector<ScannedBatch>& batches,
+                                    Sequence sequence) {
+    if (sequence == start.next) {
+        return start.hash;
+    }
+    const uint64_t i = sequence - start.next;
+    if (sequence < start.next || i > batches.size()) {
+        return {};
+    }
+    return batches[i - 1].header.checksum;
+}
+
+}  // namespace
+
+// One segment of the log from a position on, and the header of the next if the chain goes on there.
+Result<Recovery::Link> Recovery::read_link(const LogPosition& at) const {
+    Link link;
+    if (at.offset + kBlockSize <= core_.geometry.segment_size) {
+        TRY_ASSIGN(const ScannedSegment segment, ScannedSegment::read(core_, at.segment));
+        TRY_ASSIGN(link.batches, segment.chain_from(at.offset, at.next, at.hash));
+    }
+    TRY_ASSIGN(const ScannedSegment next, ScannedSegment::read(core_, at.announced));
+    const std::optional<format::SegmentHeader> header = next.header();
+    if (!header && !next.readable(0)) {
+        return Error{EIO, text("header of log segment %u cannot be read", at.announced.value)};
+    }
+    if (header && header->ordinal == at.ordinal + 1) {
+        const auto hash = hash_before(at, link.batches, Sequence(header->first_sequence));
+        if (hash && *hash == header->previous_hash) {
+            link.next = header;
+            // What the segment holds beyond was taken back.
+            link.batches.resize(header->first_sequence - at.next.value);
+        }
+    }
+    return link;
+}
+
+// Up to where the chain of headers, from the position on, says that history is durable. A batch within
+// that whose payload does not match was damaged afterwards, not torn.
+Result<Sequence> Recovery::durable_by_chain() const {
+    Sequence durable = durable_;
+    for (LogPosition at = position_;;) {
+        TRY_ASSIGN(const Link link, read_link(at));
+        for (const ScannedBatch& batch : link.batches) {
+            durable = std::max(durable, Sequence(batch.header.durable_sequence));
+            at.hash = batch.header.checksum;
+            at.next += 1;
+        }
+        if (!link.next) {
+            return durable;
+        }
+        at.segment = SegmentId(link.next->self);
+        at.announced = SegmentId(link.next->next);
+        at.offset = kBlockSize;
+        at.ordinal = link.next->ordinal;
+    }
+}
+
+Error Recovery::unreadable(const LogPosition& at) const {
+    return Error{EIO, text("log segment %u cannot be read after offset %u", at.segment.value, at.offset)};
+}
+
+Result<void> Recovery::scan_log() {
+    TRY_ASSIGN(const Sequence durable, durable_by_chain());
+    for (;;) {
+        TRY_ASSIGN(const Link link, read_link(position_));
+        for (const ScannedBatch& batch : link.batches) {
+            if (!batch.whole && batch.header.sequence > durable.value) {
+                // Torn, never finished; unless it only cannot be read now.
+                return batch.unreadable && !accept_loss_ ? unreadable(position_) : Result<void>();
+            }
+            TRY(apply_scanned(batch));
+        }
+        if (!link.next) {
+            return {};
+        }
+        enter_segment(*link.next);
+    }
+}
+
+void Recovery::enter_segment(const format::SegmentHeader& header) {
+    position_ = LogPosition{SegmentId(header.self), SegmentId(header.next), kBlockSize, header.ordinal,
+                            position_.next,         position_.hash};
+    open_log_segment(position_, segments_, log_.open_indexes());
+}
+
+Result<void> Recovery::apply_scanned(const ScannedBatch& batch) {
+    const format::BatchHeader& header = batch.header;
+    const PlacedBatch placed{Sequence(header.sequence), Time(header.time), header.checksum,
+                             batch.offset + header.total_bytes, batch.entries, batch.sums, batch.records};
+    apply_batch(core_.geometry, placed, segments_, log_.open_indexes().back(), disk_);
+    position_.offset = placed.end_offset;
+    position_.next = placed.sequence + 1;
+    position_.hash = placed.hash;
+    durable_ = std::max(durable_, Sequence(header.durable_sequence));
+    outcome_.entries_replayed += batch.entries.size();
+    ++outcome_.batches_scanned;
+    return apply_records(placed.sequence, placed.time, batch.records);
+}
+
+// Step 4: whatever proves that there was more.
+Result<void> Recovery::check_nothing_lost(const format::Superblock& superblock) {
+    const Sequence newest = disk_.sequence;
+    const auto lost = [&](const std::string& evidence) {
+        return Error{EIO, text("log is damaged after sequence %llu, at segment %u offset %u: %s; "
+                               "'qemu-img check -r all' opens it without what follows",
+                               static_cast<ull>(newest.value), position_.segment.value,
+                               position_.offset, evidence.c_str())};
+    };
+    if (durable_ > newest || superblock.durable_sequence > newest.value) {
+        return lost(text("sequence %llu was durable",
+                         static_cast<ull>(std::max(durable_.value, superblock.durable_sequence))));
+    }
+    const auto look = [&](SegmentId id, uint32_t from) -> Result<void> {
+        TRY_ASSIGN(const ScannedSegment segment, ScannedSegment::read(core_, id));
+        if (const auto offset = segment.later_history(from, newest)) {
+            return lost(text("segment %u offset %u holds a later batch", id.value, *offset));
+        }
+        return {};
+    };
+    if (position_.offset < core_.geometry.segment_size) {
+        TRY(look(position_.segment, position_.offset));
+    }
+    return look(position_.announced, kBlockSize);
+}
+
+// Removes what lies beyond the end of the log, so that it is not found again.
+Result<void> Recovery::wipe_rest() {
+    const auto wipe = [&](SegmentId id, uint32_t from) -> Result<void> {
+        TRY_ASSIGN(const uint64_t image_bytes, core_.file.length());
+        const uint64_t begin = core_.geometry.offset(id) + from;
+        const uint64_t end = core_.geometry.offset(id) + core_.geometry.segment_size;
+        if (begin >= image_bytes || begin >= end) {
+            return {};
+        }
+        AlignedBuffer zeros(std::min(end, align_down(image_bytes, kSectorSize)) - begin);
+        std::memset(zeros.data(), 0, zeros.size());
+        return core_.file.pwrite(begin, zeros.data(), zeros.size());
+    };
+    TRY(wipe(position_.segment, position_.offset));
+    TRY(wipe(position_.announced, 0));
+    return core_.file.flush();
+}
+
+// A torn batch at the end of the log must not become whole later, when what follows its header is
+// overwritten by chance with what it had: it was seen to be gone.
+Result<void> Recovery::wipe_torn_batch() {
+    if (position_.offset + kBlockSize > core_.geometry.segment_size) {
+        return {};
+    }
+    TRY_ASSIGN(const ScannedSegment segment, ScannedSegment::read(core_, position_.segment));
+    const format::BatchHeader* header = segment.intact_header_at(position_.offset);
+    if (header == nullptr || header->sequence != position_.next.value ||
+        header->previous_hash != position_.hash) {
+        return {};
+    }
+    AlignedBuffer zeros(kBlockSize);
+    std::memset(zeros.data(), 0, zeros.size());
+    TRY(core_.file.pwrite(core_.geometry.offset(position_.segment) + position_.offset, zeros.data(),
+                          zeros.size()));
+    return core_.file.flush();
+}
+
+}  // namespace predsnap
