@@ -12,7 +12,9 @@ from lib import image
 from logwrites import FLUSH, Replay, entries_so_far, read_entries
 
 SECTORS = 4096
+SUPERBLOCK_BYTES = 8192
 REQUESTS = 700
+CHECKPOINTED_REQUESTS = 2000  # in small segments: enough for checkpoints
 GENERATIONS = 6
 TESTS = 4  # they share the cuts asked for
 POINTS_PER_CUT = 3
@@ -91,6 +93,7 @@ class PowerCut(QemuTest):
             worker.start()
         for worker in workers:
             worker.finish()
+        self.checkpoints = daemon.info()["stats"]["checkpoints"]
         daemon.quit()
         self.entries = read_entries(self.log)
         self.assertGreater(len(self.entries), requests // 4)
@@ -108,13 +111,19 @@ class PowerCut(QemuTest):
             yield worker
 
     def moments(self, wanted):
-        """Before and after each flush as far as asked for, then any."""
-        flushes = [i for i, entry in enumerate(self.entries) if entry.flags & FLUSH]
-        if 2 * len(flushes) > wanted:
-            flushes = self.draw.sample(flushes, wanted // 2)
-        moments = set(itertools.chain(flushes, (i + 1 for i in flushes)))
+        """After each write of a superblock, which all else hangs on; before and after each flush as far as asked
+        for; then any."""
+        heads, flushes = [], []
+        for i, entry in enumerate(self.entries):
+            if entry.flags & FLUSH:
+                flushes += [i, i + 1]
+            elif entry.offset < SUPERBLOCK_BYTES:
+                heads.append(i + 1)
+        moments = set(self.draw.sample(heads, min(len(heads), wanted // 3)))
+        flushes = self.draw.sample(flushes, min(len(flushes), wanted - len(moments)))
+        moments.update(flushes)
         any_moment = range(len(self.entries) + 1)
-        more = self.draw.sample(any_moment, min(len(any_moment), max(0, wanted - len(moments))))
+        more = self.draw.sample(any_moment, min(len(any_moment), wanted - len(moments)))
         return sorted(moments.union(more))
 
     def replay(self):
@@ -185,7 +194,8 @@ class PowerCut(QemuTest):
 
     def test_one_client_small_segments(self):
         self.begin(1, "64k")
-        self.record(REQUESTS)
+        self.record(CHECKPOINTED_REQUESTS)
+        self.assertGreater(self.checkpoints, 1)
         self.cut_everywhere(Settings.cuts // TESTS)
 
     def test_one_client_big_segments(self):
