@@ -149,8 +149,10 @@ bool Engine::Impl::fill_pool_step() {
     const SegmentId id = filling;
     const uint32_t length = std::min(kFillStep, core.geometry.segment_size - filled);
     lock.unlock();
-    AlignedBuffer zeros(length);
-    std::memset(zeros.data(), 0, length);
+    if (zeros.size() == 0) {
+        zeros = AlignedBuffer(kFillStep);
+        std::memset(zeros.data(), 0, zeros.size());
+    }
     const Result<void> result =
         core.file.pwrite(core.geometry.offset(id) + filled, zeros.data(), length);
     lock.lock();

@@ -65,6 +65,7 @@ struct Engine::Impl {
     SegmentId filling = kNoSegment;  // the segment the pool is writing, and how far
     uint32_t filled = 0;
     size_t ready_at_open = 0;
+    AlignedBuffer zeros;  // what the pool writes; of the one task that works
 
     void measure_rate(Time now);
     // The log has moved on. Requires Core::mutex.
