@@ -138,7 +138,8 @@ std::shared_ptr<OpenView> try_open(World& world, const Moment& moment) {
     }
     if (!result.ok()) {
         if (!may_be_unknown(world, moment)) {
-            world.require_excused(("view of " + describe(moment)).c_str(), result.error(), faults);
+            world.log("%s", describe(moment).c_str());
+            world.require_excused("open_view", result.error(), faults);
         }
         return nullptr;
     }
