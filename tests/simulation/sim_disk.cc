@@ -137,6 +137,7 @@ Result<void> SimDisk::start_changing(Request& request) {
     if (request.kind == Kind::flush) {
         request.flush_mark = next_cached_;
         request.flush_length = current_.size();
+        request.flush_order = next_request_;
     }
     if (request.kind != Kind::write && request.kind != Kind::write_zeroes) {
         return {};
@@ -297,7 +298,11 @@ void SimDisk::apply_flush(const Request& request) {
                   durable_.begin() + static_cast<int64_t>(change.offset));
         cached_.pop_front();
     }
-    durable_length_ = request.flush_length;
+    if (request.flush_order >=
+        durable_order_) {  // flushes may complete in another order than they began
+        durable_order_ = request.flush_order;
+        durable_length_ = request.flush_length;
+    }
 }
 
 void SimDisk::apply_truncate(uint64_t length) {

@@ -90,8 +90,9 @@ class SimDisk final : public Device {
         std::vector<iovec> buffers{};
         std::vector<uint8_t> data{};  // of writes, once captured
         bool captured = false;
-        uint64_t flush_mark = 0;  // newest cached write that a flush covers
-        uint64_t flush_length = 0;
+        uint64_t flush_mark = 0;    // newest cached write that a flush covers
+        uint64_t flush_length = 0;  // of the disk when the flush began
+        uint64_t flush_order = 0;
         int error = 0;  // decided in advance
         SimTask* task = nullptr;
         Result<void> result{};
@@ -131,7 +132,8 @@ class SimDisk final : public Device {
     std::vector<uint8_t> current_;  // what reads see; its size is the disk's length
     std::vector<uint8_t> durable_;  // what has been flushed; may be longer
     uint64_t durable_length_ = 0;
-    std::deque<Cached> cached_;  // in order of completion
+    uint64_t durable_order_ = 0;  // of the flush that made that length durable
+    std::deque<Cached> cached_;   // in order of completion
     uint64_t next_cached_ = 1;
     std::vector<bool> allocated_;  // by block
     uint64_t allocated_count_ = 0;

@@ -123,6 +123,29 @@ TEST(SimDisk, FlushCoversOnlyWritesCompletedBefore) {
     EXPECT_TRUE(lost);
 }
 
+TEST(SimDisk, FlushesThatOverlapKeepWhatTheLaterOneCovered) {
+    for (uint64_t seed = 1; seed <= 100; ++seed) {
+        Fixture t(seed);
+        t.run([&] {
+            EXPECT_TRUE(t.write(0, 1, 100).ok());
+            WaitGroup group(t.scheduler);
+            group.add();
+            t.scheduler.spawn("flusher", [&] {
+                EXPECT_TRUE(t.disk.flush().ok());
+                group.done();
+            });
+            t.scheduler.yield();
+            EXPECT_TRUE(t.write(1, 31, 101).ok());
+            EXPECT_TRUE(t.disk.flush().ok());
+            group.wait("the other flush");
+            t.disk.die();
+            t.disk.restart(Death::power_loss);
+            ASSERT_EQ(t.disk.length().take(), 32 * kSectorSize);
+            EXPECT_EQ(t.read(31), 101u);
+        });
+    }
+}
+
 TEST(SimDisk, KilledProcessLosesNothingThatCompleted) {
     for (uint64_t seed = 1; seed <= 50; ++seed) {
         Fixture t(seed);
