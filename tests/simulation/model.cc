@@ -148,6 +148,7 @@ Value Model::resolve(uint64_t slot, const std::vector<Value>& allowed, Value obs
 
 void Model::record(uint64_t slot, Value value, uint64_t sequence) {
     const OpId op = begin(std::max<uint64_t>(sequence, 1) - 1);
+    ops_[op].seen = true;
     put(op, slot, 1, value);
     end(op, sequence, true);
 }
@@ -202,15 +203,24 @@ std::optional<std::string> Model::recover(uint64_t sequence, bool all_returned_s
     return std::nullopt;
 }
 
-// Failed operations beyond the last batch that was answered well count as in flight at the crash.
+// Failed operations count as in flight at the crash, unless one that came after them survived: its
+// batch took their number, or a later one. If they may be back, numbers from theirs on may mean
+// their batches and not the later ones that took those numbers.
 void Model::reopen_failed(uint64_t sequence) {
     uint64_t newest = 0;
     for (const Op& op : ops_) {
-        newest = op.optional || op.responded == kNever ? newest : std::max(newest, op.upto);
+        newest = survives(op) && !op.seen ? std::max(newest, op.invoked) : newest;
+    }
+    uint64_t doubtful = kNever;
+    for (Op& op : ops_) {
+        if (op.failed && op.responded > newest && op.after < sequence) {
+            op.responded = op.upto = kNever;
+            doubtful = std::min(doubtful, op.after);
+        }
     }
     for (Op& op : ops_) {
-        if (op.failed && op.upto >= newest && op.upto < sequence) {
-            op.responded = op.upto = kNever;
+        if (op.upto > doubtful && !survives(op)) {
+            op.upto = kNever;
         }
     }
 }

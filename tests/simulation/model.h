@@ -15,7 +15,7 @@
 //   of its own, so that what was once ambiguous stays as it was seen.
 //
 //   An operation that failed may have been done or not. Its batch may lie in the image, complete;
-//   so if no other batch took its number, a crash may bring it back, as if it had been in flight.
+//   so a crash may bring it back, as if it had been in flight, unless a later batch survives.
 //
 //   A rollback begins a branch whose first state is the one gone back to. A crash ends at some
 //   sequence number: operations after it are forgotten, and what the disk then holds is remembered.
@@ -105,6 +105,7 @@ class Model {
         uint64_t after = 0, upto = kNever;
         bool optional = false;  // failed, or cut off by a crash: it may never have happened
         bool failed = false;    // returned an error
+        bool seen = false;      // no operation of the engine: what a read saw
         bool durable = false;   // a flush that began after it returned has completed
     };
     struct Entry {
