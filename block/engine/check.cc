@@ -128,8 +128,10 @@ void Checker::check_against_index(const ScannedBatch& batch, const SegmentIndex&
                                   ? unit_count(Sector(a.start), a.count)
                                   : 0;
         same = a.start == b.start && a.count == b.count && a.place == b.place && a.kind == b.kind &&
-               std::equal(batch.sums.begin() + a.first_sum, batch.sums.begin() + a.first_sum + sums,
-                          index.sums.begin() + b.first_sum);
+               // first_sum means nothing where there is no data.
+               (sums == 0 ||
+                std::equal(batch.sums.begin() + a.first_sum, batch.sums.begin() + a.first_sum + sums,
+                           index.sums.begin() + b.first_sum));
     }
     result_.extents_checked += batch.entries.size();
     if (!same) {
