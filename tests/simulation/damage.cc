@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "block/engine/format.h"
 #include "guest_io.h"
 #include "history_ops.h"
 #include "lifecycle.h"
@@ -43,15 +44,20 @@ std::optional<uint64_t> damage_data(World& world) {
     return std::nullopt;
 }
 
-// Damages sectors of the image that are neither guest data nor zeros.
+// Damages sectors of the image that are neither guest data nor zeros: in the superblock or behind
+// it, not both, for it is the newer superblock that proves what the end of the log must hold.
 void damage_metadata(World& world) {
     const std::vector<uint8_t>& image = world.disk.content();
     const uint64_t sectors = image.size() / kSectorSize;
     const uint64_t wanted = world.random.between(1, 4);
+    const bool superblock = world.random.chance(0.1);
     for (uint64_t attempt = 0, done = 0; attempt < 10'000 && done < wanted; ++attempt) {
-        const uint64_t at = world.random.below(sectors) * kSectorSize;
+        const uint64_t at =
+            world.random.below(superblock ? format::kSuperblockArea / kSectorSize : sectors) *
+            kSectorSize;
         const bool zero = read_stamp(image.data() + at, 0) == kZero;
-        if (!zero && !decode_stamp(image.data() + at).valid) {
+        if ((at < format::kSuperblockArea) == superblock && !zero &&
+            !decode_stamp(image.data() + at).valid) {
             flip(world, at);
             ++done;
         }
