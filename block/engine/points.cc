@@ -74,7 +74,7 @@ using Marks = std::map<uint64_t, Mark>;
 
 // Keeps the name of a snapshot of the same state.
 void add_point(const format::PointRecord& point, Marks& marks) {
-    Mark& mark = marks[point.sequence];
+    Mark& mark = marks[uint64_t{point.sequence}];
     mark.time = Time(point.time);
     mark.flush = point.kind == static_cast<uint32_t>(format::PointKind::flush);
 }
