@@ -196,8 +196,7 @@ CheckpointParts Engine::Impl::capture(FrozenState* view) {
     parts.time = disk.time;
     parts.history = history;
     parts.log = log.applied_position();
-    parts.index = stream.position();
-    parts.next_blob = stream.next_blob();
+    parts.index = stream.tail();
     for (const SegmentIndex& index : log.open_indexes()) {
         if (index.ordinal <= parts.log.ordinal) {
             parts.open_indexes.push_back(index);

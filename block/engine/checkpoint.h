@@ -15,6 +15,7 @@
 #include "core.h"
 #include "disk_state.h"
 #include "history.h"
+#include "index_stream.h"
 #include "log.h"
 #include "segment_table.h"
 
@@ -26,8 +27,7 @@ struct CheckpointParts {
     Time time;
     History history;
     LogPosition log;                          // `announced` included
-    format::StreamPosition index;             // where the next blob goes
-    uint64_t next_blob = 0;
+    IndexStream::Tail index;
     std::vector<SegmentIndex> open_indexes;   // oldest first
     std::vector<format::SegmentRow> segments; // log and index segments
 };

@@ -235,8 +235,7 @@ Result<void> parse_state(const std::vector<uint8_t>& bytes, CheckpointParts& par
     }
     parts.sequence = Sequence(state.sequence);
     parts.time = Time(state.last_time);
-    parts.index = state.index;
-    parts.next_blob = state.next_blob;
+    parts.index = {state.index, state.next_blob, state.index_hash};
     parts.log.segment = SegmentId(state.log.segment);
     parts.log.announced = SegmentId(state.log_announced);
     parts.log.offset = state.log.offset;

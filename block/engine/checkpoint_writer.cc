@@ -94,17 +94,12 @@ Result<void> CheckpointWriter::write_out() {
     if (taken_.empty() || segment_offset_ + buffered_ > core_.geometry.segment_size) {
         TRY(open_segment());
         format::SegmentHeader header{};
-        std::memcpy(header.magic, format::kSegmentMagic, sizeof(header.magic));
         header.kind = static_cast<uint8_t>(format::SegmentKind::checkpoint);
-        std::memcpy(header.uuid, core_.uuid.data(), core_.uuid.size());
         header.self = taken_.back().value;
         header.next = announced_.value;
         header.ordinal = taken_.size() - 1;
         header.first_sequence = id_;
-        header.checksum = self_hash(core_.seed, header);
-        AlignedBuffer block(kBlockSize);
-        std::memset(block.data(), 0, kBlockSize);
-        std::memcpy(block.data(), &header, sizeof(header));
+        const AlignedBuffer block = segment_header_block(core_, header);
         TRY(core_.file.pwrite(core_.geometry.offset(taken_.back()), block.data(), kBlockSize));
         segment_offset_ = kBlockSize;
         bytes_ += kBlockSize;
@@ -127,8 +122,9 @@ Result<void> CheckpointWriter::finish(const CheckpointParts& parts) {
     state.sequence = parts.sequence.value;
     state.initial_size = history.initial_size;
     state.next_snapshot_id = history.next_snapshot_id;
-    state.next_blob = parts.next_blob;
-    state.index = parts.index;
+    state.next_blob = parts.index.blob;
+    state.index = parts.index.at;
+    state.index_hash = parts.index.hash;
     state.log = {parts.log.segment.value, parts.log.offset, parts.log.ordinal};
     state.log_announced = parts.log.announced.value;
     state.log_hash = parts.log.hash;

@@ -1,7 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "core.h"
 
+#include <cstring>
+
+#include "checksum.h"
+
 namespace predsnap {
+
+AlignedBuffer segment_header_block(const Core& core, format::SegmentHeader header) {
+    std::memcpy(header.magic, format::kSegmentMagic, sizeof(header.magic));
+    std::memcpy(header.uuid, core.uuid.data(), core.uuid.size());
+    header.checksum = self_hash(core.seed, header);
+    AlignedBuffer block(kBlockSize);
+    std::memset(block.data(), 0, block.size());
+    std::memcpy(block.data(), &header, sizeof(header));
+    return block;
+}
 
 Error corruption(Core& core, uint64_t offset, uint64_t length, std::string message) {
     {

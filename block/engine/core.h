@@ -5,8 +5,10 @@
 
 #include <mutex>
 
+#include "buffer.h"
 #include "device.h"
 #include "engine.h"
+#include "format.h"
 #include "geometry.h"
 #include "host.h"
 
@@ -20,6 +22,7 @@ struct Core {
     Geometry geometry;
     Uuid uuid{};
     uint64_t seed = 0;  // of checksums: binds structures to this image
+    uint64_t session = 0;  // drawn at each opening: what two openings write in one place differs
     bool writable = true;
 
     // Guards all state of the engine's parts that changes after open. Never held across I/O.
@@ -27,6 +30,9 @@ struct Core {
     EngineStats stats;        // guarded
     bool corrupt = false;     // guarded
 };
+
+// The first block of a segment. Magic, image and checksum are filled in; the rest is the caller's.
+AlignedBuffer segment_header_block(const Core& core, format::SegmentHeader header);
 
 // The errno-style error of something found wrong in the image. Says so to the host, once each.
 Error corruption(Core& core, uint64_t offset, uint64_t length, std::string message);

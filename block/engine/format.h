@@ -195,10 +195,12 @@ struct ChunkHeader {
     uint64_t blob_offset;     // of this chunk's bytes in the blob
     uint64_t blob_bytes;      // of the whole blob
     uint64_t blob_hash;       // of the whole blob's bytes
+    uint64_t session;         // drawn when the image was opened: what is written again differs
+    uint64_t previous_hash;   // checksum of the chunk before in the stream; S in the first
     StreamPosition next;      // where the next chunk (of this blob or the next) goes
     uint64_t checksum;        // of this header and the chunk's bytes
 };
-static_assert(sizeof(ChunkHeader) == 64);
+static_assert(sizeof(ChunkHeader) == 80);
 constexpr uint8_t kChunkMagic[4] = {'P', 'D', 'S', 'i'};
 
 // The blob: this header, then rows, entries, sums, records, undo.
@@ -269,6 +271,7 @@ struct CheckpointState {
     uint64_t next_snapshot_id;
     uint64_t next_blob;
     StreamPosition index;     // where the next blob goes
+    uint64_t index_hash;      // checksum of the last chunk before there
     StreamPosition log;       // where batch `sequence` ends
     uint32_t log_announced;   // the log's next segment after log.segment
     uint32_t open_indexes;    // number of indexes in the index pages
@@ -280,7 +283,7 @@ struct CheckpointState {
     uint64_t rollback_count;  // then: sequence, target; u64 each
     uint64_t resize_count;    // then: sequence, size; u64 each
 };
-static_assert(sizeof(CheckpointState) == 128);
+static_assert(sizeof(CheckpointState) == 136);
 
 inline PackedExtent pack(const Extent& extent) {
     const uint64_t location = extent.is_data() ? extent.place.value : extent.count;

@@ -12,11 +12,6 @@ namespace predsnap {
 using format::ChunkHeader;
 using format::StreamPosition;
 
-void IndexStream::start(const StreamPosition& position, uint64_t next_blob) {
-    position_ = position;
-    next_blob_ = next_blob;
-}
-
 namespace {
 
 // The most blob bytes a chunk at that offset can hold.
@@ -37,20 +32,31 @@ Result<StreamPosition> IndexStream::after(const StreamPosition& at, uint32_t byt
         return StreamPosition{at.segment, end, at.ordinal};
     }
     std::lock_guard lock(core_.mutex);
-    TRY_ASSIGN(const SegmentId next, segments_.take(core_.geometry));
+    TRY_ASSIGN(const SegmentId next, take_next());
     return StreamPosition{next.value, kBlockSize, at.ordinal + 1};
+}
+
+Result<SegmentId> IndexStream::take_next() {
+    if (taken_back_.empty()) {
+        return segments_.take(core_.geometry);
+    }
+    const SegmentId id = taken_back_.front();
+    taken_back_.pop_front();
+    return id;
 }
 
 Result<StreamPosition> IndexStream::append(const std::vector<uint8_t>& blob) {
     ChunkHeader head{};
     std::memcpy(head.magic, format::kChunkMagic, sizeof(head.magic));
-    head.blob = next_blob_;
+    head.blob = tail_.blob;
     head.blob_bytes = blob.size();
     head.blob_hash = hash64(blob.data(), blob.size());
+    head.session = core_.session;
+    head.previous_hash = tail_.hash;
 
-    StreamPosition at = position_;
+    StreamPosition at = tail_.at;
     std::vector<SegmentId> taken;
-    Result<void> result;
+    Result<uint64_t> result = tail_.hash;
     for (uint64_t done = 0; done < blob.size() && result.ok();) {
         const uint64_t part = std::min<uint64_t>(blob.size() - done, room(core_.geometry, at.offset));
         head.blob_offset = done;
@@ -63,51 +69,49 @@ Result<StreamPosition> IndexStream::append(const std::vector<uint8_t>& blob) {
         if (next.value().segment != at.segment) {
             taken.push_back(SegmentId(next.value().segment));
         }
-        result = write_chunk(at, next.value(), std::span(blob).subspan(done, part), head);
+        head.next = next.value();
+        result = write_chunk(at, std::span(blob).subspan(done, part), head);
         done += part;
         at = next.value();
+        if (result.ok()) {
+            head.previous_hash = result.value();
+        }
     }
     std::lock_guard lock(core_.mutex);
     if (!result.ok()) {
-        for (auto id = taken.rbegin(); id != taken.rend(); ++id) {
-            segments_.release(*id);
-        }
+        taken_back_.insert(taken_back_.begin(), taken.begin(), taken.end());
         return Error(result.error());
     }
     // Now in use for good: the segment the blob began in, and those it went on in.
-    segments_.ensure(SegmentId(position_.segment)).kind = format::SegmentKind::index;
+    segments_.ensure(SegmentId(tail_.at.segment)).kind = format::SegmentKind::index;
     for (const SegmentId id : taken) {
         if (id.value != at.segment || at.offset != kBlockSize) {
             segments_[id].kind = format::SegmentKind::index;
         }
     }
-    const StreamPosition begin = position_;
-    position_ = at;
-    ++next_blob_;
+    const StreamPosition begin = tail_.at;
+    tail_ = {at, tail_.blob + 1, head.previous_hash};
     return begin;
 }
 
-Result<void> IndexStream::write_chunk(const StreamPosition& at, const StreamPosition& next,
-                                      std::span<const uint8_t> part, const ChunkHeader& head) {
+Result<uint64_t> IndexStream::write_chunk(const StreamPosition& at, std::span<const uint8_t> part,
+                                          const ChunkHeader& head) {
     const bool opens = at.offset == kBlockSize;
     AlignedBuffer buffer(align_up((opens ? kBlockSize : 0) + sizeof(head) + part.size(), kBlockSize));
     std::memset(buffer.data(), 0, buffer.size());
     if (opens) {
         format::SegmentHeader header{};
-        std::memcpy(header.magic, format::kSegmentMagic, sizeof(header.magic));
         header.kind = static_cast<uint8_t>(format::SegmentKind::index);
-        std::memcpy(header.uuid, core_.uuid.data(), core_.uuid.size());
         header.self = at.segment;
         header.next = kNoSegment.value;  // chunks say where the stream goes on
         header.ordinal = at.ordinal;
         header.first_sequence = head.blob;
-        header.checksum = self_hash(core_.seed, header);
-        std::memcpy(buffer.data(), &header, sizeof(header));
+        const AlignedBuffer block = segment_header_block(core_, header);
+        std::memcpy(buffer.data(), block.data(), block.size());
     }
     uint8_t* out = buffer.data() + (opens ? kBlockSize : 0);
     auto* chunk = reinterpret_cast<ChunkHeader*>(out);
     *chunk = head;
-    chunk->next = next;
     std::memcpy(out + sizeof(head), part.data(), part.size());
     chunk->checksum = self_hash(core_.seed, *chunk, part.size());
     TRY(core_.file.pwrite(core_.geometry.offset(SegmentId(at.segment)) + at.offset -
@@ -115,7 +119,7 @@ Result<void> IndexStream::write_chunk(const StreamPosition& at, const StreamPosi
                           buffer.data(), buffer.size()));
     std::lock_guard lock(core_.mutex);
     core_.stats.index_bytes += buffer.size();
-    return {};
+    return chunk->checksum;
 }
 
 Error IndexStream::no_blob(const StreamPosition& at, const char* what) {
@@ -162,13 +166,14 @@ Result<IndexStream::Read> IndexStream::read(StreamPosition at) const {
     TRY_ASSIGN(const uint64_t image_bytes, core_.file.length());
     Read result{};
     ChunkHeader first{};
+    uint64_t last_hash = 0;
     do {
         TRY_ASSIGN(const AlignedBuffer buffer, read_chunk(at, image_bytes));
         const auto* chunk = reinterpret_cast<const ChunkHeader*>(buffer.data());
         if (result.blob.empty()) {
             first = *chunk;
         }
-        if (chunk->blob != first.blob || chunk->blob_hash != first.blob_hash ||
+        if (chunk->blob != first.blob || (!result.blob.empty() && chunk->previous_hash != last_hash) || chunk->blob_hash != first.blob_hash ||
             chunk->blob_bytes != first.blob_bytes || chunk->blob_offset != result.blob.size() ||
             chunk->bytes > first.blob_bytes - result.blob.size()) {
             return no_blob(at, "chunk belongs to another blob");
@@ -177,12 +182,14 @@ Result<IndexStream::Read> IndexStream::read(StreamPosition at) const {
         result.blob.insert(result.blob.end(), bytes, bytes + chunk->bytes);
         result.segments.push_back(SegmentId(at.segment));
         at = chunk->next;
+        last_hash = chunk->checksum;
     } while (result.blob.size() < first.blob_bytes);
     if (hash64(result.blob.data(), result.blob.size()) != first.blob_hash) {
         return no_blob(at, "blob checksum mismatch");
     }
     result.number = first.blob;
-    result.next = at;
+    result.previous_hash = first.previous_hash;
+    result.next = {at, first.blob + 1, last_hash};
     return result;
 }
 

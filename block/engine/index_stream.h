@@ -6,6 +6,7 @@
 // trust the segment, and recovery need not read it.
 #pragma once
 
+#include <deque>
 #include <span>
 #include <vector>
 
@@ -20,10 +21,14 @@ class IndexStream {
   public:
     IndexStream(Core& core, SegmentTable& segments) : core_(core), segments_(segments) {}
 
-    // Where the next blob goes, and its number.
-    void start(const format::StreamPosition& position, uint64_t next_blob);
-    const format::StreamPosition& position() const { return position_; }
-    uint64_t next_blob() const { return next_blob_; }
+    // The end of the stream.
+    struct Tail {
+        format::StreamPosition at;  // where the next blob goes
+        uint64_t blob = 0;          // its number
+        uint64_t hash = 0;          // checksum of the chunk before it; the image's seed if it is the first
+    };
+    void start(const Tail& tail) { tail_ = tail; }
+    const Tail& tail() const { return tail_; }
 
     // Appends a blob; returns where it begins. One caller at a time. After an error nothing has changed
     // and it can be tried again.
@@ -32,8 +37,15 @@ class IndexStream {
     struct Read {
         std::vector<uint8_t> blob;
         uint64_t number;
-        format::StreamPosition next;            // where the next blob is
-        std::vector<SegmentId> segments;        // index segments it lies in
+        uint64_t previous_hash;
+        Tail next;                        // behind it
+        std::vector<SegmentId> segments;  // index segments it lies in
+
+        // Whether it was written right there: what is left of a blob that an earlier opening wrote, and
+        // recovery did not take, was not.
+        bool follows(const Tail& tail) const {
+            return number == tail.blob && previous_hash == tail.hash;
+        }
     };
     // Reads the blob that begins there. Errors: kNoBlob if there is no whole blob; anything else if the
     // device could not tell.
@@ -42,16 +54,20 @@ class IndexStream {
 
   private:
     Result<format::StreamPosition> after(const format::StreamPosition& at, uint32_t bytes);
-    Result<void> write_chunk(const format::StreamPosition& at, const format::StreamPosition& next,
-                             std::span<const uint8_t> part, const format::ChunkHeader& head);
+    Result<SegmentId> take_next();
+    // Returns the chunk's checksum.
+    Result<uint64_t> write_chunk(const format::StreamPosition& at, std::span<const uint8_t> part,
+                                 const format::ChunkHeader& head);
 
     static Error no_blob(const format::StreamPosition& at, const char* what);
     Result<AlignedBuffer> read_chunk(const format::StreamPosition& at, uint64_t image_bytes) const;
 
     Core& core_;
     SegmentTable& segments_;
-    format::StreamPosition position_{};
-    uint64_t next_blob_ = 0;
+    Tail tail_;
+    // Segments that chunks of a failed append lead to. Those chunks may be on disk: tried again, the blob takes
+    // the same way, so that they are the same.
+    std::deque<SegmentId> taken_back_;
 };
 
 }  // namespace predsnap

@@ -29,7 +29,6 @@ void Log::start(Start start) {
     applied_ = start.position;
     open_indexes_ = std::move(start.open_indexes);
     durable_ = start.durable;
-    session_ = core_.host.random();
     newest_point_ = history_.last_point;
     newest_point_time_ = history_.last_point_time;
 }
@@ -172,7 +171,7 @@ int Log::seal(Batch& batch) {
     seal.time = now;
     seal.previous_hash = position_.hash;
     seal.durable = durable_;
-    seal.session = session_;
+    seal.session = core_.session;
     seal.seed = core_.seed;
     seal.segment = position_.segment;
     seal.announced = position_.announced;
@@ -186,7 +185,7 @@ int Log::seal(Batch& batch) {
 
 // Moves the position to the announced segment, whose header goes out with the batch.
 int Log::open_segment(Batch& batch) {
-    const Result<SegmentId> next = segments_.take(core_.geometry);
+    const Result<SegmentId> next = take_next();
     if (!next.ok()) {
         return next.error().code;
     }
@@ -196,23 +195,27 @@ int Log::open_segment(Batch& batch) {
     open_log_segment(position_, segments_, open_indexes_);
 
     format::SegmentHeader header{};
-    std::memcpy(header.magic, format::kSegmentMagic, sizeof(header.magic));
     header.kind = static_cast<uint8_t>(format::SegmentKind::log);
-    std::memcpy(header.uuid, core_.uuid.data(), core_.uuid.size());
     header.self = id.value;
     header.next = position_.announced.value;
     header.ordinal = position_.ordinal;
     header.first_sequence = position_.next.value;
     header.previous_hash = position_.hash;
-    header.checksum = self_hash(core_.seed, header);
-    batch.segment_header = AlignedBuffer(kBlockSize);
-    std::memset(batch.segment_header.data(), 0, kBlockSize);
-    std::memcpy(batch.segment_header.data(), &header, sizeof(header));
+    batch.segment_header = segment_header_block(core_, header);
     batch.opens_segment = true;
     if (on_progress) {
         on_progress();
     }
     return 0;
+}
+
+Result<SegmentId> Log::take_next() {
+    if (taken_back_.empty()) {
+        return segments_.take(core_.geometry);
+    }
+    const SegmentId id = taken_back_.front();
+    taken_back_.pop_front();
+    return id;
 }
 
 void Log::mark_point(Sequence sequence, Time time, format::PointKind kind) {
@@ -309,7 +312,7 @@ void Log::take_back() {
         in_flight_.pop_back();
         if (batch->opens_segment) {
             const SegmentIndex& index = open_indexes_.back();
-            segments_.release(index.next);
+            taken_back_.push_front(index.next);
             Segment& segment = segments_[index.segment];
             segment = Segment{};
             segment.announced = true;

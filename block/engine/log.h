@@ -86,6 +86,7 @@ class Log {
     bool may_submit(const Batch& batch) const;
     int seal(Batch& batch);
     int open_segment(Batch& batch);
+    Result<SegmentId> take_next();
     void add_points(Batch& batch, Time now);
     void settle();
     void apply(Batch& batch);
@@ -101,7 +102,9 @@ class Log {
     LogPosition position_;  // where the next sealed batch goes
     LogPosition applied_;   // where the batch after the newest applied one goes
     std::deque<SegmentIndex> open_indexes_;
-    uint64_t session_ = 0;
+    // Segments announced by batches that were taken back. A header that failed may be on disk and be believed
+    // after a crash: so the segment it announces is used for nothing else.
+    std::deque<SegmentId> taken_back_;
 
     std::shared_ptr<Batch> open_;                  // takes requests
     std::deque<std::shared_ptr<Batch>> pending_;   // to be sealed, in order; the last may be open_

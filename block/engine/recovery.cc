@@ -63,12 +63,13 @@ Result<Recovery::Outcome> Recovery::run(const format::Superblock& superblock, bo
             TRY(wipe_rest());
         }
     }
+    TRY(mark_segments());
     if (core_.writable) {
-        TRY(wipe_torn_batch());
+        TRY(wipe_torn());
     }
     durable_ = std::min(durable_, disk_.sequence);
-    TRY(mark_segments());
-    stream_.start(index_position_, next_blob_);
+    core_.session = core_.host.random();
+    stream_.start(index_tail_);
     core_.geometry.id_limit = UINT32_MAX;
     segments_.adopt_image(core_.geometry, image_bytes);
     log_.start({position_, std::move(log_.open_indexes()), durable_});
@@ -80,7 +81,7 @@ void Recovery::begin_empty(const format::Superblock& superblock) {
     disk_.size = superblock.initial_size;
     disk_.time = Time(superblock.create_time);
     position_ = first_log_position(core_, superblock);
-    index_position_ = superblock.index;
+    index_tail_ = {superblock.index, 0, core_.seed};
 }
 
 Result<void> Recovery::begin_at_checkpoint(const format::Superblock& superblock) {
@@ -101,8 +102,7 @@ Result<void> Recovery::begin_at_checkpoint(const format::Superblock& superblock)
     history_ = std::move(parts.history);
     disk_.size = history_.size_at(disk_.sequence);
     position_ = parts.log;
-    index_position_ = parts.index;
-    next_blob_ = parts.next_blob;
+    index_tail_ = parts.index;
     for (const format::SegmentRow& row : parts.segments) {
         Segment& segment = segments_.ensure(SegmentId(row.id));
         segment.kind = static_cast<SegmentKind>(row.kind);
@@ -130,17 +130,17 @@ Result<void> Recovery::begin_at_checkpoint(const format::Superblock& superblock)
 
 Result<void> Recovery::replay_index_stream() {
     for (;;) {
-        const Result<IndexStream::Read> read = stream_.read(index_position_);
+        const Result<IndexStream::Read> read = stream_.read(index_tail_.at);
         // A blob that cannot be read now must not be taken for one that was never written: what it leads to
         // would count as free, and yet be found again later.
         if (!read.ok() && read.error().code != IndexStream::kNoBlob && !accept_loss_) {
             return Error{read.error().code,
                          text("index stream cannot be read at segment %u offset %u; if that stays so, "
                               "'qemu-img check -r all' opens the image without it",
-                              index_position_.segment, index_position_.offset)};
+                              index_tail_.at.segment, index_tail_.at.offset)};
         }
         // No whole blob: the log itself, from here on, tells the rest.
-        if (!read.ok() || read.value().number != next_blob_) {
+        if (!read.ok() || !read.value().follows(index_tail_)) {
             return {};
         }
         TRY_ASSIGN(const bool applied, replay_blob(read.value()));
@@ -150,8 +150,7 @@ Result<void> Recovery::replay_index_stream() {
         for (const SegmentId id : read.value().segments) {
             segments_.ensure(id).kind = SegmentKind::index;
         }
-        index_position_ = read.value().next;
-        ++next_blob_;
+        index_tail_ = read.value().next;
     }
 }
 
@@ -185,7 +184,7 @@ Result<bool> Recovery::replay_blob(const IndexStream::Read& read) {
     segment.first = index.first;
     segment.last = index.last;
     segment.times = times_of(index);
-    segment.index = index_position_;
+    segment.index = index_tail_.at;
     TRY(replay_rows(index));
     if (open.empty()) {
         // What has a blob is closed: the log goes on in the next segment.
@@ -243,17 +242,17 @@ Result<void> Recovery::apply_records(Sequence sequence, Time time, std::span<con
 // Step 5: what is referred to but has no batch or blob in it yet.
 Result<void> Recovery::mark_segments() {
     const uint32_t limit = core_.geometry.max_segments();
-    if (position_.announced.value >= limit || index_position_.segment >= limit) {
+    if (position_.announced.value >= limit || index_tail_.at.segment >= limit) {
         return Error{EIO, text("log goes on in segment %u and index in segment %u, but the image has %u",
-                               position_.announced.value, index_position_.segment, limit)};
+                               position_.announced.value, index_tail_.at.segment, limit)};
     }
-    if (index_position_.offset < kBlockSize || index_position_.offset % kBlockSize != 0 ||
-        index_position_.offset > core_.geometry.segment_size - kBlockSize) {
+    if (index_tail_.at.offset < kBlockSize || index_tail_.at.offset % kBlockSize != 0 ||
+        index_tail_.at.offset > core_.geometry.segment_size - kBlockSize) {
         return Error{EIO, text("index goes on at offset %u of segment %u, which is out of range",
-                               index_position_.offset, index_position_.segment)};
+                               index_tail_.at.offset, index_tail_.at.segment)};
     }
     segments_.ensure(position_.announced).announced = true;
-    Segment& index_segment = segments_.ensure(SegmentId(index_position_.segment));
+    Segment& index_segment = segments_.ensure(SegmentId(index_tail_.at.segment));
     if (index_segment.kind == SegmentKind::free) {
         index_segment.announced = true;
     }

@@ -69,7 +69,8 @@ class Recovery {
     void enter_segment(const format::SegmentHeader& header);
     Result<void> check_nothing_lost(const format::Superblock& superblock);
     Result<void> wipe_rest();
-    Result<void> wipe_torn_batch();
+    Result<void> wipe_torn();
+    Result<void> wipe_torn_at(SegmentId segment, uint32_t offset, const uint8_t (&magic)[4], bool* wiped);
     Result<void> mark_segments();
 
     Core& core_;
@@ -81,8 +82,7 @@ class Recovery {
     Timeline& timeline_;
 
     LogPosition position_;
-    format::StreamPosition index_position_{};
-    uint64_t next_blob_ = 0;
+    IndexStream::Tail index_tail_;
     Sequence durable_;
     bool accept_loss_ = false;
     Outcome outcome_;

@@ -157,23 +157,36 @@ Result<void> Recovery::wipe_rest() {
     return core_.file.flush();
 }
 
-// A torn batch at the end of the log must not become whole later, when what follows its header is
-// overwritten by chance with what it had: it was seen to be gone.
-Result<void> Recovery::wipe_torn_batch() {
-    if (position_.offset + kBlockSize > core_.geometry.segment_size) {
+// What recovery did not take must not become whole later, when what is missing of it happens to be written
+// again: a batch at one of the two places where the log can go on, a blob where the index stream does. All
+// that is behind them hangs on them by its checksums.
+Result<void> Recovery::wipe_torn() {
+    const format::StreamPosition& index = index_tail_.at;
+    bool wiped = false;
+    TRY(wipe_torn_at(position_.segment, position_.offset, format::kBatchMagic, &wiped));
+    TRY(wipe_torn_at(position_.announced, kBlockSize, format::kBatchMagic, &wiped));
+    TRY(wipe_torn_at(SegmentId(index.segment), index.offset, format::kChunkMagic, &wiped));
+    return wiped ? core_.file.flush() : Result<void>();
+}
+
+Result<void> Recovery::wipe_torn_at(SegmentId segment, uint32_t offset, const uint8_t (&magic)[4], bool* wiped) {
+    if (offset + kBlockSize > core_.geometry.segment_size) {
+        return {};  // full: the log goes on in the next one
+    }
+    TRY_ASSIGN(const uint64_t image_bytes, core_.file.length());
+    const uint64_t at = core_.geometry.offset(segment) + offset;
+    const uint64_t length = std::min<uint64_t>(kBlockSize, align_down(std::max(image_bytes, at) - at, kSectorSize));
+    if (length == 0) {
         return {};
     }
-    TRY_ASSIGN(const ScannedSegment segment, ScannedSegment::read(core_, position_.segment));
-    const format::BatchHeader* header = segment.intact_header_at(position_.offset);
-    if (header == nullptr || header->sequence != position_.next.value ||
-        header->previous_hash != position_.hash) {
+    AlignedBuffer block(kBlockSize);
+    TRY(core_.file.pread(at, block.data(), length));
+    if (std::memcmp(block.data(), magic, sizeof(magic)) != 0) {
         return {};
     }
-    AlignedBuffer zeros(kBlockSize);
-    std::memset(zeros.data(), 0, zeros.size());
-    TRY(core_.file.pwrite(core_.geometry.offset(position_.segment) + position_.offset, zeros.data(),
-                          zeros.size()));
-    return core_.file.flush();
+    std::memset(block.data(), 0, block.size());
+    *wiped = true;
+    return core_.file.pwrite(at, block.data(), length);
 }
 
 }  // namespace predsnap

@@ -277,7 +277,7 @@ TEST_F(CheckpointTest, ABlobThatKnowsLessThanItIsNotTaken) {
     core.seed = image_seed(superblock().uuid);
     SegmentTable segments;
     IndexStream stream(core, segments);
-    stream.start({1, kBlockSize, 0}, 0);
+    stream.start({{1, kBlockSize, 0}, 0, core.seed});
     ASSERT_TRUE(stream.append(index.encode()).ok());
     open();
     EXPECT_EQ(content(), now);

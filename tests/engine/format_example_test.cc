@@ -82,7 +82,9 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
         {"ChunkHeader", {sizeof(format::ChunkHeader), {
             FIELD(ChunkHeader, magic), FIELD(ChunkHeader, bytes), FIELD(ChunkHeader, blob),
             FIELD(ChunkHeader, blob_offset), FIELD(ChunkHeader, blob_bytes),
-            FIELD(ChunkHeader, blob_hash), FIELD(ChunkHeader, next), FIELD(ChunkHeader, checksum)}}},
+            FIELD(ChunkHeader, blob_hash), FIELD(ChunkHeader, session),
+            FIELD(ChunkHeader, previous_hash), FIELD(ChunkHeader, next),
+            FIELD(ChunkHeader, checksum)}}},
         {"IndexHeader", {sizeof(format::IndexHeader), {
             FIELD(IndexHeader, segment), FIELD(IndexHeader, next_segment), FIELD(IndexHeader, ordinal),
             FIELD(IndexHeader, first_sequence), FIELD(IndexHeader, last_sequence),
@@ -105,7 +107,8 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
         {"CheckpointState", {sizeof(format::CheckpointState), {
             FIELD(CheckpointState, sequence), FIELD(CheckpointState, initial_size),
             FIELD(CheckpointState, next_snapshot_id), FIELD(CheckpointState, next_blob),
-            FIELD(CheckpointState, index), FIELD(CheckpointState, log),
+            FIELD(CheckpointState, index), FIELD(CheckpointState, index_hash),
+            FIELD(CheckpointState, log),
             FIELD(CheckpointState, log_announced), FIELD(CheckpointState, open_indexes),
             FIELD(CheckpointState, log_hash), FIELD(CheckpointState, last_time),
             FIELD(CheckpointState, point_sequence), FIELD(CheckpointState, point_time),

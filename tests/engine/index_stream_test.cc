@@ -28,7 +28,7 @@ class IndexStreamTest : public ::testing::Test {
         core.geometry.segment_size = kSegment;
         core.seed = 99;
         segments.ensure(SegmentId(0));
-        stream.start({0, kBlockSize, 0}, 0);
+        stream.start({{0, kBlockSize, 0}, 0, core.seed});
     }
     StreamPosition append(const std::vector<uint8_t>& blob) {
         const auto position = stream.append(blob);
@@ -63,10 +63,10 @@ TEST_F(IndexStreamTest, BlobsFollowEachOther) {
         const auto read = stream.read(at);
         ASSERT_TRUE(read.ok());
         EXPECT_EQ(read.value().number, number);
-        at = read.value().next;
+        at = read.value().next.at;
     }
-    EXPECT_EQ(at.segment, stream.position().segment);
-    EXPECT_EQ(at.offset, stream.position().offset);
+    EXPECT_EQ(at.segment, stream.tail().at.segment);
+    EXPECT_EQ(at.offset, stream.tail().at.offset);
     EXPECT_FALSE(stream.read(at).ok());
 }
 
@@ -133,16 +133,73 @@ TEST_F(IndexStreamTest, AChunkThatLeadsToItselfEndsTheBlob) {
     EXPECT_FALSE(stream.read(at).ok());
 }
 
+// What a power loss can leave: of two blobs the second only, and then an earlier opening's second behind the
+// first that was written again.
+TEST_F(IndexStreamTest, ABlobOfAnEarlierOpeningDoesNotFollowOneWrittenAgain) {
+    const IndexStream::Tail start = stream.tail();
+    core.session = 1;
+    const StreamPosition first = append(blob_of(100, 1));
+    const IndexStream::Tail between = stream.tail();
+    const StreamPosition second = append(blob_of(100, 2));
+    EXPECT_TRUE(stream.read(second).value().follows(between));
+
+    IndexStream again(core, segments);
+    core.session = 2;
+    again.start(start);
+    ASSERT_TRUE(again.append(blob_of(100, 1)).ok());
+    EXPECT_TRUE(again.read(first).value().follows(start));
+    const auto stale = again.read(second);
+    ASSERT_TRUE(stale.ok());
+    EXPECT_EQ(stale.value().number, again.tail().blob);
+    EXPECT_FALSE(stale.value().follows(again.tail()));
+}
+
+TEST_F(IndexStreamTest, ChunksOfTwoWritingsAreNoBlob) {
+    const IndexStream::Tail start = stream.tail();
+    core.session = 1;
+    const auto blob = blob_of(2 * kSegment, 1);
+    const StreamPosition at = append(blob);
+    const std::vector<uint8_t> first_chunk(&byte(at, 0), &byte(at, 0) + kSegment - at.offset);
+    const std::vector<SegmentId> used = stream.read(at).value().segments;
+    segments.release(SegmentId(stream.tail().at.segment));
+    std::for_each(used.rbegin(), used.rend() - 1, [&](SegmentId id) { segments.release(id); });
+    core.session = 2;
+    stream.start(start);
+    append(blob);
+    ASSERT_EQ(stream.read(at).value().segments, used);
+    std::copy(first_chunk.begin(), first_chunk.end(), &byte(at, 0));
+    ASSERT_FALSE(stream.read(at).ok());
+    EXPECT_EQ(stream.read(at).error().code, IndexStream::kNoBlob);
+}
+
+// A chunk of the failed attempt may be on disk: it must lead where that of the next attempt leads.
+TEST_F(IndexStreamTest, AfterAnErrorItTakesTheSameWayAgain) {
+    append(blob_of(100, 1));
+    const StreamPosition at = stream.tail().at;
+    file.fail = [](const MemoryDevice::Call& call) {
+        return call.op == MemoryDevice::Op::write && call.offset >= 2 * kSegment ? EIO : 0;
+    };
+    const auto blob = blob_of(3 * kSegment, 2);
+    EXPECT_EQ(stream.append(blob).error().code, EIO);
+    const std::vector<uint8_t> first_chunk(&byte(at, 0), &byte(at, 0) + kSegment - at.offset);
+    file.fail = nullptr;
+    const SegmentId other = segments.take(core.geometry).value();
+    append(blob);
+    EXPECT_TRUE(std::equal(first_chunk.begin(), first_chunk.end(), &byte(at, 0)));
+    const auto used = stream.read(at).value().segments;
+    EXPECT_EQ(std::count(used.begin(), used.end(), other), 0);
+}
+
 TEST_F(IndexStreamTest, AfterAnErrorItIsTriedAgainAtTheSamePlace) {
     append(blob_of(100, 1));
-    const StreamPosition before = stream.position();
+    const StreamPosition before = stream.tail().at;
     file.fail = [](const MemoryDevice::Call& call) {
         return call.op == MemoryDevice::Op::write && call.offset >= 3 * kSegment ? ENOSPC : 0;
     };
     const auto blob = blob_of(5 * kSegment, 2);
     EXPECT_EQ(stream.append(blob).error().code, ENOSPC);
-    EXPECT_EQ(stream.position().segment, before.segment);
-    EXPECT_EQ(stream.position().offset, before.offset);
+    EXPECT_EQ(stream.tail().at.segment, before.segment);
+    EXPECT_EQ(stream.tail().at.offset, before.offset);
     file.fail = nullptr;
     const auto read = stream.read(append(blob));
     ASSERT_TRUE(read.ok());

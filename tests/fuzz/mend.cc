@@ -131,7 +131,14 @@ class Mender {
             index->last_hash = hash->second;
         }
         chunk->blob_hash = hash64(chunk + 1, chunk->bytes);
+        chunk->previous_hash = hash_before_blob(chunk->blob);
         chunk->checksum = self_hash(seed_, *chunk, chunk->bytes);
+        chunk_hashes_[chunk->blob] = chunk->checksum;
+    }
+
+    uint64_t hash_before_blob(uint64_t blob) const {
+        const auto before = chunk_hashes_.find(blob - 1);
+        return before != chunk_hashes_.end() ? before->second : seed_;
     }
 
     void mend_page(size_t offset) {
@@ -143,6 +150,7 @@ class Mender {
         if (page->kind == static_cast<uint8_t>(format::PageKind::state) && page->bytes >= sizeof(*state)) {
             const auto hash = hashes_.find(state->sequence);
             state->log_hash = hash != hashes_.end() ? hash->second : state->log_hash;
+            state->index_hash = hash_before_blob(state->next_blob);
         }
         page->checksum = self_hash(seed_, *page, page->bytes);
     }
@@ -150,6 +158,7 @@ class Mender {
     Image& image_;
     uint64_t seed_ = 0;
     std::map<uint64_t, uint64_t> hashes_;  // checksum of each batch, by sequence number
+    std::map<uint64_t, uint64_t> chunk_hashes_;  // checksum of each blob's chunk, by number
 };
 
 }  // namespace
