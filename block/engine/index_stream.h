@@ -2,8 +2,8 @@
 //
 // The index stream: blobs (one for each closed log segment), appended to index segments, and read back.
 //
-// A blob is written only after the segment it describes is durable. So whoever finds a whole blob may
-// trust the segment, and recovery need not read it.
+// A blob is written only after the segment it describes is durable, and that the log goes on in the next.
+// So whoever finds a whole blob may trust the segment, and recovery need not read it.
 #pragma once
 
 #include <deque>

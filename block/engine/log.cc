@@ -385,7 +385,7 @@ void Log::open_gate() {
 
 bool Log::index_ready() const {
     return open_indexes_.size() > 1 && open_indexes_[0].last + 1 == open_indexes_[1].first &&
-           open_indexes_[0].last <= durable_;
+           open_indexes_[1].first <= durable_;
 }
 
 }  // namespace predsnap

@@ -60,7 +60,8 @@ class Log {
     const LogPosition& applied_position() const { return applied_; }
     // Indexes of segments that have no blob yet, oldest first.
     std::deque<SegmentIndex>& open_indexes() { return open_indexes_; }
-    // True if the oldest open index is complete and its segment durable: a blob can be written.
+    // True if the oldest open index is complete, and its segment and the beginning of the next are durable: a blob
+    // can be written. So no crash leads back to where the segment could go on otherwise.
     bool index_ready() const;
     // Closed segments that wait for a flush before their index can be written.
     size_t closed_segments() const { return open_indexes_.empty() ? 0 : open_indexes_.size() - 1; }

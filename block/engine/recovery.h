@@ -59,6 +59,7 @@ class Recovery {
     struct Link {
         std::vector<ScannedBatch> batches;
         std::optional<format::SegmentHeader> next;
+        std::optional<uint32_t> taken_back;  // offset of the first batch that does not count
     };
     Result<Link> read_link(const LogPosition& at) const;
     Result<Sequence> durable_by_chain() const;
@@ -85,6 +86,7 @@ class Recovery {
     IndexStream::Tail index_tail_;
     Sequence durable_;
     bool accept_loss_ = false;
+    std::vector<std::pair<SegmentId, uint32_t>> taken_back_;
     Outcome outcome_;
 };
 

@@ -43,8 +43,11 @@ Result<Recovery::Link> Recovery::read_link(const LogPosition& at) const {
         const auto hash = hash_before(at, link.batches, Sequence(header->first_sequence));
         if (hash && *hash == header->previous_hash) {
             link.next = header;
-            // What the segment holds beyond was taken back.
-            link.batches.resize(header->first_sequence - at.next.value);
+            const size_t kept = header->first_sequence - at.next.value;
+            if (kept < link.batches.size()) {  // the rest was taken back
+                link.taken_back = link.batches[kept].offset;
+                link.batches.resize(kept);
+            }
         }
     }
     return link;
@@ -85,6 +88,9 @@ Result<void> Recovery::scan_log() {
                 return batch.unreadable && !accept_loss_ ? unreadable(position_) : Result<void>();
             }
             TRY(apply_scanned(batch));
+        }
+        if (link.taken_back) {
+            taken_back_.emplace_back(position_.segment, *link.taken_back);
         }
         if (!link.next) {
             return {};
@@ -158,14 +164,18 @@ Result<void> Recovery::wipe_rest() {
 }
 
 // What recovery did not take must not become whole later, when what is missing of it happens to be written
-// again: a batch at one of the two places where the log can go on, a blob where the index stream does. All
-// that is behind them hangs on them by its checksums.
+// again: a batch at one of the two places where the log can go on, a blob where the index stream does. Nor
+// must a batch that was taken back return, when what shows that it was is lost in the next crash. All that is
+// behind them hangs on them by its checksums.
 Result<void> Recovery::wipe_torn() {
     const format::StreamPosition& index = index_tail_.at;
     bool wiped = false;
     TRY(wipe_torn_at(position_.segment, position_.offset, format::kBatchMagic, &wiped));
     TRY(wipe_torn_at(position_.announced, kBlockSize, format::kBatchMagic, &wiped));
     TRY(wipe_torn_at(SegmentId(index.segment), index.offset, format::kChunkMagic, &wiped));
+    for (const auto& [segment, offset] : taken_back_) {
+        TRY(wipe_torn_at(segment, offset, format::kBatchMagic, &wiped));
+    }
     return wiped ? core_.file.flush() : Result<void>();
 }
 
