@@ -4,6 +4,9 @@
 #pragma once
 
 #include <xxhash.h>
+#ifdef PREDSNAP_XXH_DISPATCH
+#include <xxh_x86dispatch.h>  // makes the functions choose by processor
+#endif
 
 #include <cstddef>
 #include <cstdint>
