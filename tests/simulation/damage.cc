@@ -6,8 +6,8 @@
 
 #include "block/engine/format.h"
 #include "guest_io.h"
-#include "history_ops.h"
 #include "lifecycle.h"
+#include "view_ops.h"
 
 namespace predsnap::sim {
 namespace {

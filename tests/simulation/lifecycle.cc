@@ -4,7 +4,8 @@
 #include <algorithm>
 
 #include "guest_io.h"
-#include "history_ops.h"
+#include "snapshot_ops.h"
+#include "view_ops.h"
 
 namespace predsnap::sim {
 namespace {

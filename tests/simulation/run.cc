@@ -5,6 +5,9 @@
 #include "guest_io.h"
 #include "history_ops.h"
 #include "lifecycle.h"
+#include "point_ops.h"
+#include "snapshot_ops.h"
+#include "view_ops.h"
 #include "world.h"
 
 namespace predsnap::sim {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // Everything of one run: the seed's plan, the simulated surroundings, the engine under test, the
-// model beside it, and what both are compared by. The operations on it are in guest_io,
-// history_ops, lifecycle and damage; run.cc chooses among them.
+// model beside it, and what both are compared by. The operations on it are in guest_io, *_ops,
+// lifecycle and damage; run.cc chooses among them.
 #pragma once
 
 #include <cstdint>
