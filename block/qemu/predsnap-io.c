@@ -9,10 +9,10 @@
 
 #define POINT_EVENT_INTERVAL_MS 1000
 
-int coroutine_fn
-predsnap_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
-                        QEMUIOVector *qiov, size_t qiov_offset,
-                        BdrvRequestFlags flags)
+/* Reads into or writes from the part of @qiov that begins at @qiov_offset. */
+static int coroutine_fn GRAPH_RDLOCK
+predsnap_co_transfer(BlockDriverState *bs, bool write, int64_t offset,
+                     int64_t bytes, QEMUIOVector *qiov, size_t qiov_offset)
 {
     BDRVPredsnapState *s = bs->opaque;
     PdsEngine *engine = predsnap_co_get(s);
@@ -22,9 +22,11 @@ predsnap_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
     if (unlikely(!engine)) {
         return -EIO;
     }
-    BLKDBG_CO_EVENT(bs->file, BLKDBG_READ_AIO);
+    BLKDBG_CO_EVENT(bs->file, write ? BLKDBG_WRITE_AIO : BLKDBG_READ_AIO);
     qemu_iovec_init_slice(&slice, qiov, qiov_offset, bytes);
-    if (unlikely(s->loaded_snapshot)) {
+    if (write) {
+        ret = pds_pwritev(engine, offset, slice.iov, slice.niov);
+    } else if (unlikely(s->loaded_snapshot)) {
         ret = pds_view_preadv(s->loaded_snapshot, offset, slice.iov,
                               slice.niov);
     } else {
@@ -33,6 +35,14 @@ predsnap_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
     qemu_iovec_destroy(&slice);
     predsnap_put(s);
     return ret;
+}
+
+int coroutine_fn
+predsnap_co_preadv_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
+                        QEMUIOVector *qiov, size_t qiov_offset,
+                        BdrvRequestFlags flags)
+{
+    return predsnap_co_transfer(bs, false, offset, bytes, qiov, qiov_offset);
 }
 
 /* With FUA a request is done when it is durable. */
@@ -50,19 +60,8 @@ predsnap_co_pwritev_part(BlockDriverState *bs, int64_t offset, int64_t bytes,
                          QEMUIOVector *qiov, size_t qiov_offset,
                          BdrvRequestFlags flags)
 {
-    BDRVPredsnapState *s = bs->opaque;
-    PdsEngine *engine = predsnap_co_get(s);
-    QEMUIOVector slice;
-    int ret;
+    int ret = predsnap_co_transfer(bs, true, offset, bytes, qiov, qiov_offset);
 
-    if (unlikely(!engine)) {
-        return -EIO;
-    }
-    BLKDBG_CO_EVENT(bs->file, BLKDBG_WRITE_AIO);
-    qemu_iovec_init_slice(&slice, qiov, qiov_offset, bytes);
-    ret = pds_pwritev(engine, offset, slice.iov, slice.niov);
-    qemu_iovec_destroy(&slice);
-    predsnap_put(s);
     return predsnap_co_finish_write(bs, ret, flags);
 }
 
