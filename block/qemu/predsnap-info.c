@@ -9,7 +9,7 @@
 #include "qapi/error.h"
 #include "predsnap-int.h"
 
-char *predsnap_uuid_string(const PdsInfo *info)
+static char *predsnap_uuid_string(const PdsInfo *info)
 {
     QemuUUID uuid;
 
@@ -17,7 +17,7 @@ char *predsnap_uuid_string(const PdsInfo *info)
     return qemu_uuid_unparse_strdup(&uuid);
 }
 
-PredsnapSegments *predsnap_segments(const PdsInfo *info)
+static PredsnapSegments *predsnap_segments(const PdsInfo *info)
 {
     PredsnapSegments *segments = g_new0(PredsnapSegments, 1);
 
@@ -28,6 +28,21 @@ PredsnapSegments *predsnap_segments(const PdsInfo *info)
     segments->ready = info->segments_ready;
     segments->free = info->segments_free;
     return segments;
+}
+
+void predsnap_describe_image(PredsnapImage *image, const PdsInfo *info)
+{
+    image->uuid = predsnap_uuid_string(info);
+    image->segment_size = info->segment_size;
+    image->segments = predsnap_segments(info);
+    image->sequence = info->sequence;
+    image->branch = info->branch;
+    image->has_oldest_point = info->has_points;
+    image->oldest_point = info->oldest_point_us;
+    image->has_newest_point = info->has_points;
+    image->newest_point = info->newest_point_us;
+    image->live_extents = info->live_extents;
+    image->corrupt = info->corrupt;
 }
 
 BlockStatsSpecificPredsnap *predsnap_stats(const PdsEngine *engine)
@@ -56,19 +71,9 @@ static ImageInfoSpecificPredsnap *predsnap_image_info(const PdsInfo *info)
 {
     ImageInfoSpecificPredsnap *image = g_new0(ImageInfoSpecificPredsnap, 1);
 
-    image->uuid = predsnap_uuid_string(info);
-    image->segment_size = info->segment_size;
-    image->sequence = info->sequence;
-    image->branch = info->branch;
+    predsnap_describe_image(qapi_ImageInfoSpecificPredsnap_base(image), info);
     image->branches = info->branches;
     image->snapshots = info->snapshots;
-    image->has_oldest_point = info->has_points;
-    image->oldest_point = info->oldest_point_us;
-    image->has_newest_point = info->has_points;
-    image->newest_point = info->newest_point_us;
-    image->live_extents = info->live_extents;
-    image->segments = predsnap_segments(info);
-    image->corrupt = info->corrupt;
     return image;
 }
 

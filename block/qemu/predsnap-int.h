@@ -271,9 +271,8 @@ predsnap_co_check(BlockDriverState *bs, BdrvCheckResult *result,
                   BdrvCheckMode fix);
 
 /* In QAPI's terms. The caller frees. */
-PredsnapSegments *predsnap_segments(const PdsInfo *info);
+void predsnap_describe_image(PredsnapImage *image, const PdsInfo *info);
 BlockStatsSpecificPredsnap *predsnap_stats(const PdsEngine *engine);
-char *predsnap_uuid_string(const PdsInfo *info);
 
 /* --- predsnap-qmp.c --- */
 

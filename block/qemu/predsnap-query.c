@@ -94,26 +94,16 @@ static PredsnapInfo *node_info(BlockDriverState *bs, PdsEngine *engine)
 
     pds_info(engine, &from, add_branch, &branches);
     pds_snapshots(engine, add_snapshot, &snapshots);
+    predsnap_describe_image(qapi_PredsnapInfo_base(to), &from);
     to->node_name = g_strdup(bdrv_get_node_name(bs));
-    to->uuid = predsnap_uuid_string(&from);
     to->size = from.virtual_size;
     to->writable = predsnap_may_write(bs);
     to->active = !(bs->open_flags & BDRV_O_INACTIVE);
     to->point_interval = s->point_interval_ms;
-    to->sequence = from.sequence;
     to->durable = from.durable;
-    to->branch = from.branch;
-    to->has_oldest_point = from.has_points;
-    to->oldest_point = from.oldest_point_us;
-    to->has_newest_point = from.has_points;
-    to->newest_point = from.newest_point_us;
-    to->segment_size = from.segment_size;
-    to->segments = predsnap_segments(&from);
     to->image_size = from.image_bytes;
-    to->live_extents = from.live_extents;
     to->map_memory = from.map_memory_bytes;
     to->views = from.views_open;
-    to->corrupt = from.corrupt;
     to->stats = predsnap_stats(engine);
     return to;
 }
