@@ -138,6 +138,9 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
         impl->log.mark_point(impl->disk.sequence, impl->disk.time, format::PointKind::interval);
         impl->log.on_progress = [raw = impl.get()] { raw->on_progress(); };
     }
+    if (options.writable && outcome.without_checkpoint) {
+        TRY(impl->checkpoint());
+    }
     core.stats.open_us = host.now().value - begin.value;
     return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }

@@ -52,7 +52,7 @@ struct OpenOptions {
     // The pool of ready segments is kept between these, in bytes; it follows the write rate.
     uint64_t pool_min = 16 << 20;
     uint64_t pool_max = 512 << 20;
-    bool repair = false;  // open even if acknowledged history is lost; only for check -r
+    bool repair = false;  // open without a damaged checkpoint, or even without acknowledged history; for check -r
 };
 
 // What is at a range, for block_status. `data` and `zero` as QEMU means them; neither: hole, the
@@ -148,7 +148,6 @@ struct EngineStats {
 struct CheckResult {
     uint64_t corruptions = 0;
     uint64_t leaks = 0;             // bytes of the image nothing refers to
-    uint64_t repaired = 0;
     uint64_t extents_checked = 0;
     uint64_t image_end = 0;
     std::vector<std::string> findings;  // the first 1000
@@ -156,7 +155,6 @@ struct CheckResult {
 
 struct CheckOptions {
     bool verify_data = true;
-    bool repair = false;
     // Called now and then with 0..1; return false to stop (the check then fails with ECANCELED).
     std::function<bool(double)> progress;
 };

@@ -49,8 +49,13 @@ Result<Recovery::Outcome> Recovery::run(const format::Superblock& superblock, bo
     core_.geometry.id_limit = core_.geometry.segments_in(image_bytes) + kSegmentsPastEnd;
     if (superblock.checkpoint_segment == kNoSegment.value) {
         begin_empty(superblock);
-    } else {
-        TRY(begin_at_checkpoint(superblock));
+    } else if (const Result<void> begun = begin_at_checkpoint(superblock); !begun.ok()) {
+        if (!accept_loss_) {
+            return Error{begun.error().code,
+                         begun.error().message + "; 'qemu-img check -r all' makes a new one from the log"};
+        }
+        begin_empty(superblock);
+        outcome_.without_checkpoint = true;
     }
     durable_ = std::max(disk_.sequence, Sequence(superblock.durable_sequence));
     TRY(replay_index_stream());

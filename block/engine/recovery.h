@@ -44,10 +44,12 @@ class Recovery {
     struct Outcome {
         std::vector<SegmentId> checkpoint_segments;
         uint64_t checkpoint_bytes = 0;
+        bool without_checkpoint = false;  // the one there is cannot be used
         uint64_t entries_replayed = 0;
         uint64_t batches_scanned = 0;
     };
-    // Fills all the parts. `accept_loss`: where step 4 would fail, wipe what is cut off and go on.
+    // Fills all the parts. `accept_loss`: where step 2 would fail, do without the checkpoint; where step 4 would,
+    // wipe what is cut off and go on.
     Result<Outcome> run(const format::Superblock& superblock, bool accept_loss);
 
   private:

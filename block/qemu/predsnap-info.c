@@ -161,7 +161,6 @@ int coroutine_fn predsnap_co_check(BlockDriverState *bs,
                                    BdrvCheckResult *result, BdrvCheckMode fix)
 {
     BDRVPredsnapState *s = bs->opaque;
-    bool repair = fix & BDRV_FIX_ERRORS;
     PdsCheck check;
     PdsInfo info;
     char *message = NULL;
@@ -171,13 +170,12 @@ int coroutine_fn predsnap_co_check(BlockDriverState *bs,
     if (!s->engine) {
         return -EIO;
     }
-    ret = predsnap_co_check_damage(bs, result, repair);
+    ret = predsnap_co_check_damage(bs, result, fix & BDRV_FIX_ERRORS);
     if (ret < 0) {
         result->check_errors++;
         return ret;
     }
-    ret = pds_check(s->engine, repair, &check, predsnap_print_finding, NULL,
-                    &message);
+    ret = pds_check(s->engine, &check, predsnap_print_finding, NULL, &message);
     if (ret < 0) {
         fprintf(stderr, "%s\n", message ?: strerror(-ret));
         free(message);
@@ -187,7 +185,6 @@ int coroutine_fn predsnap_co_check(BlockDriverState *bs,
 
     pds_info(s->engine, &info, NULL, NULL);
     result->corruptions += check.corruptions;
-    result->corruptions_fixed += check.repaired;
     result->leaks += DIV_ROUND_UP(check.leaked_bytes, info.segment_size);
     result->image_end_offset = check.image_end;
     return 0;

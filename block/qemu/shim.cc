@@ -408,17 +408,13 @@ void pds_stats(const PdsEngine* engine, PdsStats* stats) {
     stats->open_us = from.open_us;
 }
 
-int pds_check(PdsEngine* engine, bool repair, PdsCheck* check, PdsFindingFn* fn, void* opaque,
-              char** message) {
-    predsnap::CheckOptions options;
-    options.repair = repair;
-    const auto result = engine->engine->check(options);
+int pds_check(PdsEngine* engine, PdsCheck* check, PdsFindingFn* fn, void* opaque, char** message) {
+    const auto result = engine->engine->check({});
     if (!result.ok()) {
         return fail(result.error(), message);
     }
     const predsnap::CheckResult& found = result.value();
-    *check = {found.corruptions, found.leaks, found.repaired, found.extents_checked,
-              found.image_end};
+    *check = {found.corruptions, found.leaks, found.extents_checked, found.image_end};
     for (const std::string& finding : found.findings) {
         fn(opaque, finding.c_str());
     }

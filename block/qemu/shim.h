@@ -113,7 +113,7 @@ int pds_create(PdsHost host, PdsDevice file, const PdsCreateOptions *options, ch
 
 typedef struct PdsOpenOptions {
     bool writable;
-    bool repair;                  /* open even if acknowledged history is lost; for check -r */
+    bool repair; /* open without a damaged checkpoint, or acknowledged history; for check -r */
     uint32_t point_interval_ms;   /* 0: only flushes and snapshots make points */
 } PdsOpenOptions;
 
@@ -327,15 +327,13 @@ void pds_stats(const PdsEngine *engine, PdsStats *stats);
 typedef struct PdsCheck {
     uint64_t corruptions;
     uint64_t leaked_bytes;
-    uint64_t repaired;
     uint64_t extents_checked;
     uint64_t image_end;
 } PdsCheck;
 
 typedef void PdsFindingFn(void *opaque, const char *finding);
-/* Verifies all that is stored, data included; with `repair`, mends what it can. Task. */
-int pds_check(PdsEngine *engine, bool repair, PdsCheck *check, PdsFindingFn *fn, void *opaque,
-              char **message);
+/* Verifies all that is stored, data included. Task. */
+int pds_check(PdsEngine *engine, PdsCheck *check, PdsFindingFn *fn, void *opaque, char **message);
 
 #ifdef __cplusplus
 }

@@ -206,6 +206,27 @@ TEST_F(CheckpointTest, DamageOfAnyPageIsAnErrorThatNamesIt) {
     open();
 }
 
+TEST_F(CheckpointTest, RepairMakesANewOneFromTheLog) {
+    fill();
+    const size_t snapshots = engine->snapshots().size();
+    checkpoint();
+    must_write(3, 40);
+    flush();
+    kill();
+    flip(page(0) + 40);
+    const std::string error = open_error();
+    EXPECT_NE(error.find("check -r all"), std::string::npos) << error;
+    ASSERT_TRUE(try_open(true).ok());
+    EXPECT_EQ(content(), now);
+    EXPECT_EQ(engine->snapshots().size(), snapshots);
+    EXPECT_EQ(superblock().checkpoint_id, 2u);
+    kill_and_open();
+    EXPECT_EQ(content(), now);
+    const auto checked = engine->check({});
+    ASSERT_TRUE(checked.ok());
+    EXPECT_EQ(checked.value().corruptions, 0u);
+}
+
 TEST_F(CheckpointTest, PagesOfAnotherCheckpointAreRefused) {
     fill();
     checkpoint();

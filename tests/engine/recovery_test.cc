@@ -121,9 +121,7 @@ TEST_F(RecoveryTest, RepairOpensADamagedLogAndTheNextOpeningNeedsNone) {
     ASSERT_TRUE(try_open(true).ok());
     EXPECT_EQ(content(), first);
     now = first;
-    CheckOptions check;
-    check.repair = true;
-    ASSERT_TRUE(engine->check(check).ok());
+    ASSERT_TRUE(engine->check({}).ok());
     close_and_open();
     ASSERT_TRUE(engine);
     EXPECT_EQ(content(), now);
