@@ -71,6 +71,10 @@ Result<Recovery::Outcome> Recovery::run(const format::Superblock& superblock, bo
     TRY(mark_segments());
     if (core_.writable) {
         TRY(wipe_torn());
+        // What was found may only be in a cache, left by a process that was killed. It decides which segments
+        // are free: it must not be lost once they are used.
+        TRY(core_.file.flush());
+        durable_ = disk_.sequence;
     }
     durable_ = std::min(durable_, disk_.sequence);
     core_.session = core_.host.random();

@@ -73,7 +73,7 @@ class Recovery {
     Result<void> check_nothing_lost(const format::Superblock& superblock);
     Result<void> wipe_rest();
     Result<void> wipe_torn();
-    Result<void> wipe_torn_at(SegmentId segment, uint32_t offset, const uint8_t (&magic)[4], bool* wiped);
+    Result<void> wipe_torn_at(SegmentId segment, uint32_t offset, const uint8_t (&magic)[4]);
     Result<void> mark_segments();
 
     Core& core_;

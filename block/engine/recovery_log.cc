@@ -169,17 +169,16 @@ Result<void> Recovery::wipe_rest() {
 // behind them hangs on them by its checksums.
 Result<void> Recovery::wipe_torn() {
     const format::StreamPosition& index = index_tail_.at;
-    bool wiped = false;
-    TRY(wipe_torn_at(position_.segment, position_.offset, format::kBatchMagic, &wiped));
-    TRY(wipe_torn_at(position_.announced, kBlockSize, format::kBatchMagic, &wiped));
-    TRY(wipe_torn_at(SegmentId(index.segment), index.offset, format::kChunkMagic, &wiped));
+    TRY(wipe_torn_at(position_.segment, position_.offset, format::kBatchMagic));
+    TRY(wipe_torn_at(position_.announced, kBlockSize, format::kBatchMagic));
+    TRY(wipe_torn_at(SegmentId(index.segment), index.offset, format::kChunkMagic));
     for (const auto& [segment, offset] : taken_back_) {
-        TRY(wipe_torn_at(segment, offset, format::kBatchMagic, &wiped));
+        TRY(wipe_torn_at(segment, offset, format::kBatchMagic));
     }
-    return wiped ? core_.file.flush() : Result<void>();
+    return {};
 }
 
-Result<void> Recovery::wipe_torn_at(SegmentId segment, uint32_t offset, const uint8_t (&magic)[4], bool* wiped) {
+Result<void> Recovery::wipe_torn_at(SegmentId segment, uint32_t offset, const uint8_t (&magic)[4]) {
     if (offset + kBlockSize > core_.geometry.segment_size) {
         return {};  // full: the log goes on in the next one
     }
@@ -195,7 +194,6 @@ Result<void> Recovery::wipe_torn_at(SegmentId segment, uint32_t offset, const ui
         return {};
     }
     std::memset(block.data(), 0, block.size());
-    *wiped = true;
     return core_.file.pwrite(at, block.data(), length);
 }
 
