@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "extent.h"
@@ -28,6 +29,11 @@ class ExtentMap {
     // Explicit holes are stored like any other extent. If `replaced` is given, what the range held is
     // appended to it in order of sectors, each cut to the range; parts not mapped are not listed.
     void insert(const Extent& extent, std::vector<Extent>* replaced = nullptr);
+
+    // Inserts extents that ascend and do not overlap: several times faster than one by one. What becomes of
+    // holes among them: they are stored, or what they cover is removed.
+    enum class Holes : uint8_t { keep, erase };
+    void insert_all(std::span<const Extent> extents, Holes holes, std::vector<Extent>* replaced = nullptr);
 
     // Removes all mappings in [from, to).
     void erase(Sector from, Sector to, std::vector<Extent>* replaced = nullptr);

@@ -119,6 +119,8 @@ class alignas(64) ExtentLeaf {
     void insert(unsigned i, const Extent& extent);
     void append(Sector start, const PackedExtent& packed);
     void remove(unsigned from, unsigned to);
+    // Puts n extents in the place of [from, to).
+    void splice(unsigned from, unsigned to, const Sector* starts, const PackedExtent* packed, unsigned n);
     void reset(Sector base) {
         base_ = base.value;
         count_ = 0;
@@ -187,6 +189,24 @@ inline void ExtentLeaf::remove(unsigned from, unsigned to) {
     memmove(&packed_[from], &packed_[to], (count_ - to) * sizeof(packed_[0]));
     count_ -= to - from;
     std::fill_n(&deltas_[count_], to - from, kUnused);
+}
+
+inline void ExtentLeaf::splice(unsigned from, unsigned to, const Sector* starts,
+                               const PackedExtent* packed, unsigned n) {
+    assert(from <= to && to <= count_ && count_ - (to - from) + n <= kCapacity);
+    const unsigned rest = count_ - to;
+    memmove(&deltas_[from + n], &deltas_[to], rest * sizeof(deltas_[0]));
+    memmove(&packed_[from + n], &packed_[to], rest * sizeof(packed_[0]));
+    for (unsigned i = 0; i < n; ++i) {
+        assert(admits(starts[i]));
+        deltas_[from + i] = static_cast<uint32_t>(starts[i].value - base_);
+    }
+    std::copy_n(packed, n, &packed_[from]);
+    const unsigned count = from + n + rest;
+    if (count < count_) {
+        std::fill_n(&deltas_[count], count_ - count, kUnused);
+    }
+    count_ = count;
 }
 
 // A node above the leaves. Child i holds the extents that start in [key(i), key(i + 1)). The first

@@ -66,6 +66,11 @@ struct ExtentMap::Tree {
     bool carve_leaf(Path* path, Sector to, Replaced replaced);
     void clear();
 
+    // extent_merge.cc: many extents at once
+    void prefetch_leaf(Sector at) const;
+    bool stands_alone(const Path& path, const Extent& extent) const;
+    size_t merge(std::span<const Extent> extents, Holes holes, Replaced replaced);
+
     // Counters of what is mapped.
     void add(const PackedExtent& packed) {
         ++extents_;

@@ -187,6 +187,8 @@ class RandomRun {
                 return insert(new_run(start, count));
             case 5:
                 return rewrite(start);
+            case 6:
+                return insert_all(start);
             default:
                 return insert(new_unit(start, count));
         }
@@ -230,6 +232,45 @@ class RandomRun {
             model_.expect_same(replaced, e.start.value, e.end().value);
         }
         model_.insert(e);
+    }
+    // Extents of all kinds that ascend from there on, many of them exactly over what is there.
+    void insert_all(uint64_t at) {
+        std::vector<Extent> extents, replaced;
+        for (uint64_t n = 1 + below(300); n > 0 && at < base_ + size_; --n) {
+            const uint64_t longest = std::min(base_ + size_ - at, 1 + below(below(20) == 0 ? longest_ : 24));
+            Extent old;
+            if (below(3) == 0 && map_.find(Sector(at), &old) && old.start.value >= at &&
+                old.end().value <= base_ + size_ && old.count <= kSectorsPerBlock) {
+                extents.push_back(new_unit(old.start.value, old.count));
+                extents.back().count = old.count;
+            } else {
+                const uint64_t kind = below(8);
+                extents.push_back(kind == 0   ? zero(at, longest)
+                                  : kind == 1 ? new_run(at, longest)
+                                  : kind < 4  ? hole(at, longest)
+                                              : new_unit(at, longest));
+            }
+            at = extents.back().end().value + (below(2) == 0 ? 0 : below(24));
+        }
+        const bool keep_holes = below(2) == 0;
+        map_.insert_all(extents, keep_holes ? ExtentMap::Holes::keep : ExtentMap::Holes::erase, &replaced);
+        expect_replaced(replaced, extents);
+        for (const Extent& e : extents) {
+            keep_holes || e.kind != ExtentKind::hole ? model_.insert(e)
+                                                     : model_.erase(e.start.value, e.end().value);
+        }
+    }
+    // Each extent replaced just what the model still holds in its range.
+    void expect_replaced(const std::vector<Extent>& replaced, const std::vector<Extent>& extents) {
+        size_t next = 0;
+        for (const Extent& e : extents) {
+            std::vector<Extent> within;
+            for (; next < replaced.size() && replaced[next].end() <= e.end(); ++next) {
+                within.push_back(replaced[next]);
+            }
+            model_.expect_same(within, e.start.value, e.end().value);
+        }
+        EXPECT_EQ(next, replaced.size());
     }
     // Writes exactly over an extent that is there.
     void rewrite(uint64_t at) {
@@ -529,6 +570,51 @@ TEST(ExtentMap, AppendBuildsWhatInsertBuilds) {
     }
     EXPECT_TRUE(appended.check());
     EXPECT_EQ(all(appended), all(inserted));
+}
+
+// Extent by extent, so what touches and is of one plain kind is one extent here as there.
+TEST(ExtentMap, InsertAllLeavesWhatInsertsLeave) {
+    std::mt19937 random(5);
+    ExtentMap at_once, one_by_one;
+    for (int round = 0; round < 300; ++round) {
+        std::vector<Extent> extents, replaced, replaced_singly;
+        uint64_t at = random() % 20000;
+        for (uint64_t n = 1 + random() % 2000; n > 0; --n) {
+            const uint64_t count = 1 + random() % 8;
+            extents.push_back(random() % 4 == 0   ? zero(at, count)
+                              : random() % 3 == 0 ? hole(at, count)
+                                                  : unit(at, count, at, random()));
+            at += random() % 3 == 0 ? count : align_up(count, 8) + random() % 2 * 8;
+        }
+        at_once.insert_all(extents, ExtentMap::Holes::erase, &replaced);
+        for (const Extent& e : extents) {
+            e.kind == ExtentKind::hole ? one_by_one.erase(e.start, e.end(), &replaced_singly)
+                                       : one_by_one.insert(e, &replaced_singly);
+        }
+        ASSERT_EQ(replaced, replaced_singly);
+        const std::vector<Extent> a = all(at_once), b = all(one_by_one);
+        const auto differs = std::mismatch(a.begin(), a.end(), b.begin(), b.end());
+        ASSERT_TRUE(a == b) << "round " << round << " at " << differs.first - a.begin() << ": "
+                            << testing::PrintToString(*differs.first) << " but "
+                            << testing::PrintToString(*differs.second);
+        ASSERT_TRUE(at_once.check());
+    }
+}
+
+TEST(ExtentMap, InsertAllBuildsADenseMap) {
+    std::vector<Extent> extents;
+    for (uint64_t i = 0; i < 200000; ++i) {
+        extents.push_back(unit(i * 16, 8, i * 8));
+    }
+    ExtentMap map;
+    map.insert_all(extents, ExtentMap::Holes::keep);
+    EXPECT_TRUE(map.check());
+    EXPECT_EQ(all(map), extents);
+    ExtentMap appended;
+    for (const Extent& e : extents) {
+        appended.append(e);
+    }
+    EXPECT_EQ(map.memory_bytes(), appended.memory_bytes());
 }
 
 TEST(ExtentMap, OneInsertReplacesManyLeaves) {
