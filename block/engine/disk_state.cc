@@ -28,14 +28,6 @@ void fill_holes(std::vector<Extent>& extents, Sector from, Sector to) {
               [](const Extent& a, const Extent& b) { return a.start < b.start; });
 }
 
-// Stores the parts of the extent that the map does not cover yet.
-void insert_absent(ExtentMap& map, const Extent& extent) {
-    std::vector<Extent> present;
-    map.lookup(extent.start, extent.end(), kNoLimit, &present);
-    for_each_gap(present, extent.start, extent.end(),
-                 [&](Sector a, Sector b) { map.insert(extent.slice(a, b)); });
-}
-
 }  // namespace
 
 void DiskState::apply(const Extent& extent, std::vector<format::PackedExtent>* undo) {
@@ -54,14 +46,57 @@ void DiskState::apply(const Extent& extent, std::vector<format::PackedExtent>* u
 #if PREDSNAP_CANARY != 4  // a known bug: going back forgets that there was nothing
     fill_holes(replaced_, extent.start, extent.end());
 #endif
-    for (const Extent& old : replaced_) {
-        if (undo != nullptr) {
+    if (undo != nullptr) {
+        for (const Extent& old : replaced_) {
             undo->push_back(format::pack(old));
         }
-        for (FrozenState* view : views_) {
-            insert_absent(view->difference, old);
+    }
+    save(replaced_);
+}
+
+// Into each view, what of the extents, which ascend, it does not have yet.
+void DiskState::save(std::span<const Extent> replaced) {
+    for (FrozenState* view : views_) {
+        absent_.clear();
+        for (const Extent& old : replaced) {
+            present_.clear();
+            view->difference.lookup(old.start, old.end(), kNoLimit, &present_);
+            for_each_gap(present_, old.start, old.end(),
+                         [&](Sector a, Sector b) { absent_.push_back(old.slice(a, b)); });
+        }
+        view->difference.insert_all(absent_, ExtentMap::Holes::keep);
+    }
+}
+
+void DiskState::apply_difference(const ExtentMap& difference) {
+    difference.for_each_piece([&](std::span<const Extent> piece) { apply_piece(piece); });
+}
+
+void DiskState::apply_piece(std::span<const Extent> piece) {
+    entries_applied += piece.size();
+    if (views_.empty()) {
+        map.insert_all(piece, ExtentMap::Holes::erase);
+        return;
+    }
+    replaced_.clear();
+    map.insert_all(piece, ExtentMap::Holes::erase, &replaced_);
+    // With the holes that were there.
+    whole_.clear();
+    size_t next = 0;
+    for (const Extent& extent : piece) {
+        Sector from = extent.start;
+        for (; next < replaced_.size() && replaced_[next].start < extent.end(); ++next) {
+            if (replaced_[next].start > from) {
+                whole_.push_back(hole(from, replaced_[next].start));
+            }
+            whole_.push_back(replaced_[next]);
+            from = replaced_[next].end();
+        }
+        if (from < extent.end()) {
+            whole_.push_back(hole(from, extent.end()));
         }
     }
+    save(whole_);
 }
 
 Sector DiskState::lookup(const FrozenState* view, Sector from, Sector to, size_t limit,

@@ -6,6 +6,7 @@
 // Not synchronised: Core::mutex guards it.
 #pragma once
 
+#include <span>
 #include <unordered_set>
 #include <vector>
 
@@ -38,14 +39,20 @@ class DiskState {
     // Maps the extent. If `undo` is given, what it replaces is appended to it, holes included.
     void apply(const Extent& extent, std::vector<format::PackedExtent>* undo);
 
+    // Maps all extents of a difference to another state. No undo: it is found through the history.
+    void apply_difference(const ExtentMap& difference);
+
     // Appends the extents of a state (of the current one if `view` is null) in [from, to), in order,
     // holes left out. Stops after about `limit`; returns up to where the answer is complete.
     Sector lookup(const FrozenState* view, Sector from, Sector to, size_t limit,
                   std::vector<Extent>* found) const;
 
   private:
+    void apply_piece(std::span<const Extent> piece);
+    void save(std::span<const Extent> replaced);
+
     std::unordered_set<FrozenState*> views_;
-    std::vector<Extent> replaced_;  // scratch
+    std::vector<Extent> replaced_, whole_, absent_, present_;  // scratch
 };
 
 // Calls visit(from, to) for the parts of [from, to) that no extent of the ordered list covers.

@@ -48,6 +48,9 @@ class ExtentMap {
     // Calls visit for each extent from `from` on, in order, uncut, until it returns false.
     void for_each(Sector from, const std::function<bool(const Extent&)>& visit) const;
 
+    // Calls visit for all extents, in order, uncut, many at a time.
+    void for_each_piece(const std::function<void(std::span<const Extent>)>& visit) const;
+
     // Builds from extents in ascending order that do not overlap: faster and denser than inserts.
     // append() after the last extent; other members may be called after each append.
     void append(const Extent& extent);

@@ -229,4 +229,26 @@ void ExtentMap::insert_all(std::span<const Extent> extents, Holes holes, std::ve
     }
 }
 
+void ExtentMap::for_each_piece(const std::function<void(std::span<const Extent>)>& visit) const {
+    constexpr size_t kPiece = 1024;
+    std::vector<Extent> piece;
+    Tree::Path path;
+    if (tree_->root_ == nullptr) {
+        return;
+    }
+    tree_->descend_edge(&path, 0, false);
+    do {
+        for (unsigned slot = 0; slot < path.leaf->count(); ++slot) {
+            piece.push_back(path.leaf->get(slot));
+        }
+        if (piece.size() >= kPiece) {
+            visit(piece);
+            piece.clear();
+        }
+    } while (tree_->next_leaf(&path));
+    if (!piece.empty()) {
+        visit(piece);
+    }
+}
+
 }  // namespace predsnap

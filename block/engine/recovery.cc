@@ -239,10 +239,7 @@ Result<void> Recovery::apply_records(Sequence sequence, Time time, std::span<con
     if (history_.rollbacks.size() > rollbacks) {
         TRY_ASSIGN(const ExtentMap difference,
                    timeline_.difference(before, history_.rollbacks.back().target));
-        difference.for_each(Sector(0), [&](const Extent& extent) {
-            disk_.apply(extent, nullptr);
-            return true;
-        });
+        disk_.apply_difference(difference);
     }
     disk_.size = history_.size_at(sequence);
     return {};

@@ -130,10 +130,7 @@ Result<void> Engine::Impl::go_to(Sequence target) {
     put_record(records, format::RecordType::rollback, &record, sizeof(record));
     TRY(log.append_records(records, ExtentKind::hole, Sector(0), 0));
     Lock lock(core.mutex);
-    difference.for_each(Sector(0), [&](const Extent& extent) {
-        disk.apply(extent, nullptr);
-        return true;
-    });
+    disk.apply_difference(difference);
     return {};
 }
 
@@ -169,16 +166,19 @@ Result<std::unique_ptr<FrozenState>> Engine::Impl::freeze(const Resolved& state)
         now = disk.sequence;
         disk.add_view(view.get());
     }
-    const Result<ExtentMap> found = timeline.difference(now, state.sequence);
+    Result<ExtentMap> found = timeline.difference(now, state.sequence);
     if (!found.ok()) {
         thaw(view.get());
         return Error(found.error());
     }
     Lock lock(core.mutex);
-    found.value().for_each(Sector(0), [&](const Extent& extent) {
-        view->difference.insert(extent);
-        return true;
-    });
+    if (view->difference.empty()) {
+        view->difference.swap(found.value());
+    } else {
+        found.value().for_each_piece([&](std::span<const Extent> piece) {
+            view->difference.insert_all(piece, ExtentMap::Holes::keep);
+        });
+    }
     view->sequence = state.sequence;
     view->time = state.time;
     view->size = state.size;

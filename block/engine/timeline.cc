@@ -16,7 +16,8 @@ constexpr size_t kReadAhead = 8;
 }  // namespace
 
 Result<ExtentMap> Timeline::difference(Sequence from, Sequence to) {
-    Overlay overlay;
+    ExtentMap difference;
+    Overlay overlay(difference, ExtentMap::Holes::keep);
     std::vector<PathStep> steps;
     {
         std::lock_guard lock(core_.mutex);
@@ -28,7 +29,8 @@ Result<ExtentMap> Timeline::difference(Sequence from, Sequence to) {
             return Result<void>();
         }));
     }
-    return overlay.take();
+    overlay.settle();
+    return difference;
 }
 
 Result<void> Timeline::for_each_segment(Sequence first, Sequence last, bool backwards,
@@ -70,7 +72,7 @@ void Timeline::undo(const SegmentIndex& index, const PathStep& step, Overlay& ov
         const size_t begin = end - row->undo_count;
         if (row->sequence >= step.first.value && row->sequence <= step.last.value) {
             for (size_t i = end; i-- > begin;) {
-                overlay.add(format::unpack(index.undo[i]));
+                overlay.add(index.undo[i]);
             }
         }
         end = begin;

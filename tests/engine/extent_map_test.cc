@@ -236,7 +236,7 @@ class RandomRun {
     // Extents of all kinds that ascend from there on, many of them exactly over what is there.
     void insert_all(uint64_t at) {
         std::vector<Extent> extents, replaced;
-        for (uint64_t n = 1 + below(300); n > 0 && at < base_ + size_; --n) {
+        for (uint64_t n = 1 + below(below(10) == 0 ? 300 : 8); n > 0 && at < base_ + size_; --n) {
             const uint64_t longest = std::min(base_ + size_ - at, 1 + below(below(20) == 0 ? longest_ : 24));
             Extent old;
             if (below(3) == 0 && map_.find(Sector(at), &old) && old.start.value >= at &&

@@ -38,17 +38,43 @@ std::vector<Extent> content(const ExtentMap& map, uint64_t sectors) {
 // Laying extents over each other gives what inserting them one by one gives.
 void expect_same_as_inserts(uint64_t seed, uint64_t sectors, size_t count, uint64_t longest) {
     std::mt19937_64 random(seed);
-    Overlay overlay;
-    ExtentMap model;
+    ExtentMap map, model;
+    Overlay overlay(map, ExtentMap::Holes::keep);
     for (size_t i = 0; i < count; ++i) {
         const Extent extent = random_extent(random, sectors, longest);
         overlay.add(extent);
         model.insert(extent);
     }
-    EXPECT_EQ(content(overlay.take(), sectors), content(model, sectors)) << "seed " << seed;
+    overlay.settle();
+    EXPECT_TRUE(map.check());
+    EXPECT_EQ(content(map, sectors), content(model, sectors)) << "seed " << seed;
 }
 
-TEST(Overlay, NothingGivesAnEmptyMap) { EXPECT_TRUE(Overlay().take().empty()); }
+TEST(Overlay, NothingLeavesTheMapAsItIs) {
+    ExtentMap map;
+    Overlay(map, ExtentMap::Holes::keep).settle();
+    EXPECT_TRUE(map.empty());
+}
+
+// What is in the map before lies below; holes remove it, or are stored.
+TEST(Overlay, LiesOverWhatTheMapHeld) {
+    for (const auto holes : {ExtentMap::Holes::keep, ExtentMap::Holes::erase}) {
+        std::mt19937_64 random(3);
+        ExtentMap map, model;
+        Overlay overlay(map, holes);
+        for (int round = 0; round < 20; ++round) {
+            for (int i = 0; i < 300; ++i) {
+                const Extent extent = random_extent(random, 100'000, 60);
+                overlay.add(extent);
+                const bool erases = extent.kind == ExtentKind::hole && holes == ExtentMap::Holes::erase;
+                erases ? model.erase(extent.start, extent.end()) : model.insert(extent);
+            }
+            overlay.settle();
+            ASSERT_TRUE(map.check());
+            ASSERT_EQ(content(map, 100'000), content(model, 100'000)) << "round " << round;
+        }
+    }
+}
 
 TEST(Overlay, LaterCoversEarlierInSmallClusters) {
     for (uint64_t seed = 1; seed <= 200; ++seed) {
@@ -63,7 +89,8 @@ TEST(Overlay, LaterCoversEarlierInLargeClusters) {
 }
 
 TEST(Overlay, SortsByAllDigitsOfTheSector) {
-    Overlay overlay;
+    ExtentMap map;
+    Overlay overlay(map, ExtentMap::Holes::keep);
     for (uint64_t start : {uint64_t{1} << 39, uint64_t{5}, uint64_t{1} << 22, (uint64_t{1} << 39) - 8}) {
         Extent extent;
         extent.start = Sector(start);
@@ -72,7 +99,7 @@ TEST(Overlay, SortsByAllDigitsOfTheSector) {
         extent.place = Place(1000 + start % 1000);
         overlay.add(extent);
     }
-    const ExtentMap map = overlay.take();
+    overlay.settle();
     EXPECT_EQ(map.extent_count(), 4u);
     EXPECT_TRUE(map.check());
     Extent found;
