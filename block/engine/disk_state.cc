@@ -68,10 +68,6 @@ void DiskState::save(std::span<const Extent> replaced) {
     }
 }
 
-void DiskState::apply_difference(const ExtentMap& difference) {
-    difference.for_each_piece([&](std::span<const Extent> piece) { apply_piece(piece); });
-}
-
 void DiskState::apply_piece(std::span<const Extent> piece) {
     entries_applied += piece.size();
     if (views_.empty()) {

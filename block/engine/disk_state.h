@@ -39,8 +39,8 @@ class DiskState {
     // Maps the extent. If `undo` is given, what it replaces is appended to it, holes included.
     void apply(const Extent& extent, std::vector<format::PackedExtent>* undo);
 
-    // Maps all extents of a difference to another state. No undo: it is found through the history.
-    void apply_difference(const ExtentMap& difference);
+    // Maps extents that ascend and do not overlap; holes remove what they cover. No undo is kept.
+    void apply_piece(std::span<const Extent> piece);
 
     // Appends the extents of a state (of the current one if `view` is null) in [from, to), in order,
     // holes left out. Stops after about `limit`; returns up to where the answer is complete.
@@ -48,7 +48,6 @@ class DiskState {
                   std::vector<Extent>* found) const;
 
   private:
-    void apply_piece(std::span<const Extent> piece);
     void save(std::span<const Extent> replaced);
 
     std::unordered_set<FrozenState*> views_;

@@ -36,18 +36,14 @@ class LeafMerge {
     void cover(const Extent& extent, Replaced replaced);
     bool extends_last(const Extent& extent) const;
     void put(const Extent& extent);
-    void put(Sector start, const PackedExtent& packed) {
-        assert(count_ < kCapacity);
-        starts_[count_] = start;
-        packed_[count_++] = packed;
-    }
+    Sector start(unsigned i) const { return Sector(leaf_.base() + deltas_[i]); }
 
     ExtentLeaf& leaf_;
     const unsigned first_;
     unsigned next_;  // of the leaf's extents that come after those in the result
     Extent rest_;    // of an old extent, the part behind a new one, if its count is not 0
     unsigned count_ = 0;
-    Sector starts_[kCapacity];
+    uint32_t deltas_[kCapacity];  // as in the leaf
     PackedExtent packed_[kCapacity];
     int64_t data_sectors_added_ = 0;
 };
@@ -87,9 +83,18 @@ void LeafMerge::keep_until(Sector at) {
         put(rest_);
         rest_.count = 0;
     }
-    for (; next_ < leaf_.count() && leaf_.end(next_) <= at; ++next_) {
-        leaf_.packed(next_).is_data() ? put(leaf_.start(next_), leaf_.packed(next_))
-                                      : put(leaf_.get(next_));
+    unsigned end = next_;
+    while (end < leaf_.count() && leaf_.start(end) < at) {
+        ++end;
+    }
+    if (end > next_ && leaf_.end(end - 1) > at) {
+        --end;  // reaches beyond
+    }
+    if (end > next_) {
+        put(leaf_.get(next_++));  // may join what was laid
+        leaf_.copy_out(next_, end, &deltas_[count_], &packed_[count_]);
+        count_ += end - next_;
+        next_ = end;
     }
 }
 
@@ -104,11 +109,11 @@ void LeafMerge::cover(const Extent& extent, Replaced replaced) {
         if (covered.start < extent.start) {
             put(covered.slice(covered.start, extent.start));
         }
-        const Extent lost = covered.slice(std::max(covered.start, extent.start),
-                                          std::min(covered.end(), extent.end()));
-        data_sectors_added_ -= lost.is_data() ? static_cast<int64_t>(lost.count) : 0;
+        const Sector from = std::max(covered.start, extent.start);
+        const Sector to = std::min(covered.end(), extent.end());
+        data_sectors_added_ -= covered.is_data() ? static_cast<int64_t>(to - from) : 0;
         if (replaced != nullptr) {
-            replaced->push_back(lost);
+            replaced->push_back(covered.slice(from, to));
         }
         if (covered.end() > extent.end()) {
             rest_ = covered.slice(extent.end(), covered.end());
@@ -122,17 +127,19 @@ bool LeafMerge::extends_last(const Extent& extent) const {
     if (extent.is_data() || count_ == 0 || packed_[count_ - 1].kind() != extent.kind) {
         return false;
     }
-    return starts_[count_ - 1] + packed_[count_ - 1].sectors() == extent.start;
+    return start(count_ - 1) + packed_[count_ - 1].sectors() == extent.start;
 }
 
 void LeafMerge::put(const Extent& extent) {
     Extent whole = extent;
     if (extends_last(extent)) {
         --count_;
-        whole.start = starts_[count_];
+        whole.start = start(count_);
         whole.count += packed_[count_].sectors();
     }
-    put(whole.start, PackedExtent::pack(whole));
+    assert(count_ < kCapacity && leaf_.admits(whole.start));
+    deltas_[count_] = static_cast<uint32_t>(whole.start.value - leaf_.base());
+    packed_[count_++] = PackedExtent::pack(whole);
 }
 
 void LeafMerge::finish() {
@@ -143,18 +150,20 @@ void LeafMerge::finish() {
     if (next_ < leaf_.count() && extends_last(leaf_.get(next_))) {
         put(leaf_.get(next_++));
     }
-    leaf_.splice(first_, next_, starts_, packed_, count_);
+    leaf_.splice(first_, next_, deltas_, packed_, count_);
 }
 
 }  // namespace
 
-// Begins to fetch the leaf that an extent belongs to.
-void ExtentMap::Tree::prefetch_leaf(Sector at) const {
+// Finds the leaf that an extent belongs to and begins to fetch it: path->slot is not set.
+void ExtentMap::Tree::approach(Sector at, Path* path) const {
     void* node = root_;
     for (unsigned level = 0; level < height_; ++level) {
-        const Inner* inner = static_cast<const Inner*>(node);
-        node = inner->child(inner->index_of(at));
+        Inner* inner = static_cast<Inner*>(node);
+        path->steps[level] = {inner, inner->index_of(at)};
+        node = inner->child(path->steps[level].index);
     }
+    path->leaf = static_cast<Leaf*>(node);
     prefetch_node(node);
 }
 
@@ -171,22 +180,50 @@ bool ExtentMap::Tree::stands_alone(const Path& path, const Extent& extent) const
     return last.end() < extent.start || (last.end() == extent.start && extent.is_data());
 }
 
+// Adds the first ones of the extents to the end of the map, as many as the last leaf can take as they are.
+size_t ExtentMap::Tree::append_some(Leaf& leaf, std::span<const Extent> extents, Holes holes) {
+    size_t done = 0;
+    for (; done < extents.size(); ++done) {
+        const Extent& extent = extents[done];
+        if (extent.kind == ExtentKind::hole && holes == Holes::erase) {
+            continue;
+        }
+        const unsigned last = leaf.count() - 1;
+        const bool joins = leaf.packed(last).kind() == extent.kind && !extent.is_data() &&
+                           leaf.end(last) == extent.start;
+        if (leaf.full() || !leaf.admits(extent.start) || joins) {
+            break;
+        }
+        const PackedExtent packed = PackedExtent::pack(extent);
+        leaf.append(extent.start, packed);
+        add(packed);
+    }
+    return done;
+}
+
 // Lays the first ones of the extents over the leaf that they fall into. Returns how many: 0 if the first one
-// needs more than this leaf.
-size_t ExtentMap::Tree::merge(std::span<const Extent> extents, Holes holes, Replaced replaced) {
-    Path path;
-    descend(extents.front().start, &path);
+// needs more than this leaf. `next` leads to the leaf of the first one if it is ready, and is made so for the next.
+size_t ExtentMap::Tree::merge(std::span<const Extent> extents, Holes holes, Replaced replaced, Next* next) {
+    if (!next->ready) {
+        approach(extents.front().start, &next->path);
+    }
+    next->ready = false;
+    Path path = next->path;
     Leaf& leaf = *path.leaf;
+    path.slot = leaf.count_until(extents.front().start);
+    const Sector end = next_key(path);
+    if (end == kSectorLimit && path.slot == leaf.count() && leaf.end(path.slot - 1) <= extents.front().start) {
+        return append_some(leaf, extents, holes);
+    }
     if (!stands_alone(path, extents.front()) || !leaf.admit(extents.front().start)) {
         return 0;
     }
-    const Sector end = next_key(path);
     size_t run = 1;
     while (run < std::min(extents.size(), kRunMax) && extents[run].start < end) {
         ++run;
     }
     if (run < extents.size()) {
-        prefetch_leaf(extents[run].start);
+        approach(extents[run].start, &next->path);
     }
     // From two extents before: the one before may be covered wholly, and a plain one joins that before it.
     LeafMerge merge(leaf, path.slot > 1 ? path.slot - 2 : 0);
@@ -207,6 +244,7 @@ size_t ExtentMap::Tree::merge(std::span<const Extent> extents, Holes holes, Repl
     merge.finish();
     extents_ += leaf.count() - uint64_t{count_before};
     data_sectors_ += static_cast<uint64_t>(merge.data_sectors_added());
+    next->ready = done == run && run < extents.size() && leaf.count() >= count_before;
     if (leaf.count() < count_before) {
         removed(path, count_before);
     }
@@ -214,8 +252,9 @@ size_t ExtentMap::Tree::merge(std::span<const Extent> extents, Holes holes, Repl
 }
 
 void ExtentMap::insert_all(std::span<const Extent> extents, Holes holes, std::vector<Extent>* replaced) {
+    Tree::Next next;
     while (!extents.empty()) {
-        size_t done = tree_->root_ != nullptr ? tree_->merge(extents, holes, replaced) : 0;
+        size_t done = tree_->root_ != nullptr ? tree_->merge(extents, holes, replaced, &next) : 0;
         if (done == 0) {
             const Extent& extent = extents.front();
             if (extent.kind == ExtentKind::hole && holes == Holes::erase) {
@@ -230,8 +269,9 @@ void ExtentMap::insert_all(std::span<const Extent> extents, Holes holes, std::ve
 }
 
 void ExtentMap::for_each_piece(const std::function<void(std::span<const Extent>)>& visit) const {
-    constexpr size_t kPiece = 1024;
+    constexpr size_t kPiece = 256;
     std::vector<Extent> piece;
+    piece.reserve(kPiece + kCapacity);
     Tree::Path path;
     if (tree_->root_ == nullptr) {
         return;

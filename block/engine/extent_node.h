@@ -119,8 +119,13 @@ class alignas(64) ExtentLeaf {
     void insert(unsigned i, const Extent& extent);
     void append(Sector start, const PackedExtent& packed);
     void remove(unsigned from, unsigned to);
+    // For many at once. Deltas are what the starts are above the base.
+    void copy_out(unsigned from, unsigned to, uint32_t* deltas, PackedExtent* packed) const {
+        memcpy(deltas, &deltas_[from], (to - from) * sizeof(deltas_[0]));
+        memcpy(packed, &packed_[from], (to - from) * sizeof(packed_[0]));
+    }
     // Puts n extents in the place of [from, to).
-    void splice(unsigned from, unsigned to, const Sector* starts, const PackedExtent* packed, unsigned n);
+    void splice(unsigned from, unsigned to, const uint32_t* deltas, const PackedExtent* packed, unsigned n);
     void reset(Sector base) {
         base_ = base.value;
         count_ = 0;
@@ -191,17 +196,14 @@ inline void ExtentLeaf::remove(unsigned from, unsigned to) {
     std::fill_n(&deltas_[count_], to - from, kUnused);
 }
 
-inline void ExtentLeaf::splice(unsigned from, unsigned to, const Sector* starts,
+inline void ExtentLeaf::splice(unsigned from, unsigned to, const uint32_t* deltas,
                                const PackedExtent* packed, unsigned n) {
     assert(from <= to && to <= count_ && count_ - (to - from) + n <= kCapacity);
     const unsigned rest = count_ - to;
     memmove(&deltas_[from + n], &deltas_[to], rest * sizeof(deltas_[0]));
     memmove(&packed_[from + n], &packed_[to], rest * sizeof(packed_[0]));
-    for (unsigned i = 0; i < n; ++i) {
-        assert(admits(starts[i]));
-        deltas_[from + i] = static_cast<uint32_t>(starts[i].value - base_);
-    }
-    std::copy_n(packed, n, &packed_[from]);
+    memcpy(&deltas_[from], deltas, n * sizeof(deltas_[0]));
+    memcpy(&packed_[from], packed, n * sizeof(packed_[0]));
     const unsigned count = from + n + rest;
     if (count < count_) {
         std::fill_n(&deltas_[count], count_ - count, kUnused);

@@ -138,6 +138,10 @@ bool ExtentMap::Tree::next_leaf(Path* path) const {
         if (step.index + 1 < step.node->count()) {
             ++step.index;
             descend_edge(path, level + 1, false);
+            const Path::Step& parent = path->steps[height_ - 1];
+            if (parent.index + 1 < parent.node->count()) {
+                prefetch_node(parent.node->child(parent.index + 1));  // likely wanted next
+            }
             return true;
         }
     }

@@ -67,9 +67,15 @@ struct ExtentMap::Tree {
     void clear();
 
     // extent_merge.cc: many extents at once
-    void prefetch_leaf(Sector at) const;
+    // The way to the leaf of the next extent; no structural change may lie between.
+    struct Next {
+        Path path;
+        bool ready = false;
+    };
+    void approach(Sector at, Path* path) const;
+    size_t append_some(Leaf& leaf, std::span<const Extent> extents, Holes holes);
     bool stands_alone(const Path& path, const Extent& extent) const;
-    size_t merge(std::span<const Extent> extents, Holes holes, Replaced replaced);
+    size_t merge(std::span<const Extent> extents, Holes holes, Replaced replaced, Next* next);
 
     // Counters of what is mapped.
     void add(const PackedExtent& packed) {

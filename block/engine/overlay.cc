@@ -4,74 +4,89 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <new>
 #include <utility>
 
 namespace predsnap {
 
 namespace {
 
-// Buckets are as many as a processor's address cache can write to in turns, and then small enough for its
-// data cache.
-constexpr unsigned kBucketBits = 10;
 constexpr unsigned kDigitBits = 8;
-constexpr size_t kFlushAt = 1024;
+constexpr size_t kPiece = 256;
 
 }  // namespace
 
-void Overlay::settle() {
-    if (items_.empty()) {
-        return;
+Overlay::Overlay(uint64_t disk_sectors)
+    : shift_(static_cast<unsigned>(std::max(0, static_cast<int>(std::bit_width(disk_sectors)) -
+                                                   static_cast<int>(std::bit_width(kBuckets - 1))))),
+      arena_(std::make_unique<NodeArena>()) {}
+
+void Overlay::add(const format::PackedExtent& extent) {
+    if (count_ == kMaxItems) {
+        drain([this](std::span<const Extent> piece) {
+            settled_.insert_all(piece, ExtentMap::Holes::keep);
+        });
     }
-    deal_into_buckets();
-    items_ = {};
-    size_t begin = 0;
-    for (const size_t end : bucket_ends_) {
-        const std::span bucket = std::span(dealt_).subspan(begin, end - begin);
-        sort_bucket(bucket);
+    buckets_.resize(kBuckets);
+    const Item item{extent, static_cast<uint32_t>(count_++)};
+    Bucket& bucket = buckets_[std::min(item.start() >> shift_, uint64_t{kBuckets - 1})];
+    Chunk* chunk = bucket.last;
+    if (chunk == nullptr || chunk->count == Chunk::kCapacity) {
+        chunk = add_chunk(bucket);
+    }
+    chunk->items[chunk->count++] = item;
+}
+
+Overlay::Chunk* Overlay::add_chunk(Bucket& bucket) {
+    static_assert(sizeof(Chunk) <= NodeArena::kSlotSize);
+    auto* chunk = new (arena_->allocate()) Chunk;
+    chunk->next = nullptr;
+    chunk->count = 0;
+    (bucket.last != nullptr ? bucket.last->next : bucket.first) = chunk;
+    bucket.last = chunk;
+    return chunk;
+}
+
+void Overlay::take_pieces(const Visit& visit) {
+    settled_.for_each_piece(visit);
+    settled_.clear();
+    drain(visit);
+}
+
+// What the buckets hold.
+void Overlay::drain(const Visit& visit) {
+    for (Bucket& bucket : buckets_) {
+        take_bucket(bucket);
+        sort_bucket();
         for (const Key& key : keys_) {
-            take(bucket[key.item]);
+            take(bucket_[key.item], visit);
         }
-        begin = end;
     }
-    emit_cluster();
-    flush();
-    dealt_ = {};
+    emit_cluster(visit);
+    if (!out_.empty()) {
+        visit(out_);
+        out_.clear();
+    }
+    buckets_.clear();
+    arena_->release_all();
+    count_ = 0;
 }
 
-// By the highest bits of the start in which they differ.
-void Overlay::deal_into_buckets() {
-    const auto start_of = [](const format::PackedExtent& packed) {
-        return packed.start_low | uint64_t{packed.start_high} << 32;
-    };
-    uint64_t low = UINT64_MAX, high = 0;
-    for (const format::PackedExtent& packed : items_) {
-        low = std::min(low, start_of(packed));
-        high = std::max(high, start_of(packed));
-    }
-    const auto bits = static_cast<unsigned>(std::bit_width(high - low));
-    const unsigned shift = bits > kBucketBits ? bits - kBucketBits : 0;
-    bucket_ends_.assign(((high - low) >> shift) + 1, 0);
-    for (const format::PackedExtent& packed : items_) {
-        ++bucket_ends_[(start_of(packed) - low) >> shift];
-    }
-    size_t total = 0;
-    for (size_t& end : bucket_ends_) {
-        total += std::exchange(end, total);
-    }
-    dealt_.resize(items_.size());
-    for (size_t i = 0; i < items_.size(); ++i) {
-        dealt_[bucket_ends_[(start_of(items_[i]) - low) >> shift]++] = {items_[i], static_cast<uint32_t>(i)};
+void Overlay::take_bucket(Bucket& bucket) {
+    bucket_.clear();
+    for (const Chunk* chunk = bucket.first; chunk != nullptr; chunk = chunk->next) {
+        bucket_.insert(bucket_.end(), chunk->items, chunk->items + chunk->count);
     }
 }
 
-// Makes keys_ those of the bucket: by start, and those with the same start in the order they were added. A radix
+// Makes keys_ those of bucket_: by start, and those with the same start in the order they were added. A radix
 // sort by the digits in which they differ.
-void Overlay::sort_bucket(std::span<const Item> bucket) {
-    keys_.resize(bucket.size());
-    next_keys_.resize(bucket.size());
+void Overlay::sort_bucket() {
+    keys_.resize(bucket_.size());
+    next_keys_.resize(bucket_.size());
     uint64_t differ = 0;
-    for (size_t i = 0; i < bucket.size(); ++i) {
-        keys_[i] = {bucket[i].start(), static_cast<uint32_t>(i)};
+    for (size_t i = 0; i < bucket_.size(); ++i) {
+        keys_[i] = {bucket_[i].start(), static_cast<uint32_t>(i)};
         differ |= keys_[i].start ^ keys_[0].start;
     }
     constexpr uint64_t kDigits = 1 << kDigitBits;
@@ -95,17 +110,22 @@ void Overlay::sort_bucket(std::span<const Item> bucket) {
 }
 
 // Takes the items in order of their starts.
-void Overlay::take(const Item& item) {
+void Overlay::take(const Item& item, const Visit& visit) {
     const Extent extent = format::unpack(item.packed);
     if (!cluster_.empty() && extent.start >= reach_) {
-        emit_cluster();
+        emit_cluster(visit);
     }
     reach_ = cluster_.empty() ? extent.end() : std::max(reach_, extent.end());
     cluster_.push_back({extent, item.order});
 }
 
-void Overlay::emit_cluster() {
+void Overlay::emit_cluster(const Visit& visit) {
     if (cluster_.empty()) {
+        return;
+    }
+    if (cluster_.size() == 1) {
+        emit(cluster_.front().extent, visit);
+        cluster_.clear();
         return;
     }
     const Extent& first = cluster_.front().extent;
@@ -113,7 +133,7 @@ void Overlay::emit_cluster() {
         return layer.extent.start == first.start && layer.extent.count == first.count;
     });
     if (same) {
-        emit(cluster_.back().extent);
+        emit(cluster_.back().extent, visit);
         cluster_.clear();
         return;
     }
@@ -125,7 +145,7 @@ void Overlay::emit_cluster() {
             add_uncovered(layer->extent);
         }
         for (const Extent& extent : flat_) {
-            emit(extent);
+            emit(extent, visit);
         }
     } else {
         ExtentMap map;
@@ -133,7 +153,7 @@ void Overlay::emit_cluster() {
             map.insert(layer.extent);
         }
         map.for_each(Sector(0), [&](const Extent& extent) {
-            emit(extent);
+            emit(extent, visit);
             return true;
         });
     }
@@ -161,16 +181,12 @@ void Overlay::add_uncovered(const Extent& extent) {
                        [](const Extent& a, const Extent& b) { return a.start < b.start; });
 }
 
-void Overlay::emit(const Extent& extent) {
+void Overlay::emit(const Extent& extent, const Visit& visit) {
     out_.push_back(extent);
-    if (out_.size() >= kFlushAt) {
-        flush();
+    if (out_.size() >= kPiece) {
+        visit(out_);
+        out_.clear();
     }
-}
-
-void Overlay::flush() {
-    map_.insert_all(out_, holes_);
-    out_.clear();
 }
 
 }  // namespace predsnap

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// Many extents laid over each other and then over a map, the later over the earlier. Sorting a million of them
-// first is many times faster than inserting them into the map one by one at random.
+// Many extents laid over each other, the later over the earlier, and what then lies on top, in order. To sort a
+// million of them and lay them over a map in order takes a fraction of the time of inserting them at random.
+//
+// They are dealt into buckets by where they start as they come; a bucket is sorted in the processor's cache.
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
+#include "extent_arena.h"
 #include "extent_map.h"
 #include "format.h"
 
@@ -14,57 +19,72 @@ namespace predsnap {
 
 class Overlay {
   public:
-    // Over this map, which is up to date after settle(). Holes are stored in it, or what they cover is removed.
-    Overlay(ExtentMap& map, ExtentMap::Holes holes) : map_(map), holes_(holes) {}
+    // For a disk of about that many sectors: others work as well, but slower.
+    explicit Overlay(uint64_t disk_sectors);
+    Overlay(Overlay&&) = default;
+    Overlay& operator=(Overlay&&) = default;
 
     // Lays the extent over all added before.
-    void add(const format::PackedExtent& extent) {
-        items_.push_back(extent);
-        if (items_.size() >= kMaxItems) {
-            settle();
-        }
-    }
+    void add(const format::PackedExtent& extent);
     void add(const Extent& extent) { add(format::pack(extent)); }
-    void settle();
+    bool empty() const { return count_ == 0 && settled_.empty(); }
+
+    // Calls visit with what lies on top, and forgets it. The extents of a piece ascend and do not overlap; later
+    // pieces lie over earlier ones.
+    using Visit = std::function<void(std::span<const Extent>)>;
+    void take_pieces(const Visit& visit);
 
   private:
-    // Bounds the memory: more are settled into the map now and then.
-    static constexpr size_t kMaxItems = 2'000'000;
+    // Bounds the memory: more are settled into a map now and then.
+    static constexpr size_t kMaxItems = 4'000'000;
     static constexpr size_t kSmallCluster = 64;
+    static constexpr size_t kBuckets = 1024;
 
     struct Item {
         format::PackedExtent packed;
         uint32_t order;  // in which they were added
         uint64_t start() const { return packed.start_low | uint64_t{packed.start_high} << 32; }
     };
+    struct Chunk {
+        static constexpr size_t kCapacity = (NodeArena::kSlotSize - 16) / sizeof(Item);
+        Chunk* next;
+        size_t count;
+        Item items[kCapacity];
+    };
+    struct Bucket {
+        Chunk* first = nullptr;
+        Chunk* last = nullptr;
+    };
     struct Key {
         uint64_t start;
-        uint32_t item;  // of its bucket
+        uint32_t item;  // of bucket_
     };
     struct Layer {
         Extent extent;
         uint32_t order;
     };
-    void deal_into_buckets();
-    void sort_bucket(std::span<const Item> bucket);
-    void take(const Item& item);
-    void emit_cluster();
+    Chunk* add_chunk(Bucket& bucket);
+    void drain(const Visit& visit);
+    void take_bucket(Bucket& bucket);
+    void sort_bucket();
+    void take(const Item& item, const Visit& visit);
+    void emit_cluster(const Visit& visit);
     void add_uncovered(const Extent& extent);
-    void emit(const Extent& extent);
-    void flush();
+    void emit(const Extent& extent, const Visit& visit);
 
-    ExtentMap& map_;
-    const ExtentMap::Holes holes_;
-    std::vector<format::PackedExtent> items_;
+    unsigned shift_;  // from a start to its bucket
+    std::unique_ptr<NodeArena> arena_;
+    std::vector<Bucket> buckets_;
+    size_t count_ = 0;
+    ExtentMap settled_;  // holes included; below what the buckets hold
 
-    // Scratch of settle().
-    std::vector<Item> dealt_;             // items_, bucket by bucket, each in the order of adding
-    std::vector<size_t> bucket_ends_;
-    std::vector<Key> keys_, next_keys_;   // of one bucket, sorted
+    // Scratch of drain().
+    std::vector<Item> bucket_;            // in the order of adding
+    std::vector<Key> keys_, next_keys_;   // of bucket_, sorted
     std::vector<Layer> cluster_;          // extents that overlap, directly or through others
     Sector reach_;                        // where the cluster ends
     std::vector<Extent> flat_;            // of one cluster, in order
-    std::vector<Extent> out_;             // for the map
+    std::vector<Extent> out_;
 };
 
 }  // namespace predsnap

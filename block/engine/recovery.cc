@@ -237,9 +237,8 @@ Result<void> Recovery::apply_records(Sequence sequence, Time time, std::span<con
     }
     TRY(history_.apply(sequence, time, records));
     if (history_.rollbacks.size() > rollbacks) {
-        TRY_ASSIGN(const ExtentMap difference,
-                   timeline_.difference(before, history_.rollbacks.back().target));
-        disk_.apply_difference(difference);
+        TRY_ASSIGN(Overlay difference, timeline_.difference(before, history_.rollbacks.back().target));
+        difference.take_pieces([this](std::span<const Extent> piece) { disk_.apply_piece(piece); });
     }
     disk_.size = history_.size_at(sequence);
     return {};

@@ -124,13 +124,13 @@ Result<void> Engine::Impl::go_to(Sequence target) {
         Lock lock(core.mutex);
         from = disk.sequence;
     }
-    TRY_ASSIGN(const ExtentMap difference, timeline.difference(from, target));
+    TRY_ASSIGN(Overlay difference, timeline.difference(from, target));
     std::vector<uint8_t> records;
     const format::RollbackRecord record{target.value};
     put_record(records, format::RecordType::rollback, &record, sizeof(record));
     TRY(log.append_records(records, ExtentKind::hole, Sector(0), 0));
     Lock lock(core.mutex);
-    disk.apply_difference(difference);
+    difference.take_pieces([this](std::span<const Extent> piece) { disk.apply_piece(piece); });
     return {};
 }
 
@@ -166,19 +166,15 @@ Result<std::unique_ptr<FrozenState>> Engine::Impl::freeze(const Resolved& state)
         now = disk.sequence;
         disk.add_view(view.get());
     }
-    Result<ExtentMap> found = timeline.difference(now, state.sequence);
+    Result<Overlay> found = timeline.difference(now, state.sequence);
     if (!found.ok()) {
         thaw(view.get());
         return Error(found.error());
     }
     Lock lock(core.mutex);
-    if (view->difference.empty()) {
-        view->difference.swap(found.value());
-    } else {
-        found.value().for_each_piece([&](std::span<const Extent> piece) {
-            view->difference.insert_all(piece, ExtentMap::Holes::keep);
-        });
-    }
+    found.value().take_pieces([&](std::span<const Extent> piece) {
+        view->difference.insert_all(piece, ExtentMap::Holes::keep);
+    });
     view->sequence = state.sequence;
     view->time = state.time;
     view->size = state.size;

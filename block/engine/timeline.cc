@@ -15,22 +15,22 @@ constexpr size_t kReadAhead = 8;
 
 }  // namespace
 
-Result<ExtentMap> Timeline::difference(Sequence from, Sequence to) {
-    ExtentMap difference;
-    Overlay overlay(difference, ExtentMap::Holes::keep);
+Result<Overlay> Timeline::difference(Sequence from, Sequence to) {
     std::vector<PathStep> steps;
+    uint64_t size;
     {
         std::lock_guard lock(core_.mutex);
+        size = std::max(history_.size_at(from), history_.size_at(to));
         steps = history_.path(from, to);
     }
+    Overlay overlay(size / kSectorSize);
     for (const PathStep& step : steps) {
         TRY(for_each_segment(step.first, step.last, step.undo, [&](const SegmentIndex& index) {
             step.undo ? undo(index, step, overlay) : redo(index, step, overlay);
             return Result<void>();
         }));
     }
-    overlay.settle();
-    return difference;
+    return overlay;
 }
 
 Result<void> Timeline::for_each_segment(Sequence first, Sequence last, bool backwards,

@@ -15,9 +15,9 @@ class Timeline {
     Timeline(Core& core, SegmentTable& segments, History& history, IndexCache& indexes)
         : core_(core), segments_(segments), history_(history), indexes_(indexes) {}
 
-    // The content of state `to` wherever it may differ from state `from`, holes included. Reads the
-    // indexes of the segments on the way. Errors: EIO if one is damaged.
-    Result<ExtentMap> difference(Sequence from, Sequence to);
+    // The content of state `to` wherever it may differ from state `from`, holes included, as pieces to be laid
+    // over the latter. Reads the indexes of the segments on the way. Errors: EIO if one is damaged.
+    Result<Overlay> difference(Sequence from, Sequence to);
 
     // Calls visit(index) for the log segments that hold any of the batches first..last, in order of
     // sequence, or backwards. Reads ahead. Stops at the first error.

@@ -35,24 +35,31 @@ std::vector<Extent> content(const ExtentMap& map, uint64_t sectors) {
     return cut;
 }
 
+void lay(Overlay& overlay, ExtentMap& map, ExtentMap::Holes holes) {
+    overlay.take_pieces([&](std::span<const Extent> piece) { map.insert_all(piece, holes); });
+}
+
 // Laying extents over each other gives what inserting them one by one gives.
 void expect_same_as_inserts(uint64_t seed, uint64_t sectors, size_t count, uint64_t longest) {
     std::mt19937_64 random(seed);
     ExtentMap map, model;
-    Overlay overlay(map, ExtentMap::Holes::keep);
+    Overlay overlay(sectors);
     for (size_t i = 0; i < count; ++i) {
         const Extent extent = random_extent(random, sectors, longest);
         overlay.add(extent);
         model.insert(extent);
     }
-    overlay.settle();
+    lay(overlay, map, ExtentMap::Holes::keep);
+    EXPECT_TRUE(overlay.empty());
     EXPECT_TRUE(map.check());
     EXPECT_EQ(content(map, sectors), content(model, sectors)) << "seed " << seed;
 }
 
 TEST(Overlay, NothingLeavesTheMapAsItIs) {
     ExtentMap map;
-    Overlay(map, ExtentMap::Holes::keep).settle();
+    Overlay overlay(1000);
+    EXPECT_TRUE(overlay.empty());
+    lay(overlay, map, ExtentMap::Holes::keep);
     EXPECT_TRUE(map.empty());
 }
 
@@ -61,7 +68,7 @@ TEST(Overlay, LiesOverWhatTheMapHeld) {
     for (const auto holes : {ExtentMap::Holes::keep, ExtentMap::Holes::erase}) {
         std::mt19937_64 random(3);
         ExtentMap map, model;
-        Overlay overlay(map, holes);
+        Overlay overlay(100'000);
         for (int round = 0; round < 20; ++round) {
             for (int i = 0; i < 300; ++i) {
                 const Extent extent = random_extent(random, 100'000, 60);
@@ -69,7 +76,7 @@ TEST(Overlay, LiesOverWhatTheMapHeld) {
                 const bool erases = extent.kind == ExtentKind::hole && holes == ExtentMap::Holes::erase;
                 erases ? model.erase(extent.start, extent.end()) : model.insert(extent);
             }
-            overlay.settle();
+            lay(overlay, map, holes);
             ASSERT_TRUE(map.check());
             ASSERT_EQ(content(map, 100'000), content(model, 100'000)) << "round " << round;
         }
@@ -90,7 +97,7 @@ TEST(Overlay, LaterCoversEarlierInLargeClusters) {
 
 TEST(Overlay, SortsByAllDigitsOfTheSector) {
     ExtentMap map;
-    Overlay overlay(map, ExtentMap::Holes::keep);
+    Overlay overlay(uint64_t{1} << 23);
     for (uint64_t start : {uint64_t{1} << 39, uint64_t{5}, uint64_t{1} << 22, (uint64_t{1} << 39) - 8}) {
         Extent extent;
         extent.start = Sector(start);
@@ -99,7 +106,7 @@ TEST(Overlay, SortsByAllDigitsOfTheSector) {
         extent.place = Place(1000 + start % 1000);
         overlay.add(extent);
     }
-    overlay.settle();
+    lay(overlay, map, ExtentMap::Holes::keep);
     EXPECT_EQ(map.extent_count(), 4u);
     EXPECT_TRUE(map.check());
     Extent found;
