@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <memory>
 
 #include "checkpoint.h"
 #include "checksum.h"
 #include "text.h"
+#include "wait.h"
 
 namespace predsnap {
 
@@ -15,6 +18,56 @@ namespace {
 
 constexpr uint32_t kPageContent = format::kPageSize - sizeof(PageHeader);
 constexpr size_t kReadBytes = 1 << 20;
+constexpr size_t kReadsAhead = 3;
+constexpr size_t kPiece = 256;  // extents put into the map at once
+
+// Reads a range of the image, some pieces ahead of what is asked for.
+class ReadAhead {
+  public:
+    ReadAhead(Core& core, uint64_t begin, uint64_t end) : core_(core), asked_(begin), end_(end) {
+        for (Slot& slot : slots_) {
+            ask(slot);
+        }
+    }
+    // The next kReadBytes, or what is left; nothing at the end. Valid until the next call.
+    Result<std::span<const uint8_t>> next() {
+        if (at_ > 0) {
+            ask(slots_[(at_ - 1) % slots_.size()]);
+        }
+        Slot& slot = slots_[at_++ % slots_.size()];
+        if (slot.length > 0) {
+            TRY(slot.reading->wait());
+        }
+        return std::span<const uint8_t>(slot.buffer.data(), slot.length);
+    }
+
+  private:
+    struct Slot {
+        AlignedBuffer buffer;
+        size_t length = 0;
+        std::unique_ptr<TaskGroup> reading;
+    };
+    void ask(Slot& slot) {
+        slot.length = std::min<uint64_t>(kReadBytes, end_ - asked_);
+        if (slot.length == 0) {
+            return;
+        }
+        if (slot.buffer.data() == nullptr) {
+            slot.buffer = AlignedBuffer(kReadBytes);
+        }
+        slot.reading = std::make_unique<TaskGroup>(core_.host, 1);
+        slot.reading->run([this, &slot, from = asked_] {
+            return core_.file.pread(from, slot.buffer.data(), slot.length);
+        });
+        asked_ += slot.length;
+    }
+
+    Core& core_;
+    uint64_t asked_;
+    const uint64_t end_;
+    size_t at_ = 0;
+    std::array<Slot, kReadsAhead + 1> slots_;
+};
 
 // Collects pages of one checkpoint, checking each.
 class PageStream {
@@ -30,6 +83,10 @@ class PageStream {
     Result<SegmentId> read_segment(SegmentId id, uint64_t ordinal);
     Result<void> take_page(SegmentId segment, uint64_t offset, const uint8_t* page);
     Result<void> take_extents(const uint8_t* content, size_t length);
+    void lay_piece() {
+        loaded_.map.insert_all(piece_, ExtentMap::Holes::keep);
+        piece_.clear();
+    }
     Error bad(SegmentId segment, uint64_t offset, const char* what) const {
         return Error{EIO, text("checkpoint %llu, segment %u offset %llu: %s", static_cast<ull>(id_),
                                segment.value, static_cast<ull>(offset), what)};
@@ -43,6 +100,7 @@ class PageStream {
     uint8_t partial_[sizeof(format::PackedExtent)];  // an extent cut by a page end
     size_t partial_length_ = 0;
     Sector last_end_{0};
+    std::vector<Extent> piece_;  // not yet in the map
 };
 
 Result<void> PageStream::read_all(SegmentId first) {
@@ -57,6 +115,7 @@ Result<void> PageStream::read_all(SegmentId first) {
         loaded_.segments.push_back(id);
         id = next;
     }
+    lay_piece();
     return {};
 }
 
@@ -65,36 +124,31 @@ Result<SegmentId> PageStream::read_segment(SegmentId id, uint64_t ordinal) {
     TRY_ASSIGN(const uint64_t image_bytes, core_.file.length());
     const uint64_t end = std::min<uint64_t>(offset + core_.geometry.segment_size,
                                             align_down(image_bytes, kSectorSize));
-    AlignedBuffer buffer(kReadBytes);
-    uint64_t at = offset;
+    if (offset + kBlockSize > end) {
+        return bad(id, 0, "lies past the end of the image");
+    }
+    AlignedBuffer block(kBlockSize);
+    TRY(core_.file.pread(offset, block.data(), block.size()));
     format::SegmentHeader header{};
-    while (!complete_ && at + kBlockSize <= end) {
-        // The header's block, then whole pages.
-        const bool is_header = at == offset;
-        const uint64_t pages = (end - at) / format::kPageSize;
-        const uint64_t length = is_header ? kBlockSize
-                                          : std::min<uint64_t>(kReadBytes, pages * format::kPageSize);
-        if (length == 0) {
+    std::memcpy(&header, block.data(), sizeof(header));
+    if (std::memcmp(header.magic, format::kSegmentMagic, sizeof(header.magic)) != 0 ||
+        header.checksum != self_hash(core_.seed, header) || header.self != id.value ||
+        header.kind != static_cast<uint8_t>(format::SegmentKind::checkpoint) ||
+        header.first_sequence != id_ || header.ordinal != ordinal) {
+        return bad(id, 0, "segment header is damaged");
+    }
+    // Whole pages.
+    uint64_t at = offset + kBlockSize;
+    ReadAhead pages(core_, at, at + align_down(end - at, format::kPageSize));
+    while (!complete_) {
+        TRY_ASSIGN(const std::span<const uint8_t> read, pages.next());
+        if (read.empty()) {
             break;
         }
-        TRY(core_.file.pread(at, buffer.data(), length));
-        if (is_header) {
-            std::memcpy(&header, buffer.data(), sizeof(header));
-            if (std::memcmp(header.magic, format::kSegmentMagic, sizeof(header.magic)) != 0 ||
-                header.checksum != self_hash(core_.seed, header) || header.self != id.value ||
-                header.kind != static_cast<uint8_t>(format::SegmentKind::checkpoint) ||
-                header.first_sequence != id_ || header.ordinal != ordinal) {
-                return bad(id, 0, "segment header is damaged");
-            }
-        } else {
-            for (uint64_t page = 0; page < length && !complete_; page += format::kPageSize) {
-                TRY(take_page(id, at + page - offset, buffer.data() + page));
-            }
+        for (size_t page = 0; page < read.size() && !complete_; page += format::kPageSize) {
+            TRY(take_page(id, at + page - offset, read.data() + page));
         }
-        at += length;
-    }
-    if (at == offset) {
-        return bad(id, 0, "lies past the end of the image");
+        at += read.size();
     }
     return SegmentId(header.next);
 }
@@ -147,7 +201,10 @@ Result<void> PageStream::take_extents(const uint8_t* content, size_t length) {
             return Error{EIO, text("checkpoint %llu: an extent is out of range", static_cast<ull>(id_))};
         }
         last_end_ = extent.end();
-        loaded_.map.append(extent);
+        piece_.push_back(extent);
+        if (piece_.size() == kPiece) {
+            lay_piece();
+        }
     }
     return {};
 }

@@ -13,15 +13,15 @@ namespace predsnap {
 using format::BatchHeader;
 using format::Entry;
 
-Result<ScannedSegment> ScannedSegment::read(Core& core, SegmentId id) {
+Result<ScannedSegment> ScannedSegment::read(Core& core, SegmentId id, uint32_t limit) {
     TRY_ASSIGN(const uint64_t image_bytes, core.file.length());
     const uint64_t offset = core.geometry.offset(id);
+    const uint32_t most = std::min(core.geometry.segment_size, limit);
     uint64_t length = 0;
     if (image_bytes > offset) {
-        length = align_down(std::min<uint64_t>(image_bytes - offset, core.geometry.segment_size),
-                            kSectorSize);
+        length = align_down(std::min<uint64_t>(image_bytes - offset, most), kSectorSize);
     }
-    ScannedSegment segment(core, id, AlignedBuffer(core.geometry.segment_size), length);
+    ScannedSegment segment(core, id, AlignedBuffer(most), length);
     if (length > 0) {
         const Result<void> result = core.file.pread(offset, segment.bytes_.data(), length);
         if (!result.ok()) {

@@ -25,8 +25,8 @@ struct ScannedBatch {
 // A log segment in memory, as much of it as the image holds.
 class ScannedSegment {
   public:
-    // Blocks that the device cannot read count as damaged; see readable().
-    static Result<ScannedSegment> read(Core& core, SegmentId id);
+    // At most `limit` bytes of it. Blocks that the device cannot read count as damaged; see readable().
+    static Result<ScannedSegment> read(Core& core, SegmentId id, uint32_t limit = UINT32_MAX);
     bool readable(uint32_t offset) const;
 
     // Its header, if it is a valid one of a log segment.

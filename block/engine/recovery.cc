@@ -58,7 +58,9 @@ Result<Recovery::Outcome> Recovery::run(const format::Superblock& superblock, bo
         outcome_.without_checkpoint = true;
     }
     durable_ = std::max(disk_.sequence, Sequence(superblock.durable_sequence));
+    replayed_ = Overlay(disk_.size / kSectorSize);
     TRY(replay_index_stream());
+    lay_replayed();
     TRY(scan_log());
     if (const Result<void> lost = check_nothing_lost(superblock); !lost.ok()) {
         if (!accept_loss_) {
@@ -217,14 +219,17 @@ Result<void> Recovery::replay_rows(const SegmentIndex& index) {
         for (; entry_at < entry_end; ++entry_at) {
             const format::Entry& entry = index.entries[entry_at];
             const bool is_unit = entry.kind == static_cast<uint8_t>(ExtentKind::unit);
-            disk_.apply(to_extent(core_.geometry, index.segment, entry,
-                                  is_unit ? index.sums[entry.first_sum] : 0),
-                        nullptr);
+            replayed_.add(to_extent(core_.geometry, index.segment, entry,
+                                    is_unit ? index.sums[entry.first_sum] : 0));
             ++outcome_.entries_replayed;
         }
         TRY(apply_records(Sequence(row.sequence), Time(row.time), records));
     }
     return {};
+}
+
+void Recovery::lay_replayed() {
+    replayed_.take_pieces([this](std::span<const Extent> piece) { disk_.apply_piece(piece); });
 }
 
 Result<void> Recovery::apply_records(Sequence sequence, Time time, std::span<const uint8_t> records) {
@@ -238,7 +243,11 @@ Result<void> Recovery::apply_records(Sequence sequence, Time time, std::span<con
     TRY(history_.apply(sequence, time, records));
     if (history_.rollbacks.size() > rollbacks) {
         TRY_ASSIGN(Overlay difference, timeline_.difference(before, history_.rollbacks.back().target));
-        difference.take_pieces([this](std::span<const Extent> piece) { disk_.apply_piece(piece); });
+        difference.take_pieces([this](std::span<const Extent> piece) {
+            for (const Extent& extent : piece) {
+                replayed_.add(extent);
+            }
+        });
     }
     disk_.size = history_.size_at(sequence);
     return {};

@@ -58,13 +58,16 @@ class Recovery {
     Result<void> replay_index_stream();
     Result<bool> replay_blob(const IndexStream::Read& read);
     Result<void> replay_rows(const SegmentIndex& index);
+    void lay_replayed();
+    // One segment of the log from a position on: the payload is checked, and not kept.
     struct Link {
         std::vector<ScannedBatch> batches;
         std::optional<format::SegmentHeader> next;
         std::optional<uint32_t> taken_back;  // offset of the first batch that does not count
     };
-    Result<Link> read_link(const LogPosition& at) const;
-    Result<Sequence> durable_by_chain() const;
+    Result<Link> read_link(const LogPosition& at);
+    Result<std::deque<Link>> read_chain();
+    Sequence durable_by(const std::deque<Link>& chain) const;
     Error unreadable(const LogPosition& at) const;
     Result<void> scan_log();
     Result<void> apply_scanned(const ScannedBatch& batch);
@@ -84,8 +87,11 @@ class Recovery {
     IndexStream& stream_;
     Timeline& timeline_;
 
+    // Changes of the map from indexes, not yet in it: in order of sectors they are made several times faster.
+    Overlay replayed_{0};
     LogPosition position_;
     IndexStream::Tail index_tail_;
+    std::optional<ScannedSegment> newest_scanned_;  // where the chain may end
     Sequence durable_;
     bool accept_loss_ = false;
     std::vector<std::pair<SegmentId, uint32_t>> taken_back_;

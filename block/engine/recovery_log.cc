@@ -28,17 +28,17 @@ std::optional<uint64_t> hash_before(const LogPosition& start, const std::vector<
 }  // namespace
 
 // One segment of the log from a position on, and the header of the next if the chain goes on there.
-Result<Recovery::Link> Recovery::read_link(const LogPosition& at) const {
+Result<Recovery::Link> Recovery::read_link(const LogPosition& at) {
     Link link;
     if (at.offset + kBlockSize <= core_.geometry.segment_size) {
-        TRY_ASSIGN(const ScannedSegment segment, ScannedSegment::read(core_, at.segment));
-        TRY_ASSIGN(link.batches, segment.chain_from(at.offset, at.next, at.hash));
+        TRY_ASSIGN(newest_scanned_, ScannedSegment::read(core_, at.segment));
+        TRY_ASSIGN(link.batches, newest_scanned_->chain_from(at.offset, at.next, at.hash));
     }
-    TRY_ASSIGN(const ScannedSegment next, ScannedSegment::read(core_, at.announced));
-    const std::optional<format::SegmentHeader> header = next.header();
-    if (!header && !next.readable(0)) {
-        return Error{EIO, text("header of log segment %u cannot be read", at.announced.value)};
+    const Result<ScannedSegment> next = ScannedSegment::read(core_, at.announced, kBlockSize);
+    if (!next.ok()) {
+        return Error{next.error().code, text("header of log segment %u cannot be read", at.announced.value)};
     }
+    const std::optional<format::SegmentHeader> header = next.value().header();
     if (header && header->ordinal == at.ordinal + 1) {
         const auto hash = hash_before(at, link.batches, Sequence(header->first_sequence));
         if (hash && *hash == header->previous_hash) {
@@ -53,19 +53,19 @@ Result<Recovery::Link> Recovery::read_link(const LogPosition& at) const {
     return link;
 }
 
-// Up to where the chain of headers, from the position on, says that history is durable. A batch within
-// that whose payload does not match was damaged afterwards, not torn.
-Result<Sequence> Recovery::durable_by_chain() const {
-    Sequence durable = durable_;
+// All segments that the chain of headers leads to from the position on.
+Result<std::deque<Recovery::Link>> Recovery::read_chain() {
+    std::deque<Link> chain;
     for (LogPosition at = position_;;) {
-        TRY_ASSIGN(const Link link, read_link(at));
-        for (const ScannedBatch& batch : link.batches) {
-            durable = std::max(durable, Sequence(batch.header.durable_sequence));
-            at.hash = batch.header.checksum;
-            at.next += 1;
-        }
+        TRY_ASSIGN(Link read, read_link(at));
+        chain.push_back(std::move(read));
+        const Link& link = chain.back();
         if (!link.next) {
-            return durable;
+            return chain;
+        }
+        if (!link.batches.empty()) {
+            at.hash = link.batches.back().header.checksum;
+            at.next += link.batches.size();
         }
         at.segment = SegmentId(link.next->self);
         at.announced = SegmentId(link.next->next);
@@ -74,14 +74,27 @@ Result<Sequence> Recovery::durable_by_chain() const {
     }
 }
 
+// Up to where the chain says that history is durable. A batch within that whose payload does not match was
+// damaged afterwards, not torn.
+Sequence Recovery::durable_by(const std::deque<Link>& chain) const {
+    Sequence durable = durable_;
+    for (const Link& link : chain) {
+        for (const ScannedBatch& batch : link.batches) {
+            durable = std::max(durable, Sequence(batch.header.durable_sequence));
+        }
+    }
+    return durable;
+}
+
 Error Recovery::unreadable(const LogPosition& at) const {
     return Error{EIO, text("log segment %u cannot be read after offset %u", at.segment.value, at.offset)};
 }
 
 Result<void> Recovery::scan_log() {
-    TRY_ASSIGN(const Sequence durable, durable_by_chain());
-    for (;;) {
-        TRY_ASSIGN(const Link link, read_link(position_));
+    TRY_ASSIGN(std::deque<Link> chain, read_chain());
+    const Sequence durable = durable_by(chain);
+    for (; !chain.empty(); chain.pop_front()) {
+        const Link& link = chain.front();
         for (const ScannedBatch& batch : link.batches) {
             if (!batch.whole && batch.header.sequence > durable.value) {
                 // Torn, never finished; unless it only cannot be read now.
@@ -92,11 +105,11 @@ Result<void> Recovery::scan_log() {
         if (link.taken_back) {
             taken_back_.emplace_back(position_.segment, *link.taken_back);
         }
-        if (!link.next) {
-            return {};
+        if (link.next) {
+            enter_segment(*link.next);
         }
-        enter_segment(*link.next);
     }
+    return {};
 }
 
 void Recovery::enter_segment(const format::SegmentHeader& header) {
@@ -116,7 +129,9 @@ Result<void> Recovery::apply_scanned(const ScannedBatch& batch) {
     durable_ = std::max(durable_, Sequence(header.durable_sequence));
     outcome_.entries_replayed += batch.entries.size();
     ++outcome_.batches_scanned;
-    return apply_records(placed.sequence, placed.time, batch.records);
+    TRY(apply_records(placed.sequence, placed.time, batch.records));
+    lay_replayed();  // a rollback
+    return {};
 }
 
 // Step 4: whatever proves that there was more.
@@ -133,8 +148,10 @@ Result<void> Recovery::check_nothing_lost(const format::Superblock& superblock) 
                          static_cast<ull>(std::max(durable_.value, superblock.durable_sequence))));
     }
     const auto look = [&](SegmentId id, uint32_t from) -> Result<void> {
-        TRY_ASSIGN(const ScannedSegment segment, ScannedSegment::read(core_, id));
-        if (const auto offset = segment.later_history(from, newest)) {
+        if (!newest_scanned_ || newest_scanned_->id() != id) {
+            TRY_ASSIGN(newest_scanned_, ScannedSegment::read(core_, id));
+        }
+        if (const auto offset = newest_scanned_->later_history(from, newest)) {
             return lost(text("segment %u offset %u holds a later batch", id.value, *offset));
         }
         return {};
