@@ -83,6 +83,7 @@ class PageStream {
     Result<SegmentId> read_segment(SegmentId id, uint64_t ordinal);
     Result<void> take_page(SegmentId segment, uint64_t offset, const uint8_t* page);
     Result<void> take_extents(const uint8_t* content, size_t length);
+    bool take_extent(const format::PackedExtent& packed);
     void lay_piece() {
         loaded_.map.insert_all(piece_, ExtentMap::Holes::keep);
         piece_.clear();
@@ -183,30 +184,43 @@ Result<void> PageStream::take_page(SegmentId segment, uint64_t offset, const uin
 }
 
 Result<void> PageStream::take_extents(const uint8_t* content, size_t length) {
+    format::PackedExtent packed;
     while (length > 0) {
-        const size_t part = std::min(length, sizeof(partial_) - partial_length_);
-        std::memcpy(partial_ + partial_length_, content, part);
-        partial_length_ += part;
-        content += part;
-        length -= part;
-        if (partial_length_ < sizeof(partial_)) {
-            return {};
+        if (partial_length_ == 0 && length >= sizeof(packed)) {
+            std::memcpy(&packed, content, sizeof(packed));
+            content += sizeof(packed);
+            length -= sizeof(packed);
+        } else {
+            const size_t part = std::min(length, sizeof(partial_) - partial_length_);
+            std::memcpy(partial_ + partial_length_, content, part);
+            partial_length_ += part;
+            content += part;
+            length -= part;
+            if (partial_length_ < sizeof(partial_)) {
+                return {};
+            }
+            partial_length_ = 0;
+            std::memcpy(&packed, partial_, sizeof(packed));
         }
-        partial_length_ = 0;
-        format::PackedExtent packed;
-        std::memcpy(&packed, partial_, sizeof(packed));
-        const Extent extent = format::unpack(packed);
-        if (packed.kind > static_cast<uint8_t>(ExtentKind::run) || extent.start < last_end_ ||
-            extent.kind == ExtentKind::hole || !plausible(core_.geometry, extent)) {
+        if (!take_extent(packed)) {
             return Error{EIO, text("checkpoint %llu: an extent is out of range", static_cast<ull>(id_))};
-        }
-        last_end_ = extent.end();
-        piece_.push_back(extent);
-        if (piece_.size() == kPiece) {
-            lay_piece();
         }
     }
     return {};
+}
+
+bool PageStream::take_extent(const format::PackedExtent& packed) {
+    const Extent extent = format::unpack(packed);
+    if (packed.kind > static_cast<uint8_t>(ExtentKind::run) || extent.start < last_end_ ||
+        extent.kind == ExtentKind::hole || !plausible(core_.geometry, extent)) {
+        return false;
+    }
+    last_end_ = extent.end();
+    piece_.push_back(extent);
+    if (piece_.size() == kPiece) {
+        lay_piece();
+    }
+    return true;
 }
 
 // Takes fixed-size items off a byte stream.

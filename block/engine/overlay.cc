@@ -27,24 +27,25 @@ void Overlay::add(const format::PackedExtent& extent) {
             settled_.insert_all(piece, ExtentMap::Holes::keep);
         });
     }
-    buckets_.resize(kBuckets);
+    if (buckets_.empty()) {
+        buckets_.resize(kBuckets);
+    }
     const Item item{extent, static_cast<uint32_t>(count_++)};
     Bucket& bucket = buckets_[std::min(item.start() >> shift_, uint64_t{kBuckets - 1})];
-    Chunk* chunk = bucket.last;
-    if (chunk == nullptr || chunk->count == Chunk::kCapacity) {
-        chunk = add_chunk(bucket);
+    if (bucket.next == bucket.end) {
+        add_chunk(bucket);
     }
-    chunk->items[chunk->count++] = item;
+    *bucket.next++ = item;
 }
 
-Overlay::Chunk* Overlay::add_chunk(Bucket& bucket) {
+void Overlay::add_chunk(Bucket& bucket) {
     static_assert(sizeof(Chunk) <= NodeArena::kSlotSize);
     auto* chunk = new (arena_->allocate()) Chunk;
     chunk->next = nullptr;
-    chunk->count = 0;
     (bucket.last != nullptr ? bucket.last->next : bucket.first) = chunk;
     bucket.last = chunk;
-    return chunk;
+    bucket.next = chunk->items;
+    bucket.end = chunk->items + Chunk::kCapacity;
 }
 
 void Overlay::take_pieces(const Visit& visit) {
@@ -75,7 +76,8 @@ void Overlay::drain(const Visit& visit) {
 void Overlay::take_bucket(Bucket& bucket) {
     bucket_.clear();
     for (const Chunk* chunk = bucket.first; chunk != nullptr; chunk = chunk->next) {
-        bucket_.insert(bucket_.end(), chunk->items, chunk->items + chunk->count);
+        const Item* end = chunk == bucket.last ? bucket.next : chunk->items + Chunk::kCapacity;
+        bucket_.insert(bucket_.end(), chunk->items, end);
     }
 }
 

@@ -46,14 +46,15 @@ class Overlay {
         uint64_t start() const { return packed.start_low | uint64_t{packed.start_high} << 32; }
     };
     struct Chunk {
-        static constexpr size_t kCapacity = (NodeArena::kSlotSize - 16) / sizeof(Item);
+        static constexpr size_t kCapacity = (NodeArena::kSlotSize - sizeof(void*)) / sizeof(Item);
         Chunk* next;
-        size_t count;
         Item items[kCapacity];
     };
     struct Bucket {
         Chunk* first = nullptr;
         Chunk* last = nullptr;
+        Item* next = nullptr;  // free place in the last chunk
+        Item* end = nullptr;
     };
     struct Key {
         uint64_t start;
@@ -63,7 +64,7 @@ class Overlay {
         Extent extent;
         uint32_t order;
     };
-    Chunk* add_chunk(Bucket& bucket);
+    void add_chunk(Bucket& bucket);
     void drain(const Visit& visit);
     void take_bucket(Bucket& bucket);
     void sort_bucket();
