@@ -142,7 +142,7 @@ Result<AlignedBuffer> IndexStream::read_chunk(const StreamPosition& at, uint64_t
     constexpr uint64_t kFirstRead = 128 << 10;
     const uint64_t in_image = align_down(image_bytes - offset, kSectorSize);
     const uint64_t have = std::min({in_segment, kFirstRead, in_image});
-    AlignedBuffer buffer(in_segment);
+    AlignedBuffer buffer(have);
     TRY(core_.file.pread(offset, buffer.data(), have));
     const auto* chunk = reinterpret_cast<const ChunkHeader*>(buffer.data());
     if (std::memcmp(chunk->magic, format::kChunkMagic, sizeof(chunk->magic)) != 0 ||
@@ -154,7 +154,11 @@ Result<AlignedBuffer> IndexStream::read_chunk(const StreamPosition& at, uint64_t
         return no_blob(at, "chunk is cut short by the end of the image");
     }
     if (need > have) {
-        TRY(core_.file.pread(offset + have, buffer.data() + have, need - have));
+        AlignedBuffer whole(need);
+        std::memcpy(whole.data(), buffer.data(), have);
+        TRY(core_.file.pread(offset + have, whole.data() + have, need - have));
+        buffer.swap(whole);
+        chunk = reinterpret_cast<const ChunkHeader*>(buffer.data());
     }
     if (chunk->checksum != self_hash(core_.seed, *chunk, chunk->bytes)) {
         return no_blob(at, "checksum mismatch");

@@ -2,6 +2,8 @@
 #include "timeline.h"
 
 #include <algorithm>
+#include <array>
+#include <memory>
 #include <optional>
 
 #include "wait.h"
@@ -47,19 +49,29 @@ Result<void> Timeline::for_each_segment(Sequence first, Sequence last, bool back
     if (backwards) {
         std::reverse(ids.begin(), ids.end());
     }
-    for (size_t begin = 0; begin < ids.size(); begin += kReadAhead) {
-        const size_t count = std::min(kReadAhead, ids.size() - begin);
-        std::vector<std::optional<SegmentIndex>> loaded(count);
-        TaskGroup group(core_.host, count);
-        for (size_t i = 0; i < count; ++i) {
-            group.run([this, &loaded, i, id = ids[begin + i]]() -> Result<void> {
-                TRY_ASSIGN(loaded[i], indexes_.load(id));
-                return {};
-            });
-        }
-        TRY(group.wait());
-        for (const std::optional<SegmentIndex>& index : loaded) {
-            TRY(visit(*index));
+    struct Slot {
+        std::optional<SegmentIndex> index;
+        std::unique_ptr<TaskGroup> loading;
+    };
+    std::array<Slot, kReadAhead> slots;
+    const auto load = [&](size_t i) {
+        Slot& slot = slots[i % kReadAhead];
+        slot.loading = std::make_unique<TaskGroup>(core_.host, 1);
+        slot.loading->run([this, &slot, id = ids[i]]() -> Result<void> {
+            TRY_ASSIGN(slot.index, indexes_.load(id));
+            return {};
+        });
+    };
+    for (size_t i = 0; i < std::min(kReadAhead, ids.size()); ++i) {
+        load(i);
+    }
+    for (size_t i = 0; i < ids.size(); ++i) {
+        Slot& slot = slots[i % kReadAhead];
+        TRY(slot.loading->wait());
+        TRY(visit(*slot.index));
+        if (i + kReadAhead < ids.size()) {
+            load(i + kReadAhead);
+            core_.host.yield();  // so that it begins before the next visit
         }
     }
     return {};
