@@ -203,9 +203,6 @@ int Log::open_segment(Batch& batch) {
     header.previous_hash = position_.hash;
     batch.segment_header = segment_header_block(core_, header);
     batch.opens_segment = true;
-    if (on_progress) {
-        on_progress();
-    }
     return 0;
 }
 
@@ -295,6 +292,9 @@ void Log::apply(Batch& batch) {
                            segments_[seal.segment].ordinal, seal.sequence + 1, batch.hash()};
     ++core_.stats.batches;
     core_.stats.batch_bytes += batch.total_bytes() + (batch.opens_segment ? kBlockSize : 0);
+    if (batch.opens_segment && on_progress) {
+        on_progress();
+    }
 }
 
 void Log::finish(Batch& batch) {

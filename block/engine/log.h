@@ -73,7 +73,8 @@ class Log {
     Time newest_point_time() const { return newest_point_time_; }
     const std::vector<format::PointRecord>& pending_points() const { return pending_points_; }
 
-    // Called under Core::mutex when a segment was opened or became durable: background work to do.
+    // Called under Core::mutex when a batch that opens a segment was written, and after a flush: there is
+    // background work to do.
     std::function<void()> on_progress;
 
   private:
