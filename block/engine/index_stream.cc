@@ -32,17 +32,8 @@ Result<StreamPosition> IndexStream::after(const StreamPosition& at, uint32_t byt
         return StreamPosition{at.segment, end, at.ordinal};
     }
     std::lock_guard lock(core_.mutex);
-    TRY_ASSIGN(const SegmentId next, take_next());
+    TRY_ASSIGN(const SegmentId next, segments_.take(core_.geometry, taken_back_));
     return StreamPosition{next.value, kBlockSize, at.ordinal + 1};
-}
-
-Result<SegmentId> IndexStream::take_next() {
-    if (taken_back_.empty()) {
-        return segments_.take(core_.geometry);
-    }
-    const SegmentId id = taken_back_.front();
-    taken_back_.pop_front();
-    return id;
 }
 
 Result<StreamPosition> IndexStream::append(const std::vector<uint8_t>& blob) {
@@ -177,7 +168,8 @@ Result<IndexStream::Read> IndexStream::read(StreamPosition at) const {
         if (result.blob.empty()) {
             first = *chunk;
         }
-        if (chunk->blob != first.blob || (!result.blob.empty() && chunk->previous_hash != last_hash) || chunk->blob_hash != first.blob_hash ||
+        if (chunk->blob != first.blob || chunk->blob_hash != first.blob_hash ||
+            (!result.blob.empty() && chunk->previous_hash != last_hash) ||
             chunk->blob_bytes != first.blob_bytes || chunk->blob_offset != result.blob.size() ||
             chunk->bytes > first.blob_bytes - result.blob.size()) {
             return no_blob(at, "chunk belongs to another blob");

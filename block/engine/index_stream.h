@@ -54,7 +54,6 @@ class IndexStream {
 
   private:
     Result<format::StreamPosition> after(const format::StreamPosition& at, uint32_t bytes);
-    Result<SegmentId> take_next();
     // Returns the chunk's checksum.
     Result<uint64_t> write_chunk(const format::StreamPosition& at, std::span<const uint8_t> part,
                                  const format::ChunkHeader& head);

@@ -185,7 +185,7 @@ int Log::seal(Batch& batch) {
 
 // Moves the position to the announced segment, whose header goes out with the batch.
 int Log::open_segment(Batch& batch) {
-    const Result<SegmentId> next = take_next();
+    const Result<SegmentId> next = segments_.take(core_.geometry, taken_back_);
     if (!next.ok()) {
         return next.error().code;
     }
@@ -204,15 +204,6 @@ int Log::open_segment(Batch& batch) {
     batch.segment_header = segment_header_block(core_, header);
     batch.opens_segment = true;
     return 0;
-}
-
-Result<SegmentId> Log::take_next() {
-    if (taken_back_.empty()) {
-        return segments_.take(core_.geometry);
-    }
-    const SegmentId id = taken_back_.front();
-    taken_back_.pop_front();
-    return id;
 }
 
 void Log::mark_point(Sequence sequence, Time time, format::PointKind kind) {

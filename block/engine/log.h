@@ -88,7 +88,6 @@ class Log {
     bool may_submit(const Batch& batch) const;
     int seal(Batch& batch);
     int open_segment(Batch& batch);
-    Result<SegmentId> take_next();
     void add_points(Batch& batch, Time now);
     void settle();
     void apply(Batch& batch);

@@ -48,6 +48,15 @@ Result<SegmentId> SegmentTable::take(const Geometry& geometry) {
     return id;
 }
 
+Result<SegmentId> SegmentTable::take(const Geometry& geometry, std::deque<SegmentId>& reserved) {
+    if (reserved.empty()) {
+        return take(geometry);
+    }
+    const SegmentId id = reserved.front();
+    reserved.pop_front();
+    return id;
+}
+
 void SegmentTable::release(SegmentId id) {
     segments_[id.value] = Segment{};
     ready_.push_front(id);

@@ -39,6 +39,8 @@ class SegmentTable {
 
     // The next segment for a stream, marked announced: a ready one, else one past the image's end.
     Result<SegmentId> take(const Geometry& geometry);
+    // The same, but the first of `reserved` if there is one: what a failed write already announced.
+    Result<SegmentId> take(const Geometry& geometry, std::deque<SegmentId>& reserved);
     // Back to the ready ones.
     void release(SegmentId id);
 
