@@ -10,19 +10,7 @@ namespace predsnap {
 namespace {
 
 void include_points(std::span<const uint8_t> records, TimeSpan* times) {
-    RecordReader reader(records);
-    for (;;) {
-        const auto record = reader.next();
-        if (!record.ok() || !record.value()) {
-            return;
-        }
-        format::PointRecord point{};
-        if (record.value()->type == format::RecordType::point &&
-            record.value()->payload.size() == sizeof(point)) {
-            std::memcpy(&point, record.value()->payload.data(), sizeof(point));
-            times->include(Time(point.time));
-        }
-    }
+    for_each_point(records, [&](const format::PointRecord& point) { times->include(Time(point.time)); });
 }
 
 }  // namespace

@@ -28,6 +28,23 @@ Result<std::optional<RecordReader::Record>> RecordReader::next() {
     return std::optional<Record>(record);
 }
 
+void for_each_point(std::span<const uint8_t> records,
+                    const std::function<void(const format::PointRecord&)>& visit) {
+    RecordReader reader(records);
+    for (;;) {
+        const auto record = reader.next();
+        if (!record.ok() || !record.value()) {
+            return;
+        }
+        format::PointRecord point{};
+        if (record.value()->type == format::RecordType::point &&
+            record.value()->payload.size() == sizeof(point)) {
+            std::memcpy(&point, record.value()->payload.data(), sizeof(point));
+            visit(point);
+        }
+    }
+}
+
 void put_record(std::vector<uint8_t>& out, RecordType type, const void* payload, size_t length) {
     const format::RecordHeader header{static_cast<uint16_t>(type), static_cast<uint16_t>(length)};
     const auto* head = reinterpret_cast<const uint8_t*>(&header);

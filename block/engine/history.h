@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -40,6 +41,10 @@ class RecordReader {
   private:
     std::span<const uint8_t> bytes_;
 };
+
+// Visits the points that records tell of, up to the first bytes that are no records.
+void for_each_point(std::span<const uint8_t> records,
+                    const std::function<void(const format::PointRecord&)>& visit);
 
 void put_record(std::vector<uint8_t>& out, format::RecordType type, const void* payload, size_t length);
 void put_snapshot(std::vector<uint8_t>& out, const SnapshotInfo& snapshot);

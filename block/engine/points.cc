@@ -80,19 +80,7 @@ void add_point(const format::PointRecord& point, Marks& marks) {
 }
 
 void add_marks(const SegmentIndex& index, Marks& marks) {
-    RecordReader reader(index.records);
-    for (;;) {
-        const auto record = reader.next();
-        if (!record.ok() || !record.value()) {
-            return;
-        }
-        format::PointRecord point{};
-        if (record.value()->type == format::RecordType::point &&
-            record.value()->payload.size() == sizeof(point)) {
-            std::memcpy(&point, record.value()->payload.data(), sizeof(point));
-            add_point(point, marks);
-        }
-    }
+    for_each_point(index.records, [&](const format::PointRecord& point) { add_point(point, marks); });
 }
 
 }  // namespace
