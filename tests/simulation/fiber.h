@@ -4,7 +4,7 @@
 // for AddressSanitizer. Used by the scheduler only.
 #pragma once
 
-#include <ucontext.h>
+#include <setjmp.h>
 
 #include <cstddef>
 #include <functional>
@@ -28,12 +28,13 @@ class Fiber {
 
   private:
     static void start(unsigned high, unsigned low);
+    [[noreturn]] void begin();
     void run();
     void switch_out(bool for_good);
 
     std::function<void()> body_;
-    ucontext_t context_{};
-    ucontext_t scheduler_{};
+    jmp_buf fiber_;      // where it left
+    jmp_buf scheduler_;  // where it was entered
     void* stack_ = nullptr;
     void* fake_stack_ = nullptr;            // AddressSanitizer's, of this fiber
     void* scheduler_fake_stack_ = nullptr;  // and of the scheduler, while the fiber runs

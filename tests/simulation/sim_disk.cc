@@ -39,7 +39,11 @@ bool aligned(uint64_t offset, uint64_t length) {
 }  // namespace
 
 SimDisk::SimDisk(Scheduler& scheduler, uint64_t seed, const DiskOptions& options)
-    : scheduler_(scheduler), random_(seed, 3), options_(options) {}
+    : scheduler_(scheduler), random_(seed, 3), options_(options) {
+    constexpr size_t kUsualSize = 16 << 20;  // growing does not move them
+    current_.reserve(kUsualSize);
+    durable_.reserve(kUsualSize);
+}
 
 Result<void> SimDisk::preadv(uint64_t offset, std::span<const iovec> buffers) {
     ++stats_.reads;
@@ -273,6 +277,9 @@ void SimDisk::grow(uint64_t length) {
     }
     const std::vector<uint8_t> space = fill(old, length - old);
     current_.insert(current_.end(), space.begin(), space.end());
+    if (durable_.size() > old) {
+        regrown_.emplace_back(old, length);
+    }
     if (durable_.size() < length) {
         durable_.insert(durable_.end(), current_.begin() + static_cast<int64_t>(durable_.size()),
                         current_.end());

@@ -121,6 +121,7 @@ class SimDisk final : public Device {
     std::vector<uint8_t> fill(uint64_t offset, uint64_t length);
     void settle_in_flight(Death death);
     void lose_power();
+    void copy_durable(uint64_t begin, uint64_t end);
     uint64_t surviving_length();
 
     Scheduler& scheduler_;
@@ -134,6 +135,8 @@ class SimDisk final : public Device {
     uint64_t durable_length_ = 0;
     uint64_t durable_order_ = 0;  // of the flush that made that length durable
     std::deque<Cached> cached_;   // in order of completion
+    // Where, but for what is cached, current_ and durable_ differ: beginnings and ends.
+    std::vector<std::pair<uint64_t, uint64_t>> regrown_;
     uint64_t next_cached_ = 1;
     std::vector<bool> allocated_;  // by block
     uint64_t allocated_count_ = 0;

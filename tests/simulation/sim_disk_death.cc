@@ -84,9 +84,26 @@ void SimDisk::lose_power() {
             memcpy(durable_.data() + change.offset + at, change.data.data() + at, kSectorSize);
         }
     }
+    // All of it would be the same: the rest does not differ.
+    const uint64_t old = current_.size();
+    current_.resize(length);
+    copy_durable(old, length);
+    for (const auto& [begin, end] : regrown_) {
+        copy_durable(begin, end);
+    }
+    for (const Cached& change : cached_) {
+        copy_durable(change.offset, change.offset + change.data.size());
+    }
+    regrown_.clear();
     cached_.clear();
     durable_length_ = length;
-    current_.assign(durable_.begin(), durable_.begin() + static_cast<int64_t>(length));
+}
+
+void SimDisk::copy_durable(uint64_t begin, uint64_t end) {
+    end = std::min<uint64_t>(end, current_.size());
+    if (begin < end) {
+        memcpy(current_.data() + begin, durable_.data() + begin, end - begin);
+    }
 }
 
 // The length is volatile too: any between the durable and the last one, in blocks of a file system.
