@@ -3,22 +3,19 @@
 // XXH3, the format's only checksum.
 #pragma once
 
-#include <xxhash.h>
-#ifdef PREDSNAP_XXH_DISPATCH
-#include <xxh_x86dispatch.h>  // makes the functions choose by processor
-#endif
-
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 namespace predsnap {
 
-inline uint64_t hash64(const void* data, size_t length) { return XXH3_64bits(data, length); }
+// XXH3_64bits_withSeed, in the way that suits the processor.
+uint64_t xxh3(const void* data, size_t length, uint64_t seed);
+
+inline uint64_t hash64(const void* data, size_t length) { return xxh3(data, length, 0); }
 
 // The checksum of one unit of payload.
 inline uint32_t unit_checksum(const void* data, size_t length) {
-    return static_cast<uint32_t>(XXH3_64bits(data, length));
+    return static_cast<uint32_t>(xxh3(data, length, 0));
 }
 
 // Checksum of a structure that contains its own checksum, which counts as zero. The seed binds it to one
@@ -28,11 +25,11 @@ template <typename T>
 uint64_t self_hash(uint64_t seed, const T& structure, size_t tail = 0) {
     T copy = structure;
     copy.checksum = 0;
-    const uint64_t head = XXH3_64bits_withSeed(&copy, sizeof(T), seed);
+    const uint64_t head = xxh3(&copy, sizeof(T), seed);
     if (tail == 0) {
         return head;
     }
-    return XXH3_64bits_withSeed(reinterpret_cast<const uint8_t*>(&structure) + sizeof(T), tail, head);
+    return xxh3(reinterpret_cast<const uint8_t*>(&structure) + sizeof(T), tail, head);
 }
 
 // Seed of all structures of an image but the superblock, whose seed is 0.
