@@ -31,6 +31,17 @@ Batch::Limits::Limits(uint32_t segment_size)
     : total_bytes(std::min(kMaxTotal, segment_size / 2)),
       payload_bytes(std::min(kMaxRequest, segment_size / 2 - kHeaderReserve)) {}
 
+void Batch::reuse() {
+    entries_.clear();
+    sums_.clear();
+    records_.clear();
+    points.clear();
+    payload_used_ = 0;
+    joined = filling = 0;
+    closed = written = finished = opens_segment = made_point = false;
+    error = 0;
+}
+
 uint32_t Batch::header_bytes() const {
     return static_cast<uint32_t>(sizeof(format::BatchHeader) + entries_.size() * sizeof(format::Entry) +
                                  sums_.size() * sizeof(uint32_t) + records_.size());
@@ -94,9 +105,11 @@ void Batch::seal(const Seal& seal) {
     assert(filling == 0);
     seal_ = seal;
     const uint32_t used = header_bytes();
-    header_ = AlignedBuffer(align_up(used, kBlockSize));
-    const auto payload_place =
-        static_cast<uint32_t>((seal.offset + header_.size()) / kSectorSize);
+    header_size_ = static_cast<uint32_t>(align_up(used, kBlockSize));
+    if (header_.size() < header_size_) {
+        header_ = AlignedBuffer(header_size_);
+    }
+    const uint32_t payload_place = (seal.offset + header_size_) / kSectorSize;
     for (format::Entry& entry : entries_) {
         entry.place += payload_place;
     }
@@ -124,7 +137,7 @@ void Batch::seal(const Seal& seal) {
     put(entries_.data(), entries_.size() * sizeof(format::Entry));
     put(sums_.data(), sums_.size() * sizeof(uint32_t));
     put(records_.data(), records_.size());
-    std::memset(out, 0, header_.size() - used);
+    std::memset(out, 0, header_size_ - used);
     std::memcpy(header_.data(), &header, sizeof(header));
     auto* placed = reinterpret_cast<format::BatchHeader*>(header_.data());
     hash_ = self_hash(seal.seed, *placed, used - sizeof(header));
@@ -141,7 +154,7 @@ std::vector<iovec> Batch::buffers() {
     if (opens_segment) {
         list.push_back({segment_header.data(), segment_header.size()});
     }
-    list.push_back({header_.data(), header_.size()});
+    list.push_back({header_.data(), header_size_});
     if (payload_used_ > 0) {
         list.push_back({payload_.data(), align_up(payload_used_, kBlockSize)});
     }

@@ -34,6 +34,8 @@ class Batch {
     };
 
     explicit Batch(const Limits& limits) : limits_(limits) {}
+    // Makes it empty and new, but for its memory.
+    void reuse();
 
     // Whether a request of so many payload sectors, entries and record bytes can join.
     bool fits(uint64_t sectors, size_t entry_count, size_t record_bytes) const;
@@ -75,6 +77,7 @@ class Batch {
     const std::vector<uint8_t>& records() const { return records_; }
 
     // Progress; guarded by Core::mutex.
+    size_t joined = 0;         // requests in it
     size_t filling = 0;        // requests still copying their payload
     bool closed = false;       // no more may join
     bool written = false;      // the device has answered
@@ -98,6 +101,7 @@ class Batch {
     AlignedBuffer payload_;
     uint32_t payload_used_ = 0;
     AlignedBuffer header_;
+    uint32_t header_size_ = 0;  // of it, in whole blocks
     Seal seal_{};
     uint64_t hash_ = 0;
 };

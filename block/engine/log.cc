@@ -15,6 +15,10 @@ namespace {
 
 // Appends in flight. More make batches smaller, fewer leave the device idle (docs/performance.md).
 constexpr size_t kMaxInFlight = 2;
+// After so many batches of a single request it is believed that requests come one by one.
+constexpr unsigned kLoneBatches = 8;
+// Batches whose memory is kept: those in flight, the open one, and one whose requests still look at it.
+constexpr size_t kBatchesKept = kMaxInFlight + 2;
 // Points recorded with one batch; Batch keeps room for their records.
 constexpr size_t kMaxPointsPerBatch = 20;
 
@@ -33,14 +37,30 @@ void Log::start(Start start) {
     newest_point_time_ = history_.last_point_time;
 }
 
+// A batch whose memory nobody uses any more, or a new one.
+std::shared_ptr<Batch> Log::empty_batch() {
+    for (const std::shared_ptr<Batch>& batch : batches_) {
+        if (batch.use_count() == 1) {
+            batch->reuse();
+            return batch;
+        }
+    }
+    auto batch = std::make_shared<Batch>(limits_);
+    if (batches_.size() < kBatchesKept) {
+        batches_.push_back(batch);
+    }
+    return batch;
+}
+
 Log::Joined Log::join(uint64_t sectors, size_t entries, size_t record_bytes) {
     if (open_ && open_->fits(sectors, entries, record_bytes)) {
+        ++open_->joined;
         return {open_, false};
     }
     if (open_) {
         open_->closed = true;
     }
-    open_ = std::make_shared<Batch>(limits_);
+    open_ = empty_batch();
     pending_.push_back(open_);
     return {open_, true};
 }
@@ -71,7 +91,7 @@ Result<Sequence> Log::append_data(Sector start, std::span<const iovec> buffers, 
 
     lock.lock();
     batch.set_sums(slot, sums, units);
-    if (--batch.filling == 0) {
+    if (--batch.filling == 0 && may_submit(batch)) {
         submit_waiters_.wake_all(core_.host);  // its leader may be waiting for this
     }
     return complete(std::move(joined), lock);
@@ -119,8 +139,9 @@ bool Log::may_submit(const Batch& batch) const {
 
 // Sees the batch through to the device. On return it is written, not always settled.
 void Log::lead(const std::shared_ptr<Batch>& batch, Lock& lock) {
-    if (may_submit(*batch)) {
-        // Nothing to wait for: let requests that are ready now join first.
+    ++batch->joined;
+    if (may_submit(*batch) && lone_batches_ < kLoneBatches) {
+        // Nothing to wait for: let requests that are ready now join first. Where they come one by one, none is.
         lock.unlock();
         core_.host.yield();
         lock.lock();
@@ -129,6 +150,7 @@ void Log::lead(const std::shared_ptr<Batch>& batch, Lock& lock) {
         submit_waiters_.wait(core_.host, lock);
     }
     batch->closed = true;
+    lone_batches_ = batch->joined == 1 && in_flight_.empty() ? lone_batches_ + 1 : 0;
     if (open_ == batch) {
         open_.reset();
     }

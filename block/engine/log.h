@@ -82,6 +82,7 @@ class Log {
         std::shared_ptr<Batch> batch;
         bool leader;
     };
+    std::shared_ptr<Batch> empty_batch();
     Joined join(uint64_t sectors, size_t entries, size_t record_bytes);
     Result<Sequence> complete(Joined joined, Lock& lock);
     void lead(const std::shared_ptr<Batch>& batch, Lock& lock);
@@ -107,11 +108,13 @@ class Log {
     // after a crash: so the segment it announces is used for nothing else.
     std::deque<SegmentId> taken_back_;
 
+    std::vector<std::shared_ptr<Batch>> batches_;  // their memory is used again; references change under the lock
     std::shared_ptr<Batch> open_;                  // takes requests
     std::deque<std::shared_ptr<Batch>> pending_;   // to be sealed, in order; the last may be open_
     std::deque<std::shared_ptr<Batch>> in_flight_; // sealed, in order
     WaitList submit_waiters_;                      // leaders
     bool failed_ = false;                          // an append in flight has failed
+    unsigned lone_batches_ = 0;                    // in a row: of one request, with none in flight
 
     bool gate_closed_ = false;
     WaitList gate_waiters_;
