@@ -182,6 +182,18 @@ bool ExtentMap::find(Sector at, Extent* found) const {
     return true;
 }
 
+bool ExtentMap::find_whole(Sector from, Sector to, Extent* found) const {
+    if (!find(from, found) || found->start > from || found->end() < to) {
+        return false;
+    }
+    *found = found->slice(from, to);
+    return true;
+}
+
+void ExtentMap::prefetch(Sector at) const {
+    tree_->prefetch(at);
+}
+
 Sector ExtentMap::lookup(Sector from, Sector to, size_t limit, std::vector<Extent>* found) const {
     Tree::Path path;
     if (from >= to || !tree_->seek(from, &path)) {

@@ -41,6 +41,12 @@ class ExtentMap {
     // The first extent that ends after `at` (it may begin after it): false if there is none.
     bool find(Sector at, Extent* found) const;
 
+    // True if one extent covers all of [from, to): it is then in `found`, cut to the range.
+    bool find_whole(Sector from, Sector to, Extent* found) const;
+
+    // Begins to fetch what an insert or a find at that sector will look at.
+    void prefetch(Sector at) const;
+
     // Appends to `found` the extents that overlap [from, to), in order, cut to the range; gaps are not
     // listed. Stops after `limit` extents and returns the sector up to which the answer is complete.
     Sector lookup(Sector from, Sector to, size_t limit, std::vector<Extent>* found) const;

@@ -92,6 +92,16 @@ void ExtentMap::Tree::descend(Sector at, Path* path) const {
     path->slot = path->leaf->count_until(at);
 }
 
+// The nodes above the leaves are few: it is the leaf that is far away.
+void ExtentMap::Tree::prefetch(Sector at) const {
+    void* node = root_;
+    for (unsigned level = 0; level < height_; ++level) {
+        Inner* inner = static_cast<Inner*>(node);
+        node = inner->child(inner->index_of(at));
+    }
+    prefetch_node(node);
+}
+
 // Finds the first extent that ends after `at`.
 bool ExtentMap::Tree::seek(Sector at, Path* path) const {
     if (root_ == nullptr) {

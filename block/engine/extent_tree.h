@@ -37,6 +37,7 @@ struct ExtentMap::Tree {
     // extent_tree.cc: walking
     void descend(Sector at, Path* path) const;
     bool seek(Sector at, Path* path) const;
+    void prefetch(Sector at) const;
     void rightmost(Path* path) const;
     bool next_leaf(Path* path) const;
     bool previous_leaf(Path* path) const;

@@ -35,6 +35,16 @@ std::vector<iovec> slice(std::span<const iovec> buffers, size_t skip, size_t len
 Result<void> Reader::read(const FrozenState* view, Sector from, uint64_t sectors,
                           std::span<const iovec> buffers, size_t skip) {
     const Sector begin = from, end = from + sectors;
+    if (view == nullptr) {
+        // The usual case: one extent, and no list of them.
+        Extent extent;
+        Lock lock(core_.mutex);
+        const bool whole = disk_.map.find_whole(from, end, &extent);
+        lock.unlock();
+        if (whole && extent.is_data()) {
+            return read_extents({&extent, 1}, buffers, skip);
+        }
+    }
     std::vector<Extent> extents;
     TaskGroup group(core_.host, kMaxParallel);
     while (from < end) {
@@ -61,10 +71,12 @@ Result<void> Reader::read(const FrozenState* view, Sector from, uint64_t sectors
             for (++i; i < extents.size() && follows(extents[i - 1], extents[i]); ++i) {
                 piece.extents.push_back(extents[i]);
             }
-            if (piece.sectors() == sectors) {
-                return read_piece(piece, buffers);  // the usual case: one place, no other task
+            if (piece.extents.back().end() - piece.extents.front().start == sectors) {
+                return read_extents(piece.extents, buffers, skip);  // one place: no other task
             }
-            group.run([this, piece = std::move(piece), buffers] { return read_piece(piece, buffers); });
+            group.run([this, piece = std::move(piece), buffers] {
+                return read_extents(piece.extents, buffers, piece.skip);
+            });
         }
         from = reached;
     }
@@ -88,30 +100,36 @@ Result<void> Reader::read_backing(Sector from, Sector to, std::span<const iovec>
     return {};
 }
 
-Result<void> Reader::read_piece(const Piece& piece, std::span<const iovec> buffers) {
-    const Extent& first = piece.extents.front();
-    const Extent& last = piece.extents.back();
+// Reads extents that follow each other in the image, too, to byte `skip` of the buffers.
+Result<void> Reader::read_extents(std::span<const Extent> extents, std::span<const iovec> buffers,
+                                  size_t skip) {
+    const Extent& first = extents.front();
+    const Extent& last = extents.back();
     const uint64_t lead = first.head * kSectorSize;
-    const uint64_t wanted = piece.sectors() * kSectorSize;
+    const uint64_t wanted = bytes_between(first.start, last.end());
     const uint64_t whole = lead + wanted + last.tail * kSectorSize;
     const uint64_t offset = to_bytes(first.place) - lead;
 
     AlignedBuffer bounce;
-    std::vector<iovec> target;
-    if (whole == wanted) {
-        target = slice(buffers, piece.skip, wanted);
-    } else {
+    std::vector<iovec> part;
+    iovec bounced;
+    std::span<const iovec> target = buffers;
+    if (whole != wanted) {
         bounce = AlignedBuffer(whole);
-        target = {{bounce.data(), whole}};
+        bounced = {bounce.data(), whole};
+        target = {&bounced, 1};
+    } else if (skip > 0 || total_length(buffers) != wanted) {
+        part = slice(buffers, skip, wanted);
+        target = part;
     }
     TRY(core_.file.preadv(offset, target));
     size_t position = 0;
-    for (const Extent& extent : piece.extents) {
+    for (const Extent& extent : extents) {
         TRY(verify(extent, target, position));
         position += (extent.head + extent.count + extent.tail) * kSectorSize;
     }
     if (whole != wanted) {
-        copy_to(buffers, piece.skip, bounce.data() + lead, wanted);
+        copy_to(buffers, skip, bounce.data() + lead, wanted);
     }
     return {};
 }

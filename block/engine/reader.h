@@ -27,9 +27,8 @@ class Reader {
     struct Piece {
         std::vector<Extent> extents;
         size_t skip;  // where its first sector goes in the buffers
-        uint64_t sectors() const { return extents.back().end() - extents.front().start; }
     };
-    Result<void> read_piece(const Piece& piece, std::span<const iovec> buffers);
+    Result<void> read_extents(std::span<const Extent> extents, std::span<const iovec> buffers, size_t skip);
     Result<void> verify(const Extent& extent, std::span<const iovec> data, size_t skip);
     Result<void> verify_unit(const Extent& extent, Place place, uint64_t sectors, uint32_t sum,
                              std::span<const iovec> data, size_t skip);
