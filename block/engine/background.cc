@@ -17,12 +17,11 @@ constexpr size_t kMaxUnflushed = 8;
 constexpr uint32_t kFillStep = 1 << 20;
 constexpr int64_t kRatePeriodUs = 1'000'000;
 constexpr double kPoolSeconds = 2;
-// A checkpoint is due after so much log, or so many changes of the map: that much is replayed at worst
-// when the image is opened.
-constexpr uint64_t kCheckpointSegments = 64;
+// A checkpoint is due after so many changes of the map, or so much log: that much is replayed at worst when
+// the image is opened.
 constexpr uint64_t kCheckpointEntries = 1'000'000;
 // But not before several times its own size was written, so that it costs little.
-constexpr uint64_t kCheckpointRatio = 4;
+constexpr uint64_t kCheckpointRatio = 16;
 
 }  // namespace
 
@@ -174,8 +173,7 @@ bool Engine::Impl::checkpoint_step() {
         Lock lock(core.mutex);
         const uint64_t bytes = core.stats.batch_bytes - batch_bytes_at_checkpoint;
         const uint64_t entries = disk.entries_applied - entries_at_checkpoint;
-        const bool due = bytes >= kCheckpointSegments * core.geometry.segment_size ||
-                         entries >= kCheckpointEntries;
+        const bool due = bytes >= options.checkpoint_log_bytes || entries >= kCheckpointEntries;
         if (!due || checkpoint_failed || bytes < kCheckpointRatio * checkpoint_bytes) {
             return false;
         }
