@@ -56,11 +56,11 @@ void Overlay::take_pieces(const Visit& visit) {
 
 // What the buckets hold.
 void Overlay::drain(const Visit& visit) {
-    for (Bucket& bucket : buckets_) {
-        take_bucket(bucket);
-        sort_bucket();
+    for (const Bucket& bucket : buckets_) {
+        take_keys(bucket);
+        sort_keys();
         for (const Key& key : keys_) {
-            take(bucket_[key.item], visit);
+            take(*key.item, visit);
         }
     }
     emit_cluster(visit);
@@ -73,23 +73,24 @@ void Overlay::drain(const Visit& visit) {
     count_ = 0;
 }
 
-void Overlay::take_bucket(Bucket& bucket) {
-    bucket_.clear();
+// In the order in which they were added.
+void Overlay::take_keys(const Bucket& bucket) {
+    keys_.clear();
     for (const Chunk* chunk = bucket.first; chunk != nullptr; chunk = chunk->next) {
         const Item* end = chunk == bucket.last ? bucket.next : chunk->items + Chunk::kCapacity;
-        bucket_.insert(bucket_.end(), chunk->items, end);
+        for (const Item* item = chunk->items; item != end; ++item) {
+            keys_.push_back({item->start(), item});
+        }
     }
 }
 
-// Makes keys_ those of bucket_: by start, and those with the same start in the order they were added. A radix
-// sort by the digits in which they differ.
-void Overlay::sort_bucket() {
-    keys_.resize(bucket_.size());
-    next_keys_.resize(bucket_.size());
+// By start, and those with the same start in the order in which they were added. A radix sort by the digits in
+// which they differ.
+void Overlay::sort_keys() {
+    next_keys_.resize(keys_.size());
     uint64_t differ = 0;
-    for (size_t i = 0; i < bucket_.size(); ++i) {
-        keys_[i] = {bucket_[i].start(), static_cast<uint32_t>(i)};
-        differ |= keys_[i].start ^ keys_[0].start;
+    for (const Key& key : keys_) {
+        differ |= key.start ^ keys_[0].start;
     }
     constexpr uint64_t kDigits = 1 << kDigitBits;
     for (unsigned shift = 0; shift < 64 && differ >> shift != 0; shift += kDigitBits) {

@@ -58,7 +58,7 @@ class Overlay {
     };
     struct Key {
         uint64_t start;
-        uint32_t item;  // of bucket_
+        const Item* item;
     };
     struct Layer {
         Extent extent;
@@ -66,8 +66,8 @@ class Overlay {
     };
     void add_chunk(Bucket& bucket);
     void drain(const Visit& visit);
-    void take_bucket(Bucket& bucket);
-    void sort_bucket();
+    void take_keys(const Bucket& bucket);
+    void sort_keys();
     void take(const Item& item, const Visit& visit);
     void emit_cluster(const Visit& visit);
     void add_uncovered(const Extent& extent);
@@ -80,8 +80,7 @@ class Overlay {
     ExtentMap settled_;  // holes included; below what the buckets hold
 
     // Scratch of drain().
-    std::vector<Item> bucket_;            // in the order of adding
-    std::vector<Key> keys_, next_keys_;   // of bucket_, sorted
+    std::vector<Key> keys_, next_keys_;   // of one bucket
     std::vector<Layer> cluster_;          // extents that overlap, directly or through others
     Sector reach_;                        // where the cluster ends
     std::vector<Extent> flat_;            // of one cluster, in order
