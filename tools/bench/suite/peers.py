@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The disks that are compared: how each is made, prepared for a round, and described to QEMU."""
+import dataclasses
 import os
 
 from lib import image
@@ -68,10 +69,23 @@ class Peer:
         """More 4 KiB writes in one round would come to where the round has already been."""
         return self.size // BLOCK
 
+    def load(self, load):
+        """What it is put under where the others are under that load."""
+        return load
+
 
 class Raw(Peer):
     label = "raw"
     driver = "raw"
+
+
+class RawGathered(Raw):
+    """What no log can exceed: all requests that wait are one long write, which costs no processor time."""
+
+    label = "the limit: raw, waiting requests as one write"
+
+    def load(self, load):
+        return dataclasses.replace(load, depth=1, length=load.length * load.depth, stride=None)
 
 
 class Qcow2(Peer):

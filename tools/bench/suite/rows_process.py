@@ -13,6 +13,7 @@ from .peers import (
     Qcow2,
     Qcow2AfterSnapshot,
     Raw,
+    RawGathered,
     SubclusterOverlay,
 )
 from .result import Figure, Goal, Result, median_ratio
@@ -90,15 +91,19 @@ class LoadRow(Row):
         counts = {}
         for peer in made:
             bench.progress(f"finding the pace of {peer.label}")
+            own = peer.load(load)
             most = peer.requests_max() if load.write else bench.settings.size // load.length
-            counts[peer] = img_bench.count_for(peer.node(), load, bench.settings.seconds, most)
+            most = most * load.length // own.length
+            counts[peer] = img_bench.count_for(peer.node(), own, bench.settings.seconds, most)
 
         def prepare(peer, number):
             if load.write:
                 peer.prepare(number)
 
         def measure(peer):
-            return img_bench.run(peer.node(), load, counts[peer]).per_second
+            own = peer.load(load)
+            done = img_bench.run(peer.node(), own, counts[peer])
+            return done.per_second * own.length / load.length
 
         return alternate(made, bench.settings.rounds, prepare, measure, bench.progress)
 
@@ -106,7 +111,7 @@ class LoadRow(Row):
 def write_rows():
     every = [
         *(Raw, Predsnap, PredsnapGrowing, PredsnapAfterSnapshot, Qcow2, Qcow2AfterSnapshot),
-        *(Overlay, SubclusterOverlay, CopyBeforeWrite),
+        *(Overlay, SubclusterOverlay, CopyBeforeWrite, RawGathered),
     ]
     title = "4 KiB random write, depth 32"
     yield LoadRow(
@@ -124,6 +129,7 @@ def write_rows():
                         *(PredsnapAfterSnapshot, Qcow2AfterSnapshot, Goal(50)),
                     ),
                     Comparison("after a snapshot, against none", PredsnapAfterSnapshot, Predsnap),
+                    Comparison("the limit of any log, against raw", RawGathered, Raw),
                 ],
             )
         ],
