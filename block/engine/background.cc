@@ -173,7 +173,8 @@ bool Engine::Impl::checkpoint_step() {
         Lock lock(core.mutex);
         const uint64_t bytes = core.stats.batch_bytes - batch_bytes_at_checkpoint;
         const uint64_t entries = disk.entries_applied - entries_at_checkpoint;
-        const bool due = bytes >= options.checkpoint_log_bytes || entries >= kCheckpointEntries;
+        const bool due = bytes >= options.checkpoint_segments * core.geometry.segment_size ||
+                         entries >= kCheckpointEntries;
         if (!due || checkpoint_failed || bytes < kCheckpointRatio * checkpoint_bytes) {
             return false;
         }

@@ -52,8 +52,8 @@ struct OpenOptions {
     // The pool of ready segments is kept between these, in bytes; it follows the write rate.
     uint64_t pool_min = 16 << 20;
     uint64_t pool_max = 512 << 20;
-    // A checkpoint is written after so many bytes of log, at the latest when they are many times its own size.
-    uint64_t checkpoint_log_bytes = 4ull << 30;
+    // A checkpoint is due after so many segments of log.
+    uint64_t checkpoint_segments = 128;
     bool repair = false;  // open without a damaged checkpoint, or even without acknowledged history; for check -r
 };
 

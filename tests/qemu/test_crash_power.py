@@ -14,7 +14,7 @@ from logwrites import FLUSH, Replay, entries_so_far, read_entries
 SECTORS = 4096
 SUPERBLOCK_BYTES = 8192
 REQUESTS = 700
-CHECKPOINTED_REQUESTS = 2000  # in small segments: enough for checkpoints
+CHECKPOINTED_REQUESTS = 4000  # in small segments: enough for checkpoints
 GENERATIONS = 6
 TESTS = 4  # they share the cuts asked for
 POINTS_PER_CUT = 3

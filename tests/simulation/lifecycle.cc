@@ -209,7 +209,7 @@ OpenOptions open_options(World& world) {
     options.point_interval_us = world.plan.point_interval_us;
     options.pool_min = world.plan.pool_min;
     options.pool_max = world.plan.pool_max;
-    options.checkpoint_log_bytes = 64 * world.plan.segment_size;
+    options.checkpoint_segments = 64;
     return options;
 }
 
