@@ -38,7 +38,7 @@ void Batch::reuse() {
     points.clear();
     payload_used_ = 0;
     joined = filling = 0;
-    closed = written = finished = opens_segment = made_point = false;
+    closed = sent = written = finished = opens_segment = made_point = false;
     error = 0;
 }
 

@@ -80,6 +80,7 @@ class Batch {
     size_t joined = 0;         // requests in it
     size_t filling = 0;        // requests still copying their payload
     bool closed = false;       // no more may join
+    bool sent = false;         // the device was asked
     bool written = false;      // the device has answered
     bool finished = false;     // applied or failed: waiters may go on
     int error = 0;             // errno

@@ -324,7 +324,7 @@ Result<void> Engine::resize(uint64_t size) {
     TaskMutex::Guard guard(impl_->core.host, impl_->control);
     const uint64_t old = this->size();
     if (size == old) {
-        return {};
+        return impl_->log.flush(false);  // that no resize returns which failed before
     }
     std::vector<uint8_t> records;
     const format::ResizeRecord record{size};

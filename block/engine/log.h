@@ -9,7 +9,8 @@
 //
 // If an append fails, it and those in flight behind it are taken back: their requests fail with its
 // error, their sequence numbers are used again, and the log goes on at the same place (no space) or in
-// the next segment (anything else).
+// the next segment (anything else). A batch whose write failed may be on the disk all the same, and is believed
+// after a crash if nothing came in its place: so a flush that finds nothing there yet first overwrites it.
 #pragma once
 
 #include <deque>
@@ -46,7 +47,8 @@ class Log {
                                     uint64_t count);
     uint64_t max_request_sectors() const { return limits_.payload_bytes / kSectorSize; }
 
-    // Makes all that is applied durable. If `point`, the state is recorded as a point.
+    // Makes all that is applied durable, and sure that no append that failed before returns. If `point`, the state is
+    // recorded as a point.
     Result<void> flush(bool point);
 
     // Closing the gate waits until all appends are applied, and holds new ones (but records) back.
@@ -94,6 +96,9 @@ class Log {
     void apply(Batch& batch);
     void take_back();
     void finish(Batch& batch);
+    void leave_remains(const Batch& batch);
+    bool has_remains(uint64_t before) const;
+    Result<void> wipe_remains(Lock& lock);
 
     Core& core_;
     SegmentTable& segments_;
@@ -107,6 +112,17 @@ class Log {
     // Segments announced by batches that were taken back. A header that failed may be on disk and be believed
     // after a crash: so the segment it announces is used for nothing else.
     std::deque<SegmentId> taken_back_;
+    // Where batches are that were taken back, and that may yet be believed: until another with the same number is
+    // applied.
+    struct Remains {
+        uint64_t id;  // counts them
+        Sequence sequence;
+        uint64_t offset;     // bytes, in the image
+        bool wiped = false;  // but the flush after that has not succeeded yet
+    };
+    std::vector<Remains> remains_;
+    uint64_t next_remains_ = 0;
+    bool wiping_ = false;  // remains_: nothing is sent meanwhile
 
     std::vector<std::shared_ptr<Batch>> batches_;  // their memory is used again; references change under the lock
     std::shared_ptr<Batch> open_;                  // takes requests

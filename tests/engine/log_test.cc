@@ -198,6 +198,65 @@ TEST_F(LogTest, AppendsBehindAFailedOneAreTakenBackWithIt) {
     EXPECT_EQ(content(), now);
 }
 
+TEST_F(LogTest, AFailedAppendDoesNotReturnAfterAFlush) {
+    for (const int error : {EIO, ENOSPC}) {
+        must_write(0, 8);
+        // Each time in another place: the second one in the next segment.
+        for (int round = 0; round < 2; ++round) {
+            fail_writes(error);
+            file.torn_bytes = UINT64_MAX;  // and yet all of it is stored
+            ASSERT_EQ(write(100, 8).error().code, error);
+        }
+        file.fail = nullptr;
+        flush();
+        kill_and_open();
+        EXPECT_EQ(content(), now);
+        must_write(200, 8);
+        flush();
+        kill_and_open();
+        EXPECT_EQ(content(), now);
+    }
+}
+
+TEST_F(LogTest, AFlushThatCannotWipeAFailedAppendFails) {
+    must_write(0, 8);
+    flush();
+    fail_writes(EIO);
+    file.torn_bytes = UINT64_MAX;
+    ASSERT_FALSE(write(100, 8).ok());
+    file.torn_bytes = 0;
+    EXPECT_EQ(engine->flush().error().code, EIO);
+    file.fail = [](const MemoryDevice::Call& call) { return call.op == Op::flush ? EIO : 0; };
+    EXPECT_EQ(engine->flush().error().code, EIO);
+    file.fail = nullptr;
+    const size_t flushes = file.count(Op::flush);
+    flush();
+    EXPECT_GT(file.count(Op::flush), flushes);  // what was wiped had not been made durable
+    file.lose_power();
+    kill_and_open();
+    EXPECT_EQ(content(), now);
+}
+
+TEST_F(LogTest, AWriteAfterAFailedOneIsNotWiped) {
+    make_device_slow();
+    for (const int error : {EIO, ENOSPC}) {
+        must_write(0, 8);
+        fail_writes(error);
+        file.torn_bytes = UINT64_MAX;
+        ASSERT_FALSE(write(100, 8).ok());
+        file.fail = nullptr;
+        write_at_once(200, 4, 8);
+        host.spawn([&] { ASSERT_TRUE(engine->flush().ok()); });
+        write_at_once(300, 4, 8);
+        host.run_ready();
+        flush();
+        EXPECT_EQ(content(), now);
+        kill_and_open();
+        EXPECT_EQ(content(), now);
+    }
+    EXPECT_EQ(failures, 0u);
+}
+
 TEST_F(LogTest, PointsOfATakenBackBatchAreRecordedByTheNext) {
     must_write(0, 8);
     flush();

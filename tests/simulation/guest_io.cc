@@ -132,6 +132,7 @@ void guest_discard(World& world) {
 void guest_flush(World& world) {
     const uint64_t moment = world.model.tick();
     const FaultMark since = world.mark();
+    const auto failed_before = world.unsettled_rollbacks;
     world.log("flush");
     const Result<void> result = world.engine->flush();
     world.check_call_end();
@@ -143,6 +144,12 @@ void guest_flush(World& world) {
         return;
     }
     world.model.make_durable(moment);
+    // No crash brings back what had failed by then.
+    std::erase_if(world.unsettled_rollbacks, [&](const auto& rollback) {
+        return std::any_of(failed_before.begin(), failed_before.end(), [&](const auto& before) {
+            return before.failed && before.target == rollback.target && rollback.failed;
+        });
+    });
     world.durable_claimed = std::max(world.durable_claimed, world.engine->info().durable.value);
     world.coverage.hit("flush");
 }

@@ -20,7 +20,7 @@ void roll_back(World& world) {
     const uint64_t target = resolved.value().sequence.value;
     const uint64_t before = world.newest();
     const OpId op = world.model.begin(before);
-    world.rollback = {.unsettled = true, .op = op, .target = target};
+    world.unsettled_rollbacks.push_back({target});
     world.log("rollback from %llu to %s, sequence %llu", (unsigned long long)before,
               describe(moment).c_str(), (unsigned long long)target);
     faults = world.mark();
@@ -34,14 +34,15 @@ void roll_back(World& world) {
         world.require_excused("rollback", result.error(), faults);
         const bool happened = info.branch == world.model.branch() + 1;  // all but the flush
         world.model.end(op, world.newest(), happened);
+        world.unsettled_rollbacks.back().failed = true;
         if (happened) {
-            world.rollback.unsettled = false;
+            world.unsettled_rollbacks.clear();
             world.model.rolled_back(info.branches.back().first.value, target);
             world.coverage.hit("rollback done by a call that failed");
         }
         return;
     }
-    world.rollback.unsettled = false;
+    world.unsettled_rollbacks.clear();
     world.model.end(op, world.newest(), true);
     if (result.value().to.value != target || info.branch != world.model.branch() + 1 ||
         result.value().branch != info.branch || result.value().from.value < before ||

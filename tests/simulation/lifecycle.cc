@@ -64,16 +64,18 @@ void open_until_it_holds(World& world) {
 }
 
 void adopt_branch(World& world, const EngineInfo& info) {
-    if (world.rollback.unsettled && info.branches.size() == world.model.branch() + 2) {
+    const auto& unsettled = world.unsettled_rollbacks;
+    if (!unsettled.empty() && info.branches.size() == world.model.branch() + 2) {
         const BranchInfo& branch = info.branches.back();
-        if (branch.parent.value != world.rollback.target) {
-            world.fail("a rollback to " + std::to_string(world.rollback.target) +
-                       " cut off by a crash led to " + std::to_string(branch.parent.value));
+        if (std::none_of(unsettled.begin(), unsettled.end(),
+                         [&](const auto& rollback) { return rollback.target == branch.parent.value; })) {
+            world.fail("after a crash there is a rollback to " + std::to_string(branch.parent.value) +
+                       " that nobody asked for");
         }
         world.model.rolled_back(branch.first.value, branch.parent.value);
         world.coverage.hit("rollback survived a crash before it returned");
     }
-    world.rollback.unsettled = false;
+    world.unsettled_rollbacks.clear();
 }
 
 // Which snapshots must be there, may be there, and are.

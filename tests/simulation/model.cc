@@ -59,6 +59,7 @@ void Model::make_durable(uint64_t moment) {
     for (OpId id = first_undurable_; id < ops_.size(); ++id) {
         Op& op = ops_[id];
         op.durable = op.durable || (op.responded < moment && !op.optional);
+        op.buried = op.buried || (op.failed && op.responded < moment);
         const bool settled = op.durable || (op.optional && op.responded != kNever);
         if (settled && id == first_undurable_) {
             ++first_undurable_;
@@ -213,7 +214,7 @@ void Model::reopen_failed(uint64_t sequence) {
     }
     uint64_t doubtful = kNever;
     for (Op& op : ops_) {
-        if (op.failed && op.responded > newest && op.after < sequence) {
+        if (op.failed && !op.buried && op.responded > newest && op.after < sequence) {
             op.responded = op.upto = kNever;
             doubtful = std::min(doubtful, op.after);
         }

@@ -105,6 +105,7 @@ class Model {
         uint64_t after = 0, upto = kNever;
         bool optional = false;  // failed, or cut off by a crash: it may never have happened
         bool failed = false;    // returned an error
+        bool buried = false;    // so long before a flush that no crash brings it back
         bool seen = false;      // no operation of the engine: what a read saw
         bool durable = false;   // a flush that began after it returned has completed
     };

@@ -121,12 +121,12 @@ struct World {
     std::vector<std::shared_ptr<OpenView>> views;
     std::map<uint64_t, PointRecord> points;
     std::vector<uint64_t> undo;  // sequence numbers that rollbacks left
-    // A rollback that did not return or failed: its operation, and the state gone to.
-    struct {
-        bool unsettled = false;
-        OpId op = 0;
-        uint64_t target = 0;
-    } rollback;
+    // Rollbacks that did not return, or failed after the last flush began: a crash may bring one of them back.
+    struct UnsettledRollback {
+        uint64_t target;
+        bool failed = false;
+    };
+    std::vector<UnsettledRollback> unsettled_rollbacks;
     std::vector<std::string> backing_names;  // the last one set; more after a call that failed
 };
 
