@@ -13,6 +13,21 @@ void include_points(std::span<const uint8_t> records, TimeSpan* times) {
     for_each_point(records, [&](const format::PointRecord& point) { times->include(Time(point.time)); });
 }
 
+// Says in the entry whether it counts.
+void apply_move(const Geometry& geometry, const Extent& extent, SegmentTable& segments,
+                format::Entry& entry, DiskState& disk) {
+    std::vector<Extent> before;
+    entry.flags = format::kEntryMoved;
+    if (!disk.move(extent, format::get_from(entry), &before)) {
+        entry.flags |= format::kEntryVoid;
+        return;
+    }
+    segments.added(geometry, extent);
+    for (const Extent& part : before) {
+        segments.removed(geometry, part);
+    }
+}
+
 }  // namespace
 
 void open_log_segment(const LogPosition& position, SegmentTable& segments,
@@ -49,9 +64,18 @@ void apply_batch(const Geometry& geometry, const PlacedBatch& batch, SegmentTabl
     for (format::Entry entry : batch.entries) {
         const bool is_unit = entry.kind == static_cast<uint8_t>(ExtentKind::unit);
         const uint32_t sum = is_unit ? batch.sums[entry.first_sum] : 0;
-        disk.apply(to_extent(geometry, index.segment, entry, sum), &index.undo);
+        const Extent extent = to_extent(geometry, index.segment, entry, sum);
+        if (entry.has(format::kEntryMoved)) {
+            apply_move(geometry, extent, segments, entry, disk);
+        } else {
+            disk.apply(extent, &index.undo);
+            segments.added(geometry, extent);
+        }
         entry.first_sum += sum_base;
         index.entries.push_back(entry);
+    }
+    for (size_t i = undo_before; i < index.undo.size(); ++i) {
+        segments.replaced(geometry, format::unpack(index.undo[i]), batch.sequence);
     }
     index.sums.insert(index.sums.end(), batch.sums.begin(), batch.sums.end());
     index.records.insert(index.records.end(), batch.records.begin(), batch.records.end());

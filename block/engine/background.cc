@@ -12,8 +12,10 @@ namespace predsnap {
 
 namespace {
 
-// Closed segments kept in RAM before the engine flushes of its own accord.
+// Closed segments kept in RAM before the engine flushes of its own accord; fewer where no history is kept, since
+// they cannot be cleaned before that.
 constexpr size_t kMaxUnflushed = 8;
+constexpr size_t kMaxUnflushedWithoutHistory = 1;
 constexpr uint32_t kFillStep = 1 << 20;
 constexpr int64_t kRatePeriodUs = 1'000'000;
 constexpr double kPoolSeconds = 2;
@@ -31,8 +33,10 @@ void Engine::Impl::on_progress() {
     measure_rate(now);
     if (opened != segments_opened) {
         segments_opened = opened;
-        index_failed = pool_failed = checkpoint_failed = false;
+        index_failed = pool_failed = checkpoint_failed = floor_failed = flush_failed = clean_failed = false;
     }
+    count_age(now);
+    reclaim_due = reclaim_due || history.floor > Sequence(0);
     if (working || paused || !core.writable) {
         return;
     }
@@ -42,6 +46,7 @@ void Engine::Impl::on_progress() {
         }
         Lock lock(core.mutex);
         working = false;
+        set_pressing(false);
         idle.wake_all(core.host);
     });
 }
@@ -61,6 +66,7 @@ void Engine::Impl::measure_rate(Time now) {
 void Engine::Impl::pause() {
     Lock lock(core.mutex);
     paused = true;
+    throttled.wake_all(core.host);
 }
 
 void Engine::Impl::resume() {
@@ -83,7 +89,8 @@ bool Engine::Impl::work_step() {
             return false;
         }
     }
-    return write_index_step() || flush_step() || checkpoint_step() || fill_pool_step();
+    return write_index_step() || flush_step() || raise_floor_step() || reclaim_step() || checkpoint_step() ||
+           clean_step() || fill_pool_step() || give_back_step();
 }
 
 bool Engine::Impl::write_index_step() {
@@ -94,13 +101,14 @@ bool Engine::Impl::write_index_step() {
     const SegmentId id = log.open_indexes().front().segment;
     const std::vector<uint8_t> blob = log.open_indexes().front().encode();
     lock.unlock();
-    const Result<format::StreamPosition> position = stream.append(blob);
+    const Result<IndexStream::Appended> appended = stream.append(blob);
     lock.lock();
-    if (!position.ok()) {
+    if (!appended.ok()) {
         index_failed = true;
         return false;
     }
-    segments[id].index = position.value();
+    segments[id].index = appended.value().begin;
+    segments[id].index_span = appended.value().span;
     log.open_indexes().pop_front();
     return true;
 }
@@ -109,7 +117,8 @@ bool Engine::Impl::write_index_step() {
 bool Engine::Impl::flush_step() {
     {
         Lock lock(core.mutex);
-        if (index_failed || log.closed_segments() <= kMaxUnflushed || log.index_ready()) {
+        const size_t most = retention().window_us == 0 ? kMaxUnflushedWithoutHistory : kMaxUnflushed;
+        if (index_failed || log.closed_segments() <= most || log.index_ready()) {
             return false;
         }
     }
@@ -123,6 +132,9 @@ bool Engine::Impl::flush_step() {
 }
 
 size_t Engine::Impl::pool_target() const {
+    if (retention().limited()) {
+        return options.pool_min / core.geometry.segment_size;  // segments that become free are used again
+    }
     // Ahead of the present rate, between the limits; never more than what was really written.
     const auto ahead = static_cast<uint64_t>(bytes_per_second * kPoolSeconds);
     const uint64_t most = std::max(options.pool_min, std::min(options.pool_max, core.stats.batch_bytes));
@@ -204,7 +216,7 @@ CheckpointParts Engine::Impl::capture(FrozenState* view) {
     for (uint32_t id = 0; id < segments.size(); ++id) {
         const Segment& segment = segments[SegmentId(id)];
         const bool is_log = segment.kind == format::SegmentKind::log && segment.ordinal <= parts.log.ordinal;
-        if (!is_log && segment.kind != format::SegmentKind::index) {
+        if ((!is_log && segment.kind != format::SegmentKind::index) || segment.leaving) {
             continue;
         }
         format::SegmentRow row{};
@@ -216,6 +228,7 @@ CheckpointParts Engine::Impl::capture(FrozenState* view) {
         row.first_time = segment.times.first.value;
         row.last_time = segment.times.last.value;
         row.index = segment.index;
+        row.index_span = segment.index_span;
         parts.segments.push_back(row);
     }
     view->sequence = disk.sequence;
@@ -286,6 +299,8 @@ Result<void> Engine::Impl::checkpoint() {
     for (const SegmentId old : checkpoint_segments) {
         segments.release(old);
     }
+    checkpoint_index = parts.index.at.ordinal;
+    reclaim_due = true;
     checkpoint_segments = writer.segments();
     checkpoint_bytes = writer.bytes();
     batch_bytes_at_checkpoint = batch_bytes;

@@ -83,6 +83,13 @@ Batch::Slot Batch::add_data(Sector start, uint64_t sectors) {
     return slot;
 }
 
+Batch::Slot Batch::add_move(Sector start, uint64_t sectors, Place from) {
+    const Slot slot = add_data(start, sectors);
+    entries_.back().flags = format::kEntryMoved;
+    set_from(entries_.back(), from);
+    return slot;
+}
+
 void Batch::set_sums(const Slot& slot, const uint32_t* sums, size_t count) {
     std::copy_n(sums, count, sums_.begin() + entries_[slot.entry].first_sum);
 }

@@ -48,6 +48,8 @@ class Batch {
         uint32_t gap, begin, end;
     };
     Slot add_data(Sector start, uint64_t sectors);
+    // The same, of data that was at `from` before.
+    Slot add_move(Sector start, uint64_t sectors, Place from);
     void set_sums(const Slot& slot, const uint32_t* sums, size_t count);
     void add_mapping(ExtentKind kind, Sector start, uint64_t sectors);
     void add_records(std::span<const uint8_t> records);

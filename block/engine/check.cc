@@ -26,6 +26,7 @@ class Checker {
             result_.findings.push_back(std::move(what));
         }
     }
+    std::vector<SegmentId> segments_in_use();
     Result<void> check_superblocks();
     Result<void> check_segment(SegmentId id);
     Result<void> check_batches(const ScannedSegment& scanned, const SegmentIndex& index);
@@ -41,11 +42,8 @@ class Checker {
 
 Result<CheckResult> Checker::run() {
     TRY(check_superblocks());
-    std::vector<SegmentId> log;
-    {
-        Lock lock(e_.core.mutex);
-        log = e_.segments.log();
-    }
+    HistoryReader reading(e_);
+    const std::vector<SegmentId> log = segments_in_use();
     for (size_t i = 0; i < log.size(); ++i) {
         if (options_.progress && !options_.progress(static_cast<double>(i) / static_cast<double>(log.size()))) {
             return Error{ECANCELED, "check was stopped"};
@@ -55,6 +53,26 @@ Result<CheckResult> Checker::run() {
     check_map();
     TRY_ASSIGN(result_.image_end, e_.core.file.length());
     return std::move(result_);
+}
+
+// Log segments of the history, and past ones that the current state refers to: another may have been given away
+// before a crash, and not be known to be free yet.
+std::vector<SegmentId> Checker::segments_in_use() {
+    Lock lock(e_.core.mutex);
+    while (!e_.segments.counted()) {
+        e_.segments.count_piece(e_.core.geometry, e_.disk.map);
+        lock.unlock();
+        e_.core.host.yield();
+        lock.lock();
+    }
+    std::vector<SegmentId> ids;
+    for (uint32_t id = 0; id < e_.segments.size(); ++id) {
+        const Segment& segment = e_.segments[SegmentId(id)];
+        if (segment.kind == format::SegmentKind::log && (!segment.past || segment.live > 0)) {
+            ids.push_back(SegmentId(id));
+        }
+    }
+    return ids;
 }
 
 // One damaged slot loses nothing, so it is said but not counted: opening for writing mends it.

@@ -259,6 +259,11 @@ Result<void> parse_history(Cursor& cursor, const format::CheckpointState& state,
     history.next_snapshot_id = state.next_snapshot_id;
     history.last_point = Sequence(state.point_sequence);
     history.last_point_time = Time(state.point_time);
+    if (state.floor_sequence > state.sequence) {
+        return Error{EIO, "checkpoint: history begins after its end"};
+    }
+    history.floor = Sequence(state.floor_sequence);
+    history.floor_time = Time(state.floor_time);
     std::span<const uint8_t> snapshots;
     if (!cursor.take(state.snapshot_bytes, &snapshots)) {
         return kShort;

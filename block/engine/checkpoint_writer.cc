@@ -131,6 +131,8 @@ Result<void> CheckpointWriter::finish(const CheckpointParts& parts) {
     state.last_time = parts.time.value;
     state.point_sequence = history.last_point.value;
     state.point_time = history.last_point_time.value;
+    state.floor_sequence = history.floor.value;
+    state.floor_time = history.floor_time.value;
     state.snapshot_bytes = snapshots.size();
     state.rollback_count = history.rollbacks.size();
     state.resize_count = history.resizes.size();

@@ -3,7 +3,9 @@
 // What the engine's parts share: the host, the image, the lock, the counters.
 #pragma once
 
+#include <atomic>
 #include <mutex>
+#include <utility>
 
 #include "buffer.h"
 #include "device.h"
@@ -13,6 +15,45 @@
 #include "host.h"
 
 namespace predsnap {
+
+// Who looks a place up in a map reads it after the lock is dropped. What the map no longer refers to is not used
+// for anything else before all who might have looked it up until then are done.
+class ReadPins {
+  public:
+    class Pin {
+      public:
+        Pin() = default;
+        Pin(Pin&& other) noexcept : count_(std::exchange(other.count_, nullptr)) {}
+        Pin& operator=(Pin&&) = delete;
+        ~Pin() {
+            if (count_ != nullptr) {
+                count_->fetch_sub(1, std::memory_order_release);
+            }
+        }
+
+      private:
+        friend class ReadPins;
+        explicit Pin(std::atomic<uint32_t>* count) : count_(count) {
+            count->fetch_add(1, std::memory_order_relaxed);
+        }
+        std::atomic<uint32_t>* count_ = nullptr;
+    };
+
+    // The rest requires Core::mutex. Readers take a pin before they look anything up.
+    Pin pin() { return Pin(&readers_[epoch_ % 2]); }
+    uint64_t epoch() const { return epoch_; }
+    // Begins the next epoch, if all who came in the one before this are done.
+    void advance() { epoch_ += readers_[(epoch_ + 1) % 2].load(std::memory_order_acquire) == 0; }
+    // Whether all are done who came in that epoch or before.
+    bool drained(uint64_t epoch) const {
+        return epoch_ > epoch + 1 ||
+               (epoch_ == epoch + 1 && readers_[epoch % 2].load(std::memory_order_acquire) == 0);
+    }
+
+  private:
+    std::atomic<uint32_t> readers_[2] = {};
+    uint64_t epoch_ = 0;
+};
 
 struct Core {
     Core(Host& h, Device& f) : host(h), file(f) {}
@@ -29,6 +70,7 @@ struct Core {
     std::mutex mutex;
     EngineStats stats;        // guarded
     bool corrupt = false;     // guarded
+    ReadPins readers;
 };
 
 // The first block of a segment. Magic, image and checksum are filled in; the rest is the caller's.

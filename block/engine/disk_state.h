@@ -35,9 +35,16 @@ class DiskState {
     void add_view(FrozenState* view) { views_.insert(view); }
     void remove_view(FrozenState* view) { views_.erase(view); }
     size_t view_count() const { return views_.size(); }
+    // The lowest sequence number of those; the highest there is if there are none.
+    Sequence oldest_view() const;
 
     // Maps the extent. If `undo` is given, what it replaces is appended to it, holes included.
     void apply(const Extent& extent, std::vector<format::PackedExtent>* undo);
+
+    // The extent's data, that was at `from`, is at another place now: no state changes. False, and nothing is done,
+    // unless all of it was there (or is at its new place already: a checkpoint made since may know of it).
+    // `replaced` is what the range held.
+    bool move(const Extent& extent, Place from, std::vector<Extent>* replaced);
 
     // Maps extents that ascend and do not overlap; holes remove what they cover. No undo is kept.
     void apply_piece(std::span<const Extent> piece);

@@ -121,9 +121,13 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
     impl->checkpoint_segments = std::move(outcome.checkpoint_segments);
     impl->checkpoint_bytes = outcome.checkpoint_bytes;
     core.stats.recovered_batches = outcome.batches_scanned;
+    impl->checkpoint_index = outcome.checkpoint_index;
     impl->ready_at_open = impl->segments.ready_count();
     impl->segments_opened = impl->segments.log().size();
     impl->rate_since = begin;
+    impl->retention_clock.start(begin);
+    impl->start_retention(0);
+    impl->segments.recount(impl->disk.sequence);  // when their data was replaced is not stored
     if (options.writable) {
         TRY_ASSIGN(const std::vector<uint32_t> damaged, damaged_slots(file));
         const bool lost = impl->superblock.durable_sequence > impl->disk.sequence.value;
@@ -232,6 +236,7 @@ Result<void> Engine::Impl::write(Sector start, std::span<const iovec> buffers) {
 Result<void> Engine::write(uint64_t offset, std::span<const iovec> buffers) {
     TRY(impl_->writable());
     TRY(impl_->admit(offset, total_length(buffers), &EngineStats::writes, &EngineStats::write_bytes));
+    impl_->throttle();
     return impl_->write(Sector(offset / kSectorSize), buffers);
 }
 
@@ -379,13 +384,20 @@ EngineInfo Engine::info() const {
     info.branch = static_cast<uint32_t>(e.history.rollbacks.size());
     info.newest_point = e.log.newest_point_time();
     info.oldest_point = e.disk.time;
+    info.floor = e.history.floor;
+    info.retention = e.retention();
+    if (e.history.floor > Sequence(0)) {
+        info.oldest_point = e.history.floor_time;
+    }
     info.newest_point_sequence = e.log.newest_point();
     for (uint32_t id = 0; id < e.segments.size(); ++id) {
         const Segment& segment = e.segments[SegmentId(id)];
         info.segments_log += segment.kind == format::SegmentKind::log;
         info.segments_index += segment.kind == format::SegmentKind::index;
         info.segments_checkpoint += segment.kind == format::SegmentKind::checkpoint;
-        if (segment.kind == format::SegmentKind::log) {
+        info.segments_past += segment.past;
+        info.segments_leaving += segment.leaving;
+        if (segment.kind == format::SegmentKind::log && !segment.past) {
             info.oldest_point = std::min(info.oldest_point, segment.times.first);
         }
     }

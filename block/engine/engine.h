@@ -43,6 +43,16 @@ struct CreateOptions {
 constexpr uint64_t kMaxSize = to_bytes(kVmStateBase);  // 256 TiB
 constexpr uint64_t kMaxVmState = to_bytes(kSectorLimit) - kMaxSize;
 
+// How much history is kept. Without either limit: all of it. Snapshots are kept until they are deleted, and what
+// came after the oldest of them with them.
+struct Retention {
+    std::optional<int64_t> window_us;  // states younger than that; 0: none but the newest
+    std::optional<uint64_t> bytes;     // at most so many of the image, even if that is less than the window
+
+    bool limited() const { return window_us || bytes; }
+    bool operator==(const Retention&) const = default;
+};
+
 struct OpenOptions {
     bool writable = true;
     // Device below, for holes. Null: holes read as zeros. Shorter than the disk: zeros past its end.
@@ -122,10 +132,14 @@ struct EngineInfo {
     uint64_t snapshots = 0;
     uint32_t branch = 0;
     std::vector<BranchInfo> branches;
+    Sequence floor;               // the oldest state that can be gone back to
+    Retention retention;
     Time oldest_point, newest_point;
     Sequence newest_point_sequence;  // 0: there is no point yet, and the two times mean nothing
     uint64_t segments_total = 0, segments_log = 0, segments_index = 0, segments_checkpoint = 0,
              segments_ready = 0, segments_free = 0;
+    uint64_t segments_past = 0;     // of segments_log: they hold data of the current state, no history
+    uint64_t segments_leaving = 0;  // of log and index: free as soon as nobody reads there
     uint64_t image_bytes = 0;     // length of the image
     uint64_t live_extents = 0;
     uint64_t map_memory_bytes = 0;
@@ -142,6 +156,8 @@ struct EngineStats {
     uint64_t index_bytes = 0, checkpoint_bytes = 0, prewritten_bytes = 0;
     uint64_t points = 0, snapshots = 0, rollbacks = 0, checkpoints = 0;
     uint64_t checksum_errors = 0, append_errors = 0;
+    uint64_t cleaned_segments = 0, moved_bytes = 0;  // copied out of segments that were mostly unused
+    uint64_t reclaimed_segments = 0, given_back_bytes = 0;
     uint64_t recovered_batches = 0;            // read from the log's tail when opened
     int64_t open_us = 0;                       // how long opening took
 };
@@ -202,6 +218,9 @@ class Engine {
     // For reopen and graph changes: the device below from now on. Any context, no I/O running.
     void set_backing_device(Device* backing);
     void set_point_interval(int64_t interval_us);
+    // Stored in the image. Errors: EINVAL for limits too small to work.
+    Result<void> set_retention(const Retention& retention);
+    Retention retention() const;
 
     // Snapshots. The VM state written since the last snapshot goes with it and leaves the current
     // state. `info` gives name, vm_*, icount, horizon_s; the result has the rest filled in.

@@ -3,7 +3,11 @@
 // The parts of an open engine, and the work it does in the background.
 #pragma once
 
+#include <atomic>
+#include <deque>
+
 #include "checkpoint.h"
+#include "cleaner.h"
 #include "core.h"
 #include "disk_state.h"
 #include "history.h"
@@ -11,6 +15,7 @@
 #include "index_stream.h"
 #include "log.h"
 #include "reader.h"
+#include "retention.h"
 #include "segment_table.h"
 #include "superblock.h"
 #include "timeline.h"
@@ -25,7 +30,8 @@ struct Engine::Impl {
           stream(core, segments),
           indexes(core, segments, log, stream),
           timeline(core, segments, history, indexes),
-          reader(core, disk, indexes) {}
+          reader(core, disk, indexes),
+          cleaner(core, segments, disk, log, indexes, reader) {}
 
     Core core;
     SegmentTable segments;
@@ -36,6 +42,7 @@ struct Engine::Impl {
     IndexCache indexes;
     Timeline timeline;
     Reader reader;
+    Cleaner cleaner;
     OpenOptions options;
 
     // Serialises what changes more than data: snapshots, rollbacks, resizes.
@@ -58,6 +65,9 @@ struct Engine::Impl {
     bool index_failed = false; // until the next segment is opened
     bool pool_failed = false;
     bool checkpoint_failed = false;
+    bool floor_failed = false;
+    bool flush_failed = false;
+    bool clean_failed = false;
     uint64_t segments_opened = 0;   // when a segment was opened last
     Time rate_since;                // the write rate is measured over periods of a second or more
     uint64_t rate_bytes = 0;        // appended before the period
@@ -65,6 +75,23 @@ struct Engine::Impl {
     SegmentId filling = kNoSegment;  // the segment the pool is writing, and how far
     uint32_t filled = 0;
     size_t ready_at_open = 0;
+    // Retention and reclaiming.
+    RetentionClock retention_clock;
+    unsigned history_readers = 0;   // that may use indexes of segments which are past by now
+    uint64_t checkpoint_index = 0;  // ordinal of the index segment in which the checkpoint leaves off
+    bool reclaim_due = false;
+    struct Leaving {
+        SegmentId id;
+        Sequence since;  // the state that does not need it
+        uint64_t epoch;  // of Core::readers
+    };
+    std::deque<Leaving> leaving;
+    // Cleaning.
+    unsigned victims = 0;            // since past_before was measured
+    uint64_t past_before = 0;        // segments that were past
+    uint64_t stalled_until = 0;      // EngineStats::write_bytes
+    std::atomic<bool> pressing = false;  // guest writes wait for the cleaner
+    WaitList throttled;
     AlignedBuffer zeros;  // what the pool writes; of the one task that works
 
     void measure_rate(Time now);
@@ -80,6 +107,27 @@ struct Engine::Impl {
     // Gives ready segments at the end of the image back, but for the pool's minimum and as many as there
     // were at open: they may have been preallocated.
     Result<void> trim_image();
+
+    Retention retention() const;
+    void start_retention(int64_t reading);
+    void count_age(Time now);
+    Sequence oldest_wanted() const;
+    bool splits_branch(Sequence floor) const;
+    SegmentId choose_floor(bool* forced) const;
+    Sequence oldest_reachable() const;
+    void find_leaving_data();
+    void find_leaving_indexes();
+    void leave(SegmentId id);
+    bool release_leaving();
+    // Waits while the cleaner is so far behind that the image would grow without bound.
+    void throttle();
+    void set_pressing(bool now);
+    struct Waste {
+        uint64_t past = 0;          // segments
+        uint64_t live = 0, dead = 0;  // sectors in them
+    };
+    Waste waste() const;
+    bool stalled(uint64_t past);
 
     Result<void> writable() const;
     // EINVAL unless the range is made of whole sectors and lies below `limit`.
@@ -108,10 +156,32 @@ struct Engine::Impl {
     bool flush_step();
     bool fill_pool_step();
     bool checkpoint_step();
+    bool raise_floor_step();
+    bool reclaim_step();
+    bool clean_step();
+    bool give_back_step();
     size_t pool_target() const;
     CheckpointParts capture(FrozenState* view);
     Result<void> write_checkpoint(CheckpointWriter& writer, const CheckpointParts& parts,
                                   const FrozenState& view);
+};
+
+// While it lives, indexes of segments that were in the history when it began stay readable.
+class HistoryReader {
+  public:
+    explicit HistoryReader(Engine::Impl& engine) : engine_(engine) {
+        Lock lock(engine_.core.mutex);
+        ++engine_.history_readers;
+    }
+    ~HistoryReader() {
+        Lock lock(engine_.core.mutex);
+        --engine_.history_readers;
+    }
+    HistoryReader(const HistoryReader&) = delete;
+    HistoryReader& operator=(const HistoryReader&) = delete;
+
+  private:
+    Engine::Impl& engine_;
 };
 
 struct View::Impl {

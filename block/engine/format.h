@@ -62,7 +62,11 @@ struct Superblock {
     uint32_t reserved0;
     char backing_file[1024];
     char backing_format[16];
-    uint8_t reserved[2896];
+    uint32_t retention;           // RetentionFlags: which of the two limits there are
+    uint32_t reserved1;
+    int64_t cdp_window_us;        // history younger than that is kept
+    uint64_t cdp_bytes;           // but no more of it than that
+    uint8_t reserved[2872];
     uint64_t checksum;
 };
 static_assert(sizeof(Superblock) == kBlockSize);
@@ -71,7 +75,12 @@ static_assert(offsetof(Superblock, incompatible) == 32);
 static_assert(offsetof(Superblock, segment_size) == 72);
 static_assert(offsetof(Superblock, log) == 112);
 static_assert(offsetof(Superblock, backing_file) == 152);
+static_assert(offsetof(Superblock, retention) == 1192);
 static_assert(offsetof(Superblock, checksum) == 4088);
+
+// Without either, all history is kept.
+constexpr uint32_t kRetainWindow = 1;
+constexpr uint32_t kRetainBytes = 2;
 
 enum class SegmentKind : uint8_t { free = 0, log = 1, index = 2, checkpoint = 3 };
 
@@ -119,9 +128,32 @@ struct Entry {
                          // where the payload before it ends, so that entries ascend by place
     uint32_t first_sum;  // data: index of its first unit's checksum in the batch (or index)
     uint8_t kind;        // ExtentKind
-    uint8_t reserved[7];
+    uint8_t flags;       // EntryFlags
+    uint8_t reserved;
+    uint8_t from[5];     // moved: the Place it was at
+
+    bool has(uint8_t flag) const { return (flags & flag) != 0; }
 };
 static_assert(sizeof(Entry) == 32);
+
+// The same data at another place: the entry counts only if all of its range is where it was when it was copied.
+constexpr uint8_t kEntryMoved = 1;
+// In indexes: it did not count.
+constexpr uint8_t kEntryVoid = 2;
+
+inline void set_from(Entry& entry, Place from) {
+    for (unsigned i = 0; i < sizeof(entry.from); ++i) {
+        entry.from[i] = static_cast<uint8_t>(from.value >> 8 * i);
+    }
+}
+
+inline Place get_from(const Entry& entry) {
+    uint64_t from = 0;
+    for (unsigned i = 0; i < sizeof(entry.from); ++i) {
+        from |= uint64_t{entry.from[i]} << 8 * i;
+    }
+    return Place(from);
+}
 
 // Records: what is not a change of the map. A RecordHeader, then `length` bytes.
 enum class RecordType : uint16_t {
@@ -130,6 +162,7 @@ enum class RecordType : uint16_t {
     snapshot_delete = 3,
     rollback = 4,
     resize = 5,
+    floor = 6,
 };
 
 struct RecordHeader {
@@ -170,6 +203,11 @@ struct RollbackRecord {
 
 struct ResizeRecord {
     uint64_t size;       // bytes
+};
+
+struct FloorRecord {
+    uint64_t sequence;   // states before this one are no longer kept
+    int64_t time;        // of that state
 };
 
 // An extent as stored in indexes (undo) and checkpoints.
@@ -255,7 +293,8 @@ constexpr uint32_t kPageSize = 16 << 10;
 struct SegmentRow {
     uint32_t id;
     uint8_t kind;
-    uint8_t reserved[3];
+    uint8_t reserved;
+    uint16_t index_span;   // log: index segments its blob lies in
     uint64_t ordinal;
     uint64_t first_sequence;
     uint64_t last_sequence;
@@ -279,11 +318,13 @@ struct CheckpointState {
     int64_t last_time;        // time of batch `sequence`
     uint64_t point_sequence;  // newest point
     int64_t point_time;
+    uint64_t floor_sequence;  // states before it are no longer kept
+    int64_t floor_time;
     uint64_t snapshot_bytes;  // then: snapshot_create records
     uint64_t rollback_count;  // then: sequence, target; u64 each
     uint64_t resize_count;    // then: sequence, size; u64 each
 };
-static_assert(sizeof(CheckpointState) == 136);
+static_assert(sizeof(CheckpointState) == 152);
 
 inline PackedExtent pack(const Extent& extent) {
     const uint64_t location = extent.is_data() ? extent.place.value : extent.count;

@@ -154,6 +154,17 @@ Result<void> History::apply_one(Sequence sequence, Time time, const RecordReader
             resizes.push_back({sequence, resize.size});
             return {};
         }
+        case RecordType::floor: {
+            TRY_ASSIGN(const auto raised, read_as<format::FloorRecord>(record.payload));
+            if (raised.sequence >= sequence.value) {
+                return Error{EIO, "history would begin in the future"};
+            }
+            if (floor < Sequence(raised.sequence)) {
+                floor = Sequence(raised.sequence);
+                floor_time = Time(raised.time);
+            }
+            return {};
+        }
     }
     return Error{EIO, text("unknown record type %u", static_cast<unsigned>(record.type))};
 }

@@ -67,6 +67,8 @@ class History {
     std::vector<Resize> resizes;          // by sequence
     Sequence last_point;                  // newest point recorded in the log
     Time last_point_time;
+    Sequence floor;                       // the oldest state that is kept
+    Time floor_time;                      // of it; means nothing while floor is 0
 
     // Takes in the records of a batch. Errors: EIO for records that make no sense.
     Result<void> apply(Sequence sequence, Time time, std::span<const uint8_t> records);

@@ -23,6 +23,7 @@ enum class Event : uint8_t {
     corruption,     // a checksum did not match; the read failed with EIO
     log_error,      // an append failed and was taken back
     point,          // a point was made that no flush asked for; may come often
+    window_shrunk,  // history is shorter than was asked for
 };
 
 class Host {

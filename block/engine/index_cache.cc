@@ -86,6 +86,15 @@ std::shared_ptr<const SegmentIndex> IndexCache::cached(SegmentId segment) {
     return found->second->second;
 }
 
+void IndexCache::forget(SegmentId segment) {
+    const auto found = by_segment_.find(segment.value);
+    if (found != by_segment_.end()) {
+        bytes_ -= found->second->second->memory_bytes();
+        recent_.erase(found->second);
+        by_segment_.erase(found);
+    }
+}
+
 void IndexCache::keep(SegmentId segment, std::shared_ptr<const SegmentIndex> index) {
     Lock lock(core_.mutex);
     if (by_segment_.contains(segment.value)) {

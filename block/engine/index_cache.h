@@ -24,6 +24,8 @@ class IndexCache {
 
     // The whole index of a log segment.
     Result<SegmentIndex> load(SegmentId segment);
+    // The segment is going to be something else. Requires the lock.
+    void forget(SegmentId segment);
     // Checksums of `count` units of one run, the first of which holds `place`.
     Result<void> run_sums(Place place, size_t count, uint32_t* sums);
 

@@ -36,7 +36,7 @@ Result<StreamPosition> IndexStream::after(const StreamPosition& at, uint32_t byt
     return StreamPosition{next.value, kBlockSize, at.ordinal + 1};
 }
 
-Result<StreamPosition> IndexStream::append(const std::vector<uint8_t>& blob) {
+Result<IndexStream::Appended> IndexStream::append(const std::vector<uint8_t>& blob) {
     ChunkHeader head{};
     std::memcpy(head.magic, format::kChunkMagic, sizeof(head.magic));
     head.blob = tail_.blob;
@@ -74,15 +74,18 @@ Result<StreamPosition> IndexStream::append(const std::vector<uint8_t>& blob) {
         return Error(result.error());
     }
     // Now in use for good: the segment the blob began in, and those it went on in.
-    segments_.ensure(SegmentId(tail_.at.segment)).kind = format::SegmentKind::index;
+    Segment& first = segments_.ensure(SegmentId(tail_.at.segment));
+    first.kind = format::SegmentKind::index;
+    first.ordinal = tail_.at.ordinal;
+    Appended appended{tail_.at, 1};
     for (const SegmentId id : taken) {
         if (id.value != at.segment || at.offset != kBlockSize) {
             segments_[id].kind = format::SegmentKind::index;
+            segments_[id].ordinal = first.ordinal + appended.span++;
         }
     }
-    const StreamPosition begin = tail_.at;
     tail_ = {at, tail_.blob + 1, head.previous_hash};
-    return begin;
+    return appended;
 }
 
 Result<uint64_t> IndexStream::write_chunk(const StreamPosition& at, std::span<const uint8_t> part,

@@ -30,9 +30,12 @@ class IndexStream {
     void start(const Tail& tail) { tail_ = tail; }
     const Tail& tail() const { return tail_; }
 
-    // Appends a blob; returns where it begins. One caller at a time. After an error nothing has changed
-    // and it can be tried again.
-    Result<format::StreamPosition> append(const std::vector<uint8_t>& blob);
+    // Appends a blob. One caller at a time. After an error nothing has changed and it can be tried again.
+    struct Appended {
+        format::StreamPosition begin;
+        uint16_t span;  // index segments it lies in
+    };
+    Result<Appended> append(const std::vector<uint8_t>& blob);
 
     struct Read {
         std::vector<uint8_t> blob;

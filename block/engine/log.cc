@@ -79,21 +79,67 @@ Result<Sequence> Log::append_data(Sector start, std::span<const iovec> buffers, 
     uint8_t* payload = batch.payload();
     lock.unlock();
 
+    uint32_t sums[kMaxDataSectors / kSectorsPerBlock + 2];
+    fill(payload, slot, start, sectors, buffers, skip, sums);
+
+    lock.lock();
+    batch.set_sums(slot, sums, unit_count(start, sectors));
+    filled(batch);
+    return complete(std::move(joined), lock);
+}
+
+// Copies a request's data into its slot, and computes the checksums of its units.
+void Log::fill(uint8_t* payload, const Batch::Slot& slot, Sector start, uint64_t sectors,
+               std::span<const iovec> buffers, size_t skip, uint32_t* sums) {
     std::memset(payload + slot.gap, 0, slot.begin - slot.gap);
     copy_from(buffers, skip, payload + slot.begin, slot.end - slot.begin);
-    uint32_t sums[kMaxDataSectors / kSectorsPerBlock + 2];
     const uint64_t units = unit_count(start, sectors);
     for (uint64_t i = 0; i < units; ++i) {
         const UnitRange range = unit_range(start, sectors, i);
         sums[i] = unit_checksum(payload + slot.begin + range.begin * kSectorSize,
                                 (range.end - range.begin) * kSectorSize);
     }
+}
 
-    lock.lock();
-    batch.set_sums(slot, sums, units);
+void Log::filled(Batch& batch) {
     if (--batch.filling == 0 && may_submit(batch)) {
         submit_waiters_.wake_all(core_.host);  // its leader may be waiting for this
     }
+}
+
+Result<Sequence> Log::append_moves(std::span<const Move> moves) {
+    uint64_t sectors = 0;
+    for (const Move& move : moves) {
+        sectors += align_up(move.sectors, kSectorsPerBlock);  // whatever their alignment
+    }
+    assert(sectors > 0 && sectors <= max_request_sectors());
+    Lock lock(core_.mutex);
+    while (gate_closed_) {
+        gate_waiters_.wait(core_.host, lock);
+    }
+    Joined joined = join(sectors, moves.size(), 0);
+    Batch& batch = *joined.batch;
+    std::vector<Batch::Slot> slots;
+    for (const Move& move : moves) {
+        slots.push_back(batch.add_move(move.start, move.sectors, move.from));
+    }
+    ++batch.filling;
+    uint8_t* payload = batch.payload();
+    lock.unlock();
+
+    std::vector<std::vector<uint32_t>> sums;
+    for (size_t i = 0; i < moves.size(); ++i) {
+        const Move& move = moves[i];
+        const iovec data{const_cast<uint8_t*>(move.data), move.sectors * kSectorSize};
+        sums.emplace_back(unit_count(move.start, move.sectors));
+        fill(payload, slots[i], move.start, move.sectors, {&data, 1}, 0, sums[i].data());
+    }
+
+    lock.lock();
+    for (size_t i = 0; i < moves.size(); ++i) {
+        batch.set_sums(slots[i], sums[i].data(), sums[i].size());
+    }
+    filled(batch);
     return complete(std::move(joined), lock);
 }
 
@@ -301,6 +347,7 @@ void Log::apply(Batch& batch) {
         assert(recorded.ok());
         static_cast<void>(recorded);
         disk_.size = history_.size_at(seal.sequence);
+        segments_.retire(history_.floor);
     }
     applied_ = LogPosition{seal.segment, seal.announced, seal.offset + batch.total_bytes(),
                            segments_[seal.segment].ordinal, seal.sequence + 1, batch.hash()};
@@ -453,6 +500,15 @@ void Log::open_gate() {
     Lock lock(core_.mutex);
     gate_closed_ = false;
     gate_waiters_.wake_all(core_.host);
+}
+
+std::vector<format::PointRecord> Log::pending_points() const {
+    std::vector<format::PointRecord> points;
+    for (const std::shared_ptr<Batch>& batch : in_flight_) {
+        points.insert(points.end(), batch->points.begin(), batch->points.end());
+    }
+    points.insert(points.end(), pending_points_.begin(), pending_points_.end());
+    return points;
 }
 
 bool Log::index_ready() const {

@@ -45,6 +45,16 @@ class Log {
     // Records, and a mapping that goes with them if count > 0. Passes a closed gate.
     Result<Sequence> append_records(std::span<const uint8_t> records, ExtentKind kind, Sector start,
                                     uint64_t count);
+    // Data that is at `from` is written again, to lie elsewhere: no state changes. A move is without effect if not all
+    // of the range is there any more. All of them together are at most max_request_sectors() long, each counted in
+    // whole blocks.
+    struct Move {
+        Sector start;
+        uint64_t sectors;
+        Place from;
+        const uint8_t* data;
+    };
+    Result<Sequence> append_moves(std::span<const Move> moves);
     uint64_t max_request_sectors() const { return limits_.payload_bytes / kSectorSize; }
 
     // Makes all that is applied durable, and sure that no append that failed before returns. If `point`, the state is
@@ -73,7 +83,8 @@ class Log {
     // The newest point, recorded or not.
     Sequence newest_point() const { return newest_point_; }
     Time newest_point_time() const { return newest_point_time_; }
-    const std::vector<format::PointRecord>& pending_points() const { return pending_points_; }
+    // Points that no applied batch records yet.
+    std::vector<format::PointRecord> pending_points() const;
 
     // Called under Core::mutex when a batch that opens a segment was written, and after a flush: there is
     // background work to do.
@@ -84,6 +95,9 @@ class Log {
         std::shared_ptr<Batch> batch;
         bool leader;
     };
+    static void fill(uint8_t* payload, const Batch::Slot& slot, Sector start, uint64_t sectors,
+                     std::span<const iovec> buffers, size_t skip, uint32_t* sums);
+    void filled(Batch& batch);
     std::shared_ptr<Batch> empty_batch();
     Joined join(uint64_t sectors, size_t entries, size_t record_bytes);
     Result<Sequence> complete(Joined joined, Lock& lock);

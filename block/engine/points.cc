@@ -20,7 +20,7 @@ class Change {
     uint64_t sectors = 0;
 
     void add(const format::Entry& entry) {
-        if (entry.start >= kVmStateBase.value) {
+        if (entry.start >= kVmStateBase.value || entry.has(format::kEntryMoved)) {
             return;
         }
         sectors += entry.count;
@@ -85,8 +85,10 @@ void add_marks(const SegmentIndex& index, Marks& marks) {
 
 }  // namespace
 
-// Marks that are not in any index: those not yet recorded, snapshots, and the newest state.
-static void add_live_marks(Engine::Impl& e, Marks& marks) {
+// Marks that are not in any index: those not yet recorded, snapshots, and the newest state. To be taken before
+// indexes are read: what is recorded meanwhile is then in both.
+static Marks live_marks(Engine::Impl& e) {
+    Marks marks;
     Lock lock(e.core.mutex);
     for (const format::PointRecord& point : e.log.pending_points()) {
         add_point(point, marks);
@@ -98,6 +100,13 @@ static void add_live_marks(Engine::Impl& e, Marks& marks) {
     }
     if (e.disk.sequence.value > 0 && !marks.contains(e.disk.sequence.value)) {
         marks[e.disk.sequence.value] = {e.disk.time, false, {}};
+    }
+    return marks;
+}
+
+static void merge(const Marks& live, Marks& marks) {
+    for (const auto& [sequence, mark] : live) {
+        marks.try_emplace(sequence, mark).first->second.snapshot = mark.snapshot;
     }
 }
 
@@ -125,6 +134,7 @@ static Result<Marks> collect_marks(Engine::Impl& e, const PointQuery& query, Seq
         return mark.first <= newest.value && mark.second.time >= query.since &&
                mark.second.time <= query.until;
     };
+    const Marks live = live_marks(e);
     Marks marks;
     for (const Candidate& segment : candidates(e)) {
         const auto found = static_cast<uint64_t>(std::count_if(marks.begin(), marks.end(), wanted));
@@ -137,7 +147,13 @@ static Result<Marks> collect_marks(Engine::Impl& e, const PointQuery& query, Seq
             add_marks(index, marks);
         }
     }
-    add_live_marks(e, marks);
+    merge(live, marks);
+    Sequence floor;
+    {
+        Lock lock(e.core.mutex);
+        floor = e.history.floor;
+    }
+    std::erase_if(marks, [&](const auto& mark) { return mark.first < floor.value; });
     const Marks all = marks;
     std::erase_if(marks, [&](const auto& mark) { return !wanted(mark); });
     while (marks.size() > query.limit) {
@@ -145,7 +161,7 @@ static Result<Marks> collect_marks(Engine::Impl& e, const PointQuery& query, Seq
     }
     if (!marks.empty()) {
         const auto first = all.find(marks.begin()->first);
-        *before = Sequence(first == all.begin() ? 0 : std::prev(first)->first);
+        *before = Sequence(first == all.begin() ? floor.value : std::prev(first)->first);
     }
     return marks;
 }
@@ -153,6 +169,7 @@ static Result<Marks> collect_marks(Engine::Impl& e, const PointQuery& query, Seq
 Result<std::vector<PointInfo>> Engine::points(const PointQuery& query) {
     Impl& e = *impl_;
     Sequence newest, before;
+    HistoryReader reading(e);
     {
         Lock lock(e.core.mutex);
         newest = e.disk.sequence;
@@ -204,6 +221,7 @@ Result<std::vector<PointInfo>> Engine::points(const PointQuery& query) {
 // The newest point not after the time; the newest state counts as one.
 Result<Engine::Resolved> Engine::Impl::resolve_time(Time time) {
     Time newest, oldest;
+    HistoryReader reading(*this);
     {
         Lock lock(core.mutex);
         if (disk.time <= time) {
@@ -215,6 +233,7 @@ Result<Engine::Resolved> Engine::Impl::resolve_time(Time time) {
         return std::find_if(marks.rbegin(), marks.rend(),
                             [&](const auto& mark) { return mark.second.time <= time; });
     };
+    const Marks live = live_marks(*this);
     Marks marks;
     for (const Candidate& segment : candidates(*this)) {
         oldest = std::min(oldest, segment.times.first);
@@ -223,13 +242,21 @@ Result<Engine::Resolved> Engine::Impl::resolve_time(Time time) {
             add_marks(index, marks);
         }
     }
-    add_live_marks(*this, marks);
-    const auto found = best(marks);
-    const Time created(superblock.create_time);
-    if (found == marks.rend() && created <= time) {
-        // Nothing was written yet: for an overlay, the disk below as it was when it was put on it.
+    merge(live, marks);
+    // Where history begins. If that is the beginning nothing was written yet: for an overlay, the disk below as it was
+    // when it was put on it.
+    Sequence floor;
+    Time created(superblock.create_time);
+    {
         Lock lock(core.mutex);
-        return Resolved{Sequence(0), created, history.size_at(Sequence(0))};
+        floor = history.floor;
+        created = floor > Sequence(0) ? history.floor_time : created;
+    }
+    std::erase_if(marks, [&](const auto& mark) { return mark.first < floor.value; });
+    const auto found = best(marks);
+    if (found == marks.rend() && created <= time) {
+        Lock lock(core.mutex);
+        return Resolved{floor, created, history.size_at(floor)};
     }
     oldest = std::min(oldest, created);
     if (found == marks.rend()) {

@@ -35,21 +35,20 @@ std::vector<iovec> slice(std::span<const iovec> buffers, size_t skip, size_t len
 Result<void> Reader::read(const FrozenState* view, Sector from, uint64_t sectors,
                           std::span<const iovec> buffers, size_t skip) {
     const Sector begin = from, end = from + sectors;
-    if (view == nullptr) {
-        // The usual case: one extent, and no list of them.
-        Extent extent;
-        Lock lock(core_.mutex);
-        const bool whole = disk_.map.find_whole(from, end, &extent);
-        lock.unlock();
-        if (whole && extent.is_data()) {
-            return read_extents({&extent, 1}, buffers, skip);
-        }
+    Lock lock(core_.mutex);
+    const ReadPins::Pin pin = core_.readers.pin();
+    // The usual case: one extent, and no list of them.
+    Extent extent;
+    const bool whole = view == nullptr && disk_.map.find_whole(from, end, &extent);
+    lock.unlock();
+    if (whole && extent.is_data()) {
+        return read_extents({&extent, 1}, buffers, skip);
     }
     std::vector<Extent> extents;
     TaskGroup group(core_.host, kMaxParallel);
     while (from < end) {
         extents.clear();
-        Lock lock(core_.mutex);
+        lock.lock();
         const Sector reached = disk_.lookup(view, from, end, kLookupLimit, &extents);
         lock.unlock();
         const auto position = [&](Sector s) { return skip + bytes_between(begin, s); };

@@ -21,6 +21,9 @@ class Reader {
     // Reads sectors of a state (null: the current one) into the buffers, from byte `skip` of them on.
     Result<void> read(const FrozenState* view, Sector from, uint64_t sectors,
                       std::span<const iovec> buffers, size_t skip);
+    // Verifies the units of an extent, which lie in `data` from byte `skip` on. Its place must not be given away
+    // meanwhile.
+    Result<void> verify(const Extent& extent, std::span<const iovec> data, size_t skip);
 
   private:
     // Extents that follow each other both on the guest disk and in the image.
@@ -29,7 +32,6 @@ class Reader {
         size_t skip;  // where its first sector goes in the buffers
     };
     Result<void> read_extents(std::span<const Extent> extents, std::span<const iovec> buffers, size_t skip);
-    Result<void> verify(const Extent& extent, std::span<const iovec> data, size_t skip);
     Result<void> verify_unit(const Extent& extent, Place place, uint64_t sectors, uint32_t sum,
                              std::span<const iovec> data, size_t skip);
     Result<void> read_backing(Sector from, Sector to, std::span<const iovec> buffers, size_t skip);

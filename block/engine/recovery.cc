@@ -106,6 +106,7 @@ Result<void> Recovery::begin_at_checkpoint(const format::Superblock& superblock)
         return Error{EIO, "checkpoint does not agree with itself about where the log goes on"};
     }
     outcome_.checkpoint_segments = loaded.segments;
+    outcome_.checkpoint_index = parts.index.at.ordinal;
     outcome_.checkpoint_bytes = loaded.segments.size() * uint64_t{core_.geometry.segment_size};
     disk_.map.swap(loaded.map);
     disk_.sequence = parts.sequence;
@@ -122,6 +123,7 @@ Result<void> Recovery::begin_at_checkpoint(const format::Superblock& superblock)
         segment.last = Sequence(row.last_sequence);
         segment.times = {Time(row.first_time), Time(row.last_time)};
         segment.index = row.index;
+        segment.index_span = row.index_span;
         if (segment.kind == SegmentKind::log) {
             segments_.log().push_back(SegmentId(row.id));
         }
@@ -129,6 +131,7 @@ Result<void> Recovery::begin_at_checkpoint(const format::Superblock& superblock)
     std::sort(segments_.log().begin(), segments_.log().end(), [&](SegmentId a, SegmentId b) {
         return segments_[a].ordinal < segments_[b].ordinal;
     });
+    segments_.retire(history_.floor);
     for (SegmentIndex& index : parts.open_indexes) {
         segments_.ensure(index.segment);
         log_.open_indexes().push_back(std::move(index));
@@ -158,8 +161,16 @@ Result<void> Recovery::replay_index_stream() {
         if (!applied) {
             return {};
         }
+        uint64_t ordinal = index_tail_.at.ordinal;
         for (const SegmentId id : read.value().segments) {
-            segments_.ensure(id).kind = SegmentKind::index;
+            // It may have been of the log when the checkpoint was made; but not of what follows that.
+            if (const Segment& before = segments_.ensure(id);
+                before.kind == SegmentKind::log && !before.has_index()) {
+                return Error{EIO, text("segment %u is in use both in the log and in the index stream", id.value)};
+            }
+            Segment& segment = segments_.claim(id);
+            segment.kind = SegmentKind::index;
+            segment.ordinal = ordinal++;
         }
         index_tail_ = read.value().next;
     }
@@ -187,7 +198,10 @@ Result<bool> Recovery::replay_blob(const IndexStream::Read& read) {
     Segment& segment = segments_.ensure(index.segment);
     if (known) {
         open.pop_front();
+    } else if (segment.kind == SegmentKind::log && !segment.past) {
+        return false;  // still in use in the history before it
     } else {
+        segment = Segment{};
         segments_.log().push_back(index.segment);
     }
     segment.kind = SegmentKind::log;
@@ -196,6 +210,7 @@ Result<bool> Recovery::replay_blob(const IndexStream::Read& read) {
     segment.last = index.last;
     segment.times = times_of(index);
     segment.index = index_tail_.at;
+    segment.index_span = static_cast<uint16_t>(read.segments.size());
     TRY(replay_rows(index));
     if (open.empty()) {
         // What has a blob is closed: the log goes on in the next segment.
@@ -218,6 +233,9 @@ Result<void> Recovery::replay_rows(const SegmentIndex& index) {
         }
         for (; entry_at < entry_end; ++entry_at) {
             const format::Entry& entry = index.entries[entry_at];
+            if (entry.has(format::kEntryVoid)) {
+                continue;
+            }
             const bool is_unit = entry.kind == static_cast<uint8_t>(ExtentKind::unit);
             replayed_.add(to_extent(core_.geometry, index.segment, entry,
                                     is_unit ? index.sums[entry.first_sum] : 0));
@@ -250,6 +268,7 @@ Result<void> Recovery::apply_records(Sequence sequence, Time time, std::span<con
         });
     }
     disk_.size = history_.size_at(sequence);
+    segments_.retire(history_.floor);
     return {};
 }
 
@@ -265,15 +284,28 @@ Result<void> Recovery::mark_segments() {
         return Error{EIO, text("index goes on at offset %u of segment %u, which is out of range",
                                index_tail_.at.offset, index_tail_.at.segment)};
     }
-    segments_.ensure(position_.announced).announced = true;
-    Segment& index_segment = segments_.ensure(SegmentId(index_tail_.at.segment));
-    if (index_segment.kind == SegmentKind::free) {
-        index_segment.announced = true;
+    TRY_ASSIGN(Segment* const announced, claim(position_.announced));
+    announced->announced = true;
+    const SegmentId index_segment(index_tail_.at.segment);
+    // With nothing in it yet, it may have been one of the index stream before, too.
+    if (segments_.ensure(index_segment).kind != SegmentKind::index || index_tail_.at.offset == kBlockSize) {
+        TRY_ASSIGN(Segment* const claimed, claim(index_segment));
+        claimed->announced = true;
     }
     for (const SegmentId id : outcome_.checkpoint_segments) {
-        segments_.ensure(id).kind = SegmentKind::checkpoint;
+        TRY_ASSIGN(Segment* const claimed, claim(id));
+        claimed->kind = SegmentKind::checkpoint;
     }
     return {};
+}
+
+// A segment that was of the log when the checkpoint was made may be something else by now, if it is past.
+Result<Segment*> Recovery::claim(SegmentId id) {
+    const Segment& before = segments_.ensure(id);
+    if (before.kind == SegmentKind::log && !before.past) {
+        return Error{EIO, text("segment %u is in the log, and in use for something else, too", id.value)};
+    }
+    return &segments_.claim(id);
 }
 
 }  // namespace predsnap

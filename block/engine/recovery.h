@@ -44,6 +44,7 @@ class Recovery {
     struct Outcome {
         std::vector<SegmentId> checkpoint_segments;
         uint64_t checkpoint_bytes = 0;
+        uint64_t checkpoint_index = 0;    // ordinal of the index segment it goes on in
         bool without_checkpoint = false;  // the one there is cannot be used
         uint64_t entries_replayed = 0;
         uint64_t batches_scanned = 0;
@@ -78,6 +79,7 @@ class Recovery {
     Result<void> wipe_torn();
     Result<void> wipe_torn_at(SegmentId segment, uint32_t offset, const uint8_t (&magic)[4]);
     Result<void> mark_segments();
+    Result<Segment*> claim(SegmentId id);
 
     Core& core_;
     SegmentTable& segments_;

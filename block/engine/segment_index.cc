@@ -50,7 +50,11 @@ bool plausible(const Geometry& geometry, const Entry& entry, uint64_t sums) {
         entry.start >= kSectorLimit.value || entry.count > kSectorLimit.value - entry.start) {
         return false;
     }
-    if (entry.kind < static_cast<uint8_t>(ExtentKind::unit)) {
+    const bool is_data = entry.kind >= static_cast<uint8_t>(ExtentKind::unit);
+    if (entry.flags != 0 && (!is_data || (entry.flags & ~format::kEntryVoid) != format::kEntryMoved)) {
+        return false;
+    }
+    if (!is_data) {
         return true;
     }
     const bool is_unit = entry.kind == static_cast<uint8_t>(ExtentKind::unit);

@@ -13,6 +13,7 @@ void SegmentTable::adopt_image(const Geometry& geometry, uint64_t image_bytes) {
         segments_.resize(count);
     }
     ready_.clear();
+    bare_.clear();
     for (uint32_t id = 0; id < segments_.size(); ++id) {
         if (!segments_[id].in_use()) {
             ready_.push_back(SegmentId(id));
@@ -27,7 +28,22 @@ Segment& SegmentTable::ensure(SegmentId id) {
     return segments_[id.value];
 }
 
+Segment& SegmentTable::claim(SegmentId id) {
+    Segment& segment = ensure(id);
+    if (segment.kind == format::SegmentKind::log && !segment.past) {
+        std::erase(log_, id);
+    }
+    segment = Segment{};
+    return segment;
+}
+
 Result<SegmentId> SegmentTable::reserve(const Geometry& geometry) {
+    if (!bare_.empty()) {
+        const SegmentId id = bare_.front();
+        bare_.pop_front();
+        segments_[id.value].announced = true;
+        return id;
+    }
     const SegmentId id(size());
     if (id.value >= geometry.max_segments()) {
         return Error{ENOSPC, text("the image has reached its limit of %u segments; "
@@ -67,11 +83,80 @@ void SegmentTable::add_ready(SegmentId id) {
     ready_.push_back(id);
 }
 
+SegmentId SegmentTable::take_surplus() {
+    const auto last = std::max_element(ready_.begin(), ready_.end());
+    const SegmentId id = *last;
+    ready_.erase(last);
+    segments_[id.value].announced = true;
+    return id;
+}
+
+void SegmentTable::add_bare(SegmentId id) {
+    segments_[id.value] = Segment{};
+    bare_.push_back(id);
+}
+
 void SegmentTable::drop_trailing_ready(size_t keep) {
     std::sort(ready_.begin(), ready_.end());
-    while (ready_.size() > keep && !ready_.empty() && ready_.back().value + 1 == segments_.size()) {
-        ready_.pop_back();
+    std::sort(bare_.begin(), bare_.end());
+    const auto ends = [&](const std::deque<SegmentId>& free) {
+        return !free.empty() && free.back().value + 1 == segments_.size();
+    };
+    while (ends(bare_) || (ends(ready_) && ready_.size() > keep)) {
+        (ends(bare_) ? bare_ : ready_).pop_back();
         segments_.pop_back();
+    }
+}
+
+void SegmentTable::retire(Sequence floor) {
+    size_t count = 0;
+    while (count < log_.size() && segments_[log_[count].value].last <= floor &&
+           segments_[log_[count].value].has_index()) {
+        segments_[log_[count].value].past = true;
+        ++count;
+    }
+    log_.erase(log_.begin(), log_.begin() + static_cast<ptrdiff_t>(count));
+}
+
+uint64_t SegmentTable::counted(const Extent& extent) const {
+    return extent.start >= counted_to_ ? 0 : std::min(extent.end(), counted_to_) - extent.start;
+}
+
+void SegmentTable::count_piece(const Geometry& geometry, const ExtentMap& map) {
+    constexpr size_t kPiece = 4096;
+    std::vector<Extent> extents;
+    const Sector from = counted_to_;
+    counted_to_ = map.lookup(from, kSectorLimit, kPiece, &extents);
+    for (const Extent& extent : extents) {
+        added(geometry, extent);
+    }
+}
+
+void SegmentTable::recount(Sequence sequence) {
+    counted_to_ = Sector(0);
+    for (Segment& segment : segments_) {
+        segment.live = 0;
+        segment.last_death = std::max(segment.last_death, sequence);
+    }
+}
+
+void SegmentTable::added(const Geometry& geometry, const Extent& extent) {
+    if (extent.is_data()) {
+        segments_[geometry.segment_of(extent.place).value].live += counted(extent);
+    }
+}
+
+void SegmentTable::removed(const Geometry& geometry, const Extent& extent) {
+    if (extent.is_data()) {
+        segments_[geometry.segment_of(extent.place).value].live -= counted(extent);
+    }
+}
+
+void SegmentTable::replaced(const Geometry& geometry, const Extent& extent, Sequence sequence) {
+    if (extent.is_data()) {
+        Segment& segment = segments_[geometry.segment_of(extent.place).value];
+        segment.live -= counted(extent);
+        segment.last_death = sequence;
     }
 }
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core.h"
+#include "extent_map.h"
 #include "format.h"
 #include "result.h"
 
@@ -20,6 +21,13 @@ struct Segment {
     Sequence first, last;    // log: of its batches; last < first while it has none
     TimeSpan times;          // log: of its batches, and of the points they record
     format::StreamPosition index{kNoSegment.value, 0, 0};  // log: where its index blob begins
+    uint16_t index_span = 0;  // index segments the blob lies in
+    bool past = false;        // log: the history it was part of is no longer kept, only data is
+    bool leaving = false;     // nothing refers to it, but somebody may still be reading
+    uint8_t failures = 0;     // attempts to move its data elsewhere that failed
+    int64_t age_mark = 0;     // log: RetentionClock when it was closed
+    uint64_t live = 0;        // log: sectors of the current map that are in it, once they are counted
+    Sequence last_death;      // log: the newest batch that replaced any of its data
 
     bool has_index() const { return index.segment != kNoSegment.value; }
     bool in_use() const { return announced || kind != format::SegmentKind::free; }
@@ -37,6 +45,9 @@ class SegmentTable {
     // Makes sure the id exists.
     Segment& ensure(SegmentId id);
 
+    // The segment is what the image says it is now, whatever it was before.
+    Segment& claim(SegmentId id);
+
     // The next segment for a stream, marked announced: a ready one, else one past the image's end.
     Result<SegmentId> take(const Geometry& geometry);
     // The same, but the first of `reserved` if there is one: what a failed write already announced.
@@ -50,17 +61,39 @@ class SegmentTable {
     // Forgets ready segments at the end of the image, but for `keep` of them.
     void drop_trailing_ready(size_t keep);
     size_t ready_count() const { return ready_.size(); }
+    // A ready segment to give back to the host, the last one: it counts as in use until add_bare.
+    SegmentId take_surplus();
+    // Free, but nothing is allocated there.
+    void add_bare(SegmentId id);
 
-    // Log segments in the order of their ordinals.
+    // Log segments in the order of their ordinals, but for those that are past.
     std::vector<SegmentId>& log() { return log_; }
     const std::vector<SegmentId>& log() const { return log_; }
     // Index in log() of the segment that holds a sequence number, or of the first after it.
     size_t log_position(Sequence sequence) const;
+    // Segments without any batch after `floor` leave the log: they are past. Those without an index stay.
+    void retire(Sequence floor);
+
+    // How much of each segment the current map refers to is counted piece by piece, after the image was opened and
+    // after each rollback; what has been counted follows the changes of the map.
+    bool counted() const { return counted_to_ >= kSectorLimit; }
+    void count_piece(const Geometry& geometry, const ExtentMap& map);
+    // Begins anew. Anything may have been replaced in batch `sequence`.
+    void recount(Sequence sequence);
+    void added(const Geometry& geometry, const Extent& extent);
+    void removed(const Geometry& geometry, const Extent& extent);
+    // Removed from the current state, but earlier ones have it.
+    void replaced(const Geometry& geometry, const Extent& extent, Sequence sequence);
 
   private:
+    // Sectors of the extent that have been counted.
+    uint64_t counted(const Extent& extent) const;
+
     std::vector<Segment> segments_;
     std::vector<SegmentId> log_;
     std::deque<SegmentId> ready_;
+    std::deque<SegmentId> bare_;
+    Sector counted_to_;
 };
 
 }  // namespace predsnap

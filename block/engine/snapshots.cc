@@ -94,7 +94,15 @@ Result<Engine::Resolved> Engine::Impl::resolve(const Moment& moment) {
                                   static_cast<ull>(moment.sequence->value),
                                   static_cast<ull>(disk.sequence.value))};
     }
+    if (*moment.sequence < history.floor) {
+        return Error{ENOENT, text("sequence %llu is no longer in the history, which begins at %llu",
+                                  static_cast<ull>(moment.sequence->value),
+                                  static_cast<ull>(history.floor.value))};
+    }
     const Resolved resolved{*moment.sequence, disk.time, history.size_at(*moment.sequence)};
+    if (resolved.sequence == history.floor && history.floor > Sequence(0)) {
+        return Resolved{resolved.sequence, history.floor_time, resolved.size};
+    }
     lock.unlock();
     return with_time(resolved);
 }
@@ -131,6 +139,7 @@ Result<void> Engine::Impl::go_to(Sequence target) {
     TRY(log.append_records(records, ExtentKind::hole, Sector(0), 0));
     Lock lock(core.mutex);
     difference.take_pieces([this](std::span<const Extent> piece) { disk.apply_piece(piece); });
+    segments.recount(disk.sequence);
     return {};
 }
 

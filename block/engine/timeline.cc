@@ -98,6 +98,9 @@ void Timeline::redo(const SegmentIndex& index, const PathStep& step, Overlay& ov
         if (row.sequence >= step.first.value && row.sequence <= step.last.value) {
             for (size_t i = begin; i < end; ++i) {
                 const format::Entry& entry = index.entries[i];
+                if (entry.has(format::kEntryMoved)) {
+                    continue;  // no state differs; and going back has left it where it is
+                }
                 const bool is_unit = entry.kind == static_cast<uint8_t>(ExtentKind::unit);
                 overlay.add(to_extent(core_.geometry, index.segment, entry,
                                       is_unit ? index.sums[entry.first_sum] : 0));

@@ -59,6 +59,7 @@ typedef enum PdsEvent {
     PDS_EVENT_CORRUPTION,   /* a checksum did not match; the read failed with -EIO */
     PDS_EVENT_LOG_ERROR,    /* an append failed and was taken back; the message may be empty */
     PDS_EVENT_POINT,        /* a point was made that no flush asked for; no message */
+    PDS_EVENT_WINDOW_SHRUNK, /* history is shorter than was asked for */
 } PdsEvent;
 
 /* Tasks, executor, reports. See block/engine/host.h for the contract. */

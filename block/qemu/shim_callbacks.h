@@ -73,6 +73,8 @@ inline PdsEvent to_event(Event event) {
             return PDS_EVENT_CORRUPTION;
         case Event::log_error:
             return PDS_EVENT_LOG_ERROR;
+        case Event::window_shrunk:
+            return PDS_EVENT_WINDOW_SHRUNK;
         case Event::point:
             break;
     }

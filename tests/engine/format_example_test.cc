@@ -43,7 +43,9 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
             FIELD(Superblock, create_time), FIELD(Superblock, log), FIELD(Superblock, index),
             FIELD(Superblock, backing_file_length), FIELD(Superblock, backing_format_length),
             FIELD(Superblock, reserved0), FIELD(Superblock, backing_file),
-            FIELD(Superblock, backing_format), FIELD(Superblock, reserved),
+            FIELD(Superblock, backing_format), FIELD(Superblock, retention),
+            FIELD(Superblock, reserved1), FIELD(Superblock, cdp_window_us), FIELD(Superblock, cdp_bytes),
+            FIELD(Superblock, reserved),
             FIELD(Superblock, checksum)}}},
         {"SegmentHeader", {sizeof(format::SegmentHeader), {
             FIELD(SegmentHeader, magic), FIELD(SegmentHeader, kind), FIELD(SegmentHeader, reserved0),
@@ -59,7 +61,7 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
             FIELD(BatchHeader, checksum)}}},
         {"Entry", {sizeof(format::Entry), {
             FIELD(Entry, start), FIELD(Entry, count), FIELD(Entry, place), FIELD(Entry, first_sum),
-            FIELD(Entry, kind), FIELD(Entry, reserved)}}},
+            FIELD(Entry, kind), FIELD(Entry, flags), FIELD(Entry, reserved), FIELD(Entry, from)}}},
         {"RecordHeader", {sizeof(format::RecordHeader), {
             FIELD(RecordHeader, type), FIELD(RecordHeader, length)}}},
         {"PointRecord", {sizeof(format::PointRecord), {
@@ -73,6 +75,8 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
             FIELD(SnapshotDeleteRecord, id)}}},
         {"RollbackRecord", {sizeof(format::RollbackRecord), {FIELD(RollbackRecord, target)}}},
         {"ResizeRecord", {sizeof(format::ResizeRecord), {FIELD(ResizeRecord, size)}}},
+        {"FloorRecord", {sizeof(format::FloorRecord), {
+            FIELD(FloorRecord, sequence), FIELD(FloorRecord, time)}}},
         {"PackedExtent", {sizeof(format::PackedExtent), {
             FIELD(PackedExtent, start_low), FIELD(PackedExtent, place_low),
             FIELD(PackedExtent, checksum), FIELD(PackedExtent, count),
@@ -101,6 +105,7 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
             FIELD(PageHeader, checksum)}}},
         {"SegmentRow", {sizeof(format::SegmentRow), {
             FIELD(SegmentRow, id), FIELD(SegmentRow, kind), FIELD(SegmentRow, reserved),
+            FIELD(SegmentRow, index_span),
             FIELD(SegmentRow, ordinal), FIELD(SegmentRow, first_sequence),
             FIELD(SegmentRow, last_sequence), FIELD(SegmentRow, first_time),
             FIELD(SegmentRow, last_time), FIELD(SegmentRow, index)}}},
@@ -112,6 +117,7 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
             FIELD(CheckpointState, log_announced), FIELD(CheckpointState, open_indexes),
             FIELD(CheckpointState, log_hash), FIELD(CheckpointState, last_time),
             FIELD(CheckpointState, point_sequence), FIELD(CheckpointState, point_time),
+            FIELD(CheckpointState, floor_sequence), FIELD(CheckpointState, floor_time),
             FIELD(CheckpointState, snapshot_bytes), FIELD(CheckpointState, rollback_count),
             FIELD(CheckpointState, resize_count)}}},
     };

@@ -33,7 +33,7 @@ class IndexStreamTest : public ::testing::Test {
     StreamPosition append(const std::vector<uint8_t>& blob) {
         const auto position = stream.append(blob);
         EXPECT_TRUE(position.ok());
-        return position.value();
+        return position.value().begin;
     }
     uint8_t& byte(const StreamPosition& at, uint64_t offset) {
         return file.bytes.at(core.geometry.offset(SegmentId(at.segment)) + at.offset + offset);

@@ -31,12 +31,15 @@ void roll_back(World& world) {
     }
     const EngineInfo info = world.engine->info();
     if (!result.ok()) {
-        world.require_excused("rollback", result.error(), faults);
+        if (result.error().code != ENOENT || !may_be_unknown(world, moment)) {
+            world.require_excused("rollback", result.error(), faults);
+        }
         const bool happened = info.branch == world.model.branch() + 1;  // all but the flush
         world.model.end(op, world.newest(), happened);
         world.unsettled_rollbacks.back().failed = true;
         if (happened) {
-            world.unsettled_rollbacks.clear();
+            // What failed before it may still come back instead of it: nothing was flushed since.
+            world.unsettled_rollbacks.pop_back();
             world.model.rolled_back(info.branches.back().first.value, target);
             world.coverage.hit("rollback done by a call that failed");
         }

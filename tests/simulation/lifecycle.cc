@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "guest_io.h"
+#include "retention_ops.h"
 #include "snapshot_ops.h"
 #include "view_ops.h"
 
@@ -173,6 +174,7 @@ void check_recovery(World& world) {
                    ", but the engine had said that " + std::to_string(world.durable_claimed) +
                    " is durable");
     }
+    world.model.drop_branches_after(newest);
     adopt_branch(world, info);
     // If only the process died, what had returned is at least in the operating system's cache.
     if (const auto problem = world.model.recover(newest, !world.power_was_lost)) {
@@ -247,6 +249,11 @@ void create_image(World& world) {
     world.undo.clear();
     world.durable_claimed = 0;
     world.backing_names = {options.backing_file};
+    world.retentions = {Retention{}};
+    world.floor = 0;
+    world.last_retentions_unlimited = true;
+    world.last_window = INT64_MAX;
+    world.states_seen = {{world.scheduler.now_us(), 0}};
     const Result<void> opened = try_open(world);
     if (!opened.ok()) {
         world.fail("open of a new image failed: " + opened.error().message);
@@ -292,6 +299,7 @@ void recover(World& world) {
     open_until_it_holds(world);
     check_recovery(world);
     check_backing_name(world);
+    recover_retention(world);
     if (world.random.chance(0.2)) {
         check_image(world);
     }

@@ -186,6 +186,12 @@ bool Model::survives(const Op& op) const {
     return op.durable || (all_returned_survive_ && op.responded != kNever && !op.optional);
 }
 
+void Model::drop_branches_after(uint64_t sequence) {
+    while (branches_.back().first > sequence) {
+        branches_.pop_back();
+    }
+}
+
 std::optional<std::string> Model::recover(uint64_t sequence, bool all_returned_survive) {
     all_returned_survive_ = all_returned_survive;
     for (const Op& op : ops_) {
@@ -196,9 +202,7 @@ std::optional<std::string> Model::recover(uint64_t sequence, bool all_returned_s
                    " came after sequence " + std::to_string(op.after);
         }
     }
-    while (branches_.back().first > sequence) {
-        branches_.pop_back();
-    }
+    drop_branches_after(sequence);
     recovered_ = sequence;
     reopen_failed(sequence);
     return std::nullopt;

@@ -84,6 +84,9 @@ class Model {
     uint32_t branch() const { return static_cast<uint32_t>(branches_.size() - 1); }
     uint64_t branch_first(uint32_t branch) const { return branches_[branch].first; }
 
+    // A crash took back the rollbacks after that sequence number.
+    void drop_branches_after(uint64_t sequence);
+
     // After a crash the engine says that its newest batch is `sequence`. Checks that no operation
     // that had to survive lies beyond (if only the process died, those are all that had returned);
     // then the values that it shows are checked with check_recovered() and, when all is well, taken

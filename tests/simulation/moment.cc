@@ -10,6 +10,7 @@ namespace {
 // A sequence number of the history: any, or one near the end, or one that matters.
 uint64_t pick_sequence(World& world) {
     const uint64_t newest = world.newest();
+    const uint64_t floor = world.engine->info().floor.value;
     switch (world.random.below(4)) {
         case 0:
             return newest - std::min(newest, world.random.skewed(20));
@@ -21,7 +22,8 @@ uint64_t pick_sequence(World& world) {
             }
             [[fallthrough]];
         default:
-            return world.random.below(newest + 1);
+            return world.random.chance(0.05) ? world.random.below(newest + 1)
+                                             : floor + world.random.below(newest - floor + 1);
     }
 }
 
@@ -69,7 +71,8 @@ std::string describe(const Moment& moment) {
 bool may_be_unknown(World& world, const Moment& moment) {
     return (moment.snapshot &&
             (!world.snapshots.contains(*moment.snapshot) || world.snapshot_calls > 0)) ||
-           moment.time.has_value();
+           moment.time.has_value() ||
+           (moment.sequence && *moment.sequence < world.engine->info().floor);
 }
 
 }  // namespace predsnap::sim

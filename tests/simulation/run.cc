@@ -6,6 +6,7 @@
 #include "history_ops.h"
 #include "lifecycle.h"
 #include "point_ops.h"
+#include "retention_ops.h"
 #include "snapshot_ops.h"
 #include "view_ops.h"
 #include "world.h"
@@ -114,7 +115,8 @@ void pause_or_resume(World& world) {
 
 void check_old_state(World& world) {
     const uint64_t newest = world.newest();
-    check_state(world, world.random.below(newest + 1));
+    const uint64_t floor = world.engine->info().floor.value;
+    check_state(world, floor + world.random.below(newest - floor + 1));
 }
 
 // VM state is written and becomes part of a snapshot, as savevm does.
@@ -155,6 +157,7 @@ void step(World& world) {
         {5, change_faults},
         {2, pause_or_resume},
         {1, check_snapshot_list},
+        {2, change_retention},
     };
     unsigned total = 0;
     for (const Choice& choice : choices) {
@@ -179,6 +182,7 @@ void run_steps(World& world, uint64_t steps) {
         if (!world.alive()) {
             recover(world);
         }
+        check_floor(world);
     }
     world.disk.call_off_death();
     world.stop_faults();

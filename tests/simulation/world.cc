@@ -39,6 +39,7 @@ Plan::Plan(uint64_t seed) {
     tasks_max = random.between(1, 12);
     hot_sectors = random.between(8, 256);
     request_sectors_max = 8ull << random.below(9);
+    retention = random.chance(0.6);
 }
 
 World::World(uint64_t seed, bool verbose)

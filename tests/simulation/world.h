@@ -38,6 +38,7 @@ struct Plan {
     DiskOptions disk;
     double crash_rate;  // chance that a step arms a crash
     bool errors, no_space, clock_jumps, damage, rewrite_image;
+    bool retention;  // history is limited now and then
     uint64_t tasks_max;    // guest requests at once
     uint64_t hot_sectors;  // half of the requests go to that many sectors
     uint64_t request_sectors_max;
@@ -128,6 +129,12 @@ struct World {
     };
     std::vector<UnsettledRollback> unsettled_rollbacks;
     std::vector<std::string> backing_names;  // the last one set; more after a call that failed
+    std::vector<Retention> retentions;       // likewise
+    // Of the last look at where history begins: that, and what limits there were.
+    uint64_t floor = 0;
+    bool last_retentions_unlimited = true;
+    int64_t last_window = INT64_MAX;
+    std::vector<std::pair<uint64_t, uint64_t>> states_seen;  // time of the scheduler, newest sequence number
 };
 
 }  // namespace predsnap::sim

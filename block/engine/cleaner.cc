@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "cleaner.h"
+
+#include <algorithm>
+
+namespace predsnap {
+
+namespace {
+
+// Copied at once: guest writes wait behind it.
+constexpr uint64_t kGroupSectors = (128 << 10) / kSectorSize;
+constexpr uint64_t kReadBytes = 1 << 20;
+constexpr uint8_t kMaxFailures = 2;
+
+}  // namespace
+
+uint64_t Cleaner::packed_sectors(const Geometry& geometry, uint64_t max_request_sectors) {
+    const uint64_t blocks = geometry.segment_size / kBlockSize - 1;  // less the segment's header
+    const uint64_t group = std::min(kGroupSectors, max_request_sectors) / kSectorsPerBlock;
+    return blocks / (group + 1) * group * kSectorsPerBlock;
+}
+
+bool Cleaner::choose(Sequence oldest, bool any) {
+    const uint64_t capacity = packed_sectors(core_.geometry, log_.max_request_sectors());
+    uint64_t least = capacity - capacity / 16;  // more than that is not worth it
+    for (uint32_t id = 0; id < segments_.size(); ++id) {
+        const Segment& segment = segments_[SegmentId(id)];
+        if (segment.kind != format::SegmentKind::log || !segment.past || segment.leaving ||
+            segment.live == 0 || segment.live >= least || segment.failures >= kMaxFailures) {
+            continue;
+        }
+        // Where history still needs it, only what will soon be nearly empty anyway.
+        if (any || segment.last_death <= oldest || segment.live < capacity / 4) {
+            least = segment.live;
+            victim_ = SegmentId(id);
+        }
+    }
+    loaded_ = false;
+    return busy();
+}
+
+Result<void> Cleaner::step() {
+    const Result<void> done = loaded_ ? copy() : load();
+    if (!done.ok() || (loaded_ && next_ == extents_.size())) {
+        finish(!done.ok());
+    }
+    return done;
+}
+
+void Cleaner::finish(bool failed) {
+    Lock lock(core_.mutex);
+    Segment& segment = segments_[victim_];
+    // What a rollback or a write that failed left there may have changed what is in use.
+    segment.failures += failed || segment.live > 0;
+    core_.stats.cleaned_segments += !failed;
+    victim_ = kNoSegment;
+    extents_.clear();
+}
+
+// Finds what is in use, and reads it.
+Result<void> Cleaner::load() {
+    TRY_ASSIGN(const SegmentIndex index, indexes_.load(victim_));
+    extents_.clear();
+    next_ = 0;
+    loaded_ = true;
+    const Place begin = core_.geometry.place(victim_);
+    const Place end = begin + core_.geometry.segment_size / kSectorSize;
+    for (const format::Entry& entry : index.entries) {
+        if (entry.kind < static_cast<uint8_t>(ExtentKind::unit) || entry.has(format::kEntryVoid)) {
+            continue;
+        }
+        std::vector<Extent> found;
+        const Sector from(entry.start);
+        Lock lock(core_.mutex);
+        disk_.map.lookup(from, from + entry.count, SIZE_MAX, &found);
+        lock.unlock();
+        for (const Extent& extent : found) {
+            const uint64_t offset = extent.start - from;
+            if (extent.is_data() && extent.place == begin + entry.place + offset && extent.place < end) {
+                extents_.push_back(extent);
+            }
+        }
+    }
+    std::sort(extents_.begin(), extents_.end(),
+              [](const Extent& a, const Extent& b) { return a.start < b.start; });
+    if (extents_.empty()) {
+        return {};
+    }
+    if (content_.size() == 0) {
+        content_ = AlignedBuffer(core_.geometry.segment_size);
+    }
+    for (uint64_t at = 0; at < index.end_offset; at += kReadBytes) {
+        const uint64_t length = std::min<uint64_t>(kReadBytes, index.end_offset - at);
+        TRY(core_.file.pread(core_.geometry.offset(victim_) + at, content_.data() + at, length));
+    }
+    return {};
+}
+
+Result<void> Cleaner::copy() {
+    const uint64_t most = std::min(kGroupSectors, log_.max_request_sectors());
+    const Place begin = core_.geometry.place(victim_);
+    std::vector<Log::Move> moves;
+    for (uint64_t sectors = 0; next_ < extents_.size(); ++next_) {
+        Extent extent = extents_[next_];
+        const uint64_t need = align_up(std::min(extent.count, most), kSectorsPerBlock);
+        if (sectors + need > most && sectors > 0) {
+            break;
+        }
+        Extent now;
+        Lock lock(core_.mutex);
+        const bool same = disk_.map.find_whole(extent.start, extent.end(), &now) && now == extent;
+        lock.unlock();
+        if (!same) {
+            continue;  // overwritten meanwhile, at least in part
+        }
+        iovec content{content_.data(), content_.size()};
+        TRY(reader_.verify(extent, {&content, 1},
+                           to_bytes(Place(extent.place - extent.head - begin))));
+        const uint8_t* data = content_.data() + (extent.place - begin) * kSectorSize;
+        // Longer than an append can be: in parts.
+        const uint64_t count = std::min(extent.count, align_down(most, kSectorsPerBlock));
+        moves.push_back({extent.start, count, extent.place, data});
+        sectors += need;
+        if (count < extent.count) {
+            extents_[next_] = extent.slice(extent.start + count, extent.end());
+            break;
+        }
+    }
+    if (moves.empty()) {
+        return {};
+    }
+    TRY(log_.append_moves(moves));
+    uint64_t bytes = 0;
+    for (const Log::Move& move : moves) {
+        bytes += move.sectors * kSectorSize;
+    }
+    Lock lock(core_.mutex);
+    core_.stats.moved_bytes += bytes;
+    return {};
+}
+
+}  // namespace predsnap

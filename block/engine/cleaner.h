@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// The cleaner: copies what is still in use out of segments that are mostly not, so that they become free. Victims
+// are those with the least to copy ("greedy"; Rosenblum and Ousterhout, The Design and Implementation of a
+// Log-Structured File System, 1992, choose by age as well). What is copied is verified first, and sorted by guest
+// sector, so that it is read in order again.
+//
+// Runs in the one background task. Core::mutex guards what other tasks see of it.
+#pragma once
+
+#include "core.h"
+#include "disk_state.h"
+#include "index_cache.h"
+#include "log.h"
+#include "reader.h"
+#include "segment_table.h"
+
+namespace predsnap {
+
+class Cleaner {
+  public:
+    Cleaner(Core& core, SegmentTable& segments, DiskState& disk, Log& log, IndexCache& indexes, Reader& reader)
+        : core_(core), segments_(segments), disk_(disk), log_(log), indexes_(indexes), reader_(reader) {}
+
+    // Sectors of data in a segment that holds nothing but what was copied.
+    static uint64_t packed_sectors(const Geometry& geometry, uint64_t max_request_sectors);
+
+    // --- Require Core::mutex ---
+    // Segments that nothing in them is moved out of now.
+    SegmentId victim() const { return victim_; }
+    bool busy() const { return victim_ != kNoSegment; }
+    // Begins with the segment that has the least to copy, among those that would become free: all that history does
+    // not need (`oldest` is the oldest state that is), and if `any`, also those it still needs. False if none.
+    bool choose(Sequence oldest, bool any);
+
+    // Copies some. After an error the segment is left as it is.
+    Result<void> step();
+
+  private:
+    Result<void> load();
+    Result<void> copy();
+    void finish(bool failed);
+
+    Core& core_;
+    SegmentTable& segments_;
+    DiskState& disk_;
+    Log& log_;
+    IndexCache& indexes_;
+    Reader& reader_;
+
+    SegmentId victim_ = kNoSegment;
+    bool loaded_ = false;
+    std::vector<Extent> extents_;  // in use when it was begun, by sector
+    size_t next_ = 0;
+    AlignedBuffer content_;        // of the segment
+};
+
+}  // namespace predsnap

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Reclaiming: segments that nothing needs any more become free.
+//
+// A segment of data is needed by the current state while `live` sectors of it are mapped, and by history while the
+// floor, or an open view, lies before `last_death`, when the last of its other data was replaced. An index segment
+// is needed while it holds the index of a segment in use, or what the checkpoint has not. Then a segment is
+// *leaving* until
+//   - what made it useless is durable (the state after a crash must not refer to it),
+//   - no rollback is newer than the checkpoint (to do it again, recovery reads indexes), and
+//   - whoever may have looked up a place in it has read it.
+#include <algorithm>
+
+#include "engine_impl.h"
+
+namespace predsnap {
+
+namespace {
+
+// Segments that leave before the engine flushes of its own accord, so that they do.
+constexpr size_t kMaxLeaving = 2;
+// Free segments kept beside the pool.
+constexpr size_t kSpareSegments = 2;
+// Cleaning begins when what is dead is more than this part of what is live,
+constexpr uint64_t kDeadShare = 6;
+constexpr uint64_t kDeadSegments = 1;
+// and guest writes wait for it when it is so many segments more.
+constexpr uint64_t kPressingSegments = 4;
+constexpr unsigned kVictimsMeasured = 32;
+
+}  // namespace
+
+// The oldest state that somebody may read of.
+Sequence Engine::Impl::oldest_reachable() const {
+#if PREDSNAP_CANARY == 7  // a known bug: open views are forgotten
+    return history.floor;
+#else
+    return std::min(history.floor, disk.oldest_view());
+#endif
+}
+
+bool Engine::Impl::reclaim_step() {
+    Lock lock(core.mutex);
+    if (!reclaim_due || history.floor == Sequence(0)) {
+        return false;
+    }
+    if (!segments.counted()) {
+        segments.count_piece(core.geometry, disk.map);
+        return true;
+    }
+    reclaim_due = false;
+    find_leaving_data();
+    find_leaving_indexes();
+    core.readers.advance();
+    const bool rollback_open =
+        !history.rollbacks.empty() && history.rollbacks.back().sequence.value > superblock.checkpoint_sequence;
+    const bool flush = !leaving.empty() && leaving.front().since > log.durable() && leaving.size() >= kMaxLeaving;
+    if (!leaving.empty() && rollback_open && !checkpoint_failed) {
+        lock.unlock();
+        const bool made = checkpoint().ok();
+        lock.lock();
+        checkpoint_failed = !made;
+        reclaim_due = made;
+        return made;
+    }
+    if (flush && !flush_failed) {
+        lock.unlock();
+        const bool flushed = log.flush(false).ok();
+        lock.lock();
+        flush_failed = !flushed;
+        reclaim_due = flushed;
+        return flushed;
+    }
+    return rollback_open ? false : release_leaving();
+}
+
+void Engine::Impl::find_leaving_data() {
+    const Sequence oldest = oldest_reachable();
+    for (uint32_t id = 0; id < segments.size(); ++id) {
+        Segment& segment = segments[SegmentId(id)];
+        if (segment.kind == format::SegmentKind::log && segment.past && !segment.leaving && segment.live == 0 &&
+            segment.last_death <= oldest && SegmentId(id) != cleaner.victim()) {
+            leave(SegmentId(id));
+        }
+    }
+}
+
+void Engine::Impl::find_leaving_indexes() {
+    // By ordinal: those before the one where the checkpoint leaves off, and that hold the index of a segment in use.
+    std::vector<bool> needed(checkpoint_index);
+    for (uint32_t id = 0; id < segments.size(); ++id) {
+        const Segment& segment = segments[SegmentId(id)];
+        if (segment.kind != format::SegmentKind::log || !segment.has_index()) {
+            continue;
+        }
+        const uint64_t end = std::min(segment.index.ordinal + segment.index_span, checkpoint_index);
+        for (uint64_t ordinal = segment.index.ordinal; ordinal < end; ++ordinal) {
+            needed[ordinal] = true;
+        }
+    }
+    for (uint32_t id = 0; id < segments.size(); ++id) {
+        const Segment& segment = segments[SegmentId(id)];
+        if (segment.kind == format::SegmentKind::index && !segment.leaving &&
+            segment.ordinal < checkpoint_index && !needed[segment.ordinal]) {
+            leave(SegmentId(id));
+        }
+    }
+}
+
+void Engine::Impl::leave(SegmentId id) {
+    segments[id].leaving = true;
+    leaving.push_back({id, disk.sequence, core.readers.epoch()});
+}
+
+bool Engine::Impl::release_leaving() {
+    bool released = false;
+    const auto ready = [&](const Leaving& next) {
+#if PREDSNAP_CANARY == 5  // a known bug: a segment is used again though a crash may lead back to where it was needed
+        const bool durable = true;
+#else
+        const bool durable = next.since <= log.durable();
+#endif
+        return durable && history_readers == 0 && core.readers.drained(next.epoch);
+    };
+    while (!leaving.empty() && ready(leaving.front())) {
+        const SegmentId id = leaving.front().id;
+        leaving.pop_front();
+        indexes.forget(id);
+        segments.release(id);
+        ++core.stats.reclaimed_segments;
+        released = true;
+    }
+    if (released) {
+        throttled.wake_all(core.host);
+    }
+    return released;
+}
+
+// Gives free segments that will not be needed soon back to the host.
+bool Engine::Impl::give_back_step() {
+    Lock lock(core.mutex);
+    if (history.floor == Sequence(0) || segments.ready_count() <= pool_target() + kSpareSegments + ready_at_open) {
+        return false;
+    }
+    const SegmentId id = segments.take_surplus();
+    lock.unlock();
+    const Result<void> given = core.file.discard(core.geometry.offset(id), core.geometry.segment_size);
+    lock.lock();
+    given.ok() ? segments.add_bare(id) : segments.add_ready(id);
+    ready_at_open += given.ok() ? 0 : 1;  // do not try again and again
+    core.stats.given_back_bytes += given.ok() ? core.geometry.segment_size : 0;
+    return given.ok();
+}
+
+// What is past, and how much of it would be free if all data were in as few segments as can be.
+Engine::Impl::Waste Engine::Impl::waste() const {
+    const uint64_t packed = Cleaner::packed_sectors(core.geometry, log.max_request_sectors());
+    Waste result;
+    for (uint32_t id = 0; id < segments.size(); ++id) {
+        const Segment& segment = segments[SegmentId(id)];
+        if (segment.kind == format::SegmentKind::log && segment.past && !segment.leaving) {
+            ++result.past;
+            result.live += segment.live;
+            result.dead += packed - std::min(packed, segment.live);
+        }
+    }
+    return result;
+}
+
+// Whether cleaning frees nothing: what is copied fills as many segments as were cleaned.
+bool Engine::Impl::stalled(uint64_t past) {
+    if (victims >= kVictimsMeasured) {
+        victims = 0;
+        if (past >= past_before) {
+            stalled_until = core.stats.write_bytes + kVictimsMeasured * core.geometry.segment_size;
+        }
+        past_before = past;
+    }
+    return core.stats.write_bytes < stalled_until;
+}
+
+bool Engine::Impl::clean_step() {
+    Lock lock(core.mutex);
+    if (clean_failed || history.floor == Sequence(0) || !segments.counted()) {
+        return false;
+    }
+    if (!cleaner.busy()) {
+        const Waste now = waste();
+        const bool without_history = retention().window_us == 0;
+        const uint64_t segment = core.geometry.segment_size / kSectorSize;
+        const bool wanted = now.dead > now.live / kDeadShare + kDeadSegments * segment && !stalled(now.past);
+        set_pressing(wanted && without_history && now.dead > now.live / kDeadShare + kPressingSegments * segment);
+        if (!wanted || !cleaner.choose(oldest_reachable(), without_history)) {
+            set_pressing(false);
+            return false;
+        }
+        ++victims;
+    }
+    lock.unlock();
+    const bool cleaned = cleaner.step().ok();
+    lock.lock();
+    clean_failed = !cleaned;
+    reclaim_due = reclaim_due || !cleaner.busy();
+    return cleaned;
+}
+
+void Engine::Impl::set_pressing(bool now) {
+    pressing = now;
+    if (!now) {
+        throttled.wake_all(core.host);
+    }
+}
+
+void Engine::Impl::throttle() {
+    if (!pressing) {
+        return;
+    }
+    Lock lock(core.mutex);
+    while (pressing && working && !paused) {
+        throttled.wait(core.host, lock);
+    }
+}
+
+}  // namespace predsnap

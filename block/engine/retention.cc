@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Retention: where history begins. The floor is raised from the end of one segment of the log to that of a later
+// one, by a record in the log; what lies before it can no longer be gone back to, and its segments are past: they
+// keep only data of the current state.
+#include <algorithm>
+
+#include "engine_impl.h"
+#include "text.h"
+
+namespace predsnap {
+
+namespace {
+
+// So many segments are written to at any time: a limit below cannot be kept.
+constexpr uint64_t kLeastSegments = 4;
+
+}  // namespace
+
+Retention Engine::Impl::retention() const {
+    Retention result;
+    if ((superblock.retention & format::kRetainWindow) != 0) {
+        result.window_us = superblock.cdp_window_us;
+    }
+    if ((superblock.retention & format::kRetainBytes) != 0) {
+        result.bytes = superblock.cdp_bytes;
+    }
+    return result;
+}
+
+Retention Engine::retention() const {
+    Lock lock(impl_->core.mutex);
+    return impl_->retention();
+}
+
+Result<void> Engine::set_retention(const Retention& retention) {
+    TRY(impl_->writable());
+    const uint64_t least = kLeastSegments * impl_->core.geometry.segment_size;
+    if (retention.bytes && *retention.bytes < least) {
+        return Error{EINVAL, text("history cannot be limited to %llu bytes; %llu is the least for segments of %u",
+                                  static_cast<ull>(*retention.bytes), static_cast<ull>(least),
+                                  impl_->core.geometry.segment_size)};
+    }
+    if (retention.window_us && *retention.window_us < 0) {
+        return Error{EINVAL, "the window of history cannot be negative"};
+    }
+    // What was going to be dropped by the limits before is dropped when this returns, and nothing else.
+    TaskMutex::Guard guard(impl_->core.host, impl_->control);
+    if (retention != this->retention()) {
+        TRY(impl_->update_superblock([&](format::Superblock& block) {
+            block.retention = (retention.window_us ? format::kRetainWindow : 0) |
+                              (retention.bytes ? format::kRetainBytes : 0);
+            block.cdp_window_us = retention.window_us.value_or(0);
+            block.cdp_bytes = retention.bytes.value_or(0);
+        }));
+    }
+    Lock lock(impl_->core.mutex);
+    impl_->start_retention(impl_->retention_clock.reading());
+    impl_->on_progress();
+    return {};
+}
+
+// Segments closed before this process began are as old as the times in them say, as far as these are believed.
+void Engine::Impl::start_retention(int64_t reading) {
+    retention_clock.set_window(superblock.cdp_window_us);
+    const std::vector<SegmentId>& list = segments.log();
+    for (size_t i = list.size(); i-- > 0;) {
+        if (i + 1 < list.size()) {
+            reading -= retention_clock.counted(segments[list[i]].times.last, segments[list[i + 1]].times.last);
+        }
+        segments[list[i]].age_mark = reading;
+    }
+}
+
+// The log has moved on.
+void Engine::Impl::count_age(Time now) {
+    retention_clock.tick(now);
+    const std::vector<SegmentId>& list = segments.log();
+    if (!list.empty()) {
+        segments[list.back()].age_mark = retention_clock.reading();  // still being written
+    }
+}
+
+// The oldest state that something else than the window asks for.
+Sequence Engine::Impl::oldest_wanted() const {
+    Sequence oldest = std::min(log.durable(), disk.sequence);
+    for (const SnapshotInfo& snapshot : history.snapshots) {
+        oldest = std::min(oldest, snapshot.sequence);
+    }
+    return oldest;
+}
+
+// The branch that a rollback left hangs on the state it went to: they are kept or dropped together.
+bool Engine::Impl::splits_branch(Sequence floor) const {
+    return std::any_of(history.rollbacks.begin(), history.rollbacks.end(), [&](const History::Rollback& r) {
+        return r.target < floor && floor < r.sequence;
+    });
+}
+
+// The segment whose last state can be the floor, or none.
+SegmentId Engine::Impl::choose_floor(bool* forced) const {
+    const Retention limits = retention();
+    const std::vector<SegmentId>& list = segments.log();
+    const Sequence wanted = oldest_wanted();
+    const uint64_t history_bytes = list.size() * uint64_t{core.geometry.segment_size};
+    SegmentId chosen = kNoSegment;
+    *forced = false;
+    for (size_t i = 0; i + 1 < list.size(); ++i) {
+        const Segment& segment = segments[list[i]];
+        if (!segment.has_index() || segment.last > wanted || segment.last <= history.floor) {
+            break;
+        }
+        const bool old = limits.window_us && retention_clock.reading() - segment.age_mark >= *limits.window_us;
+        const bool too_much =
+            limits.bytes && history_bytes - i * uint64_t{core.geometry.segment_size} > *limits.bytes;
+        if (!old && !too_much) {
+            break;
+        }
+        if (!splits_branch(segment.last)) {
+            chosen = list[i];
+            *forced = !old && limits.window_us.has_value();
+        }
+    }
+    return chosen;
+}
+
+bool Engine::Impl::raise_floor_step() {
+    bool forced;
+    {
+        Lock lock(core.mutex);
+        if (floor_failed || choose_floor(&forced) == kNoSegment) {
+            return false;
+        }
+    }
+    // Not while a rollback or a view reads the history.
+    TaskMutex::Guard guard(core.host, control);
+    format::FloorRecord record{};
+    {
+        Lock lock(core.mutex);
+        const SegmentId last = choose_floor(&forced);
+        if (last == kNoSegment) {
+            return false;
+        }
+        record.sequence = segments[last].last.value;
+        record.time = segments[last].times.last.value;
+    }
+    std::vector<uint8_t> records;
+    put_record(records, format::RecordType::floor, &record, sizeof(record));
+    const bool raised = log.append_records(records, ExtentKind::hole, Sector(0), 0).ok();
+    {
+        Lock lock(core.mutex);
+        floor_failed = !raised;
+        reclaim_due = true;
+    }
+    if (raised && forced) {
+        core.host.report(Event::window_shrunk, 0, 0,
+                         text("history now begins at %lld (microseconds since the epoch): the limit of %llu bytes "
+                              "does not hold all of the window of %lld s",
+                              static_cast<long long>(record.time), static_cast<ull>(superblock.cdp_bytes),
+                              static_cast<long long>(superblock.cdp_window_us / 1'000'000)));
+    }
+    return raised;
+}
+
+}  // namespace predsnap

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// How much history is kept, and that what is not needed any more is used again.
+#include "block/engine/retention.h"
+
+#include "image_test.h"
+
+namespace predsnap::test {
+namespace {
+
+constexpr int64_t kSecond = 1'000'000;
+
+TEST(RetentionClock, CountsTimeInStepsOfPartOfTheWindow) {
+    RetentionClock clock;
+    clock.set_window(8 * kSecond);
+    clock.start(Time(100 * kSecond));
+    clock.tick(Time(100 * kSecond + 10));
+    EXPECT_EQ(clock.reading(), 10);
+    clock.tick(Time(5000 * kSecond));  // far ahead
+    EXPECT_LE(clock.reading(), 10 + kSecond + 1);
+    const int64_t before = clock.reading();
+    clock.tick(Time(3 * kSecond));  // and back
+    EXPECT_EQ(clock.reading(), before);
+    clock.tick(Time(INT64_MAX));
+    clock.tick(Time(INT64_MIN));
+    EXPECT_LE(clock.reading(), before + kSecond + 1);
+}
+
+class RetentionTest : public ImageTest {
+  protected:
+    void keep(std::optional<int64_t> window_us, std::optional<uint64_t> bytes = {}) {
+        ASSERT_TRUE(engine->set_retention({window_us, bytes}).ok());
+    }
+    // Fills segments with the same few sectors again and again, and lets the background follow.
+    void churn(uint64_t segments) {
+        for (uint64_t i = 0; i < segments; ++i) {
+            fill_segments(1);
+            flush();
+            work_in_background();
+        }
+    }
+    Sequence floor() const { return engine->info().floor; }
+    int code_of_view(Sequence sequence) {
+        const auto view = engine->open_view(at(sequence));
+        return view.ok() ? 0 : view.error().code;
+    }
+};
+
+TEST_F(RetentionTest, WithoutLimitNothingIsDropped) {
+    must_write(0, 8);
+    churn(12);
+    EXPECT_EQ(floor(), Sequence(0));
+    EXPECT_EQ(engine->stats().reclaimed_segments, 0u);
+    EXPECT_EQ(code_of_view(Sequence(1)), 0);
+}
+
+TEST_F(RetentionTest, WithoutWindowTheImageStaysSmall) {
+    keep(0);
+    churn(200);
+    EXPECT_GT(floor(), Sequence(0));
+    EXPECT_GT(engine->stats().reclaimed_segments, 100u);
+    EXPECT_LT(file.bytes.size(), 60u * kTestSegment);
+    EXPECT_EQ(content(), now);
+    const auto checked = engine->check({});
+    ASSERT_TRUE(checked.ok());
+    EXPECT_EQ(checked.value().corruptions, 0u);
+    kill_and_open();
+    EXPECT_EQ(content(), now);
+    churn(20);
+    EXPECT_EQ(content(), now);
+}
+
+TEST_F(RetentionTest, WhatIsBeforeTheFloorCannotBeGoneBackTo) {
+    must_write(0, 8);
+    keep(0);
+    churn(20);
+    ASSERT_GT(floor(), Sequence(1));
+    EXPECT_EQ(code_of_view(floor() - 1), ENOENT);
+    EXPECT_EQ(code_of_view(floor()), 0);
+    const auto rolled = engine->rollback(at(Sequence(1)));
+    ASSERT_FALSE(rolled.ok());
+    EXPECT_NE(rolled.error().message.find("begins at"), std::string::npos) << rolled.error().message;
+    const auto points = engine->points({});
+    ASSERT_TRUE(points.ok());
+    for (const PointInfo& point : points.value()) {
+        EXPECT_GE(point.sequence, floor());
+    }
+}
+
+TEST_F(RetentionTest, ASnapshotIsKeptUntilItIsDeleted) {
+    keep(0);
+    must_write(0, 100);
+    const Stamps then = now;
+    const SnapshotInfo kept = snapshot("kept");
+    churn(30);
+    EXPECT_LE(floor(), kept.sequence);
+    EXPECT_EQ(content_at(at("kept")), then);
+    ASSERT_TRUE(engine->snapshot_delete("kept").ok());
+    churn(4);
+    EXPECT_GT(floor(), kept.sequence);
+    EXPECT_GT(engine->stats().reclaimed_segments, 10u);
+    EXPECT_EQ(content(), now);
+}
+
+TEST_F(RetentionTest, ABranchAndWhatItHangsOnAreDroppedTogether) {
+    must_write(0, 8);
+    fill_segments(3);
+    const Sequence target = sequence();
+    fill_segments(3);
+    const Stamps left = now;
+    const auto rolled = engine->rollback(at(target));
+    ASSERT_TRUE(rolled.ok());
+    now = content();
+    const Sequence abandoned = rolled.value().from;
+    keep(10 * kSecond);
+    churn(2);
+    EXPECT_EQ(content_at(at(abandoned)), left);
+    keep(0);
+    churn(6);
+    EXPECT_GT(floor(), abandoned);
+    EXPECT_EQ(code_of_view(abandoned), ENOENT);
+    EXPECT_EQ(content(), now);
+}
+
+TEST_F(RetentionTest, AWindowIsKeptAndNoClockMakesItShorter) {
+    keep(80 * kSecond);
+    churn(3);
+    const Sequence early = sequence();
+    host.time = Time(host.time.value + 1'000'000 * kSecond);  // far ahead
+    churn(3);
+    EXPECT_EQ(code_of_view(early), 0);
+    host.time = Time(host.time.value - 2'000'000 * kSecond);
+    churn(3);
+    EXPECT_EQ(code_of_view(early), 0);
+    for (int i = 0; i < 20; ++i) {  // time passes
+        host.time = Time(host.time.value + 9 * kSecond);
+        churn(1);
+    }
+    EXPECT_EQ(code_of_view(early), ENOENT);
+}
+
+TEST_F(RetentionTest, ALimitInBytesShortensTheWindowAndSaysSo) {
+    keep(3600 * kSecond, 10 * kTestSegment);
+    churn(40);
+    const EngineInfo info = engine->info();
+    EXPECT_GT(info.floor, Sequence(0));
+    EXPECT_LE(info.segments_log - info.segments_past, 12u);
+    EXPECT_GT(host.count(Event::window_shrunk), 0u);
+}
+
+TEST_F(RetentionTest, LimitsAreStoredInTheImage) {
+    keep(7 * kSecond, 100 * kTestSegment);
+    close_and_open();
+    EXPECT_EQ(engine->retention(), (Retention{7 * kSecond, 100 * kTestSegment}));
+    keep({}, {});
+    kill_and_open();
+    EXPECT_FALSE(engine->retention().limited());
+}
+
+TEST_F(RetentionTest, LimitsThatCannotWorkAreRefusedWithTheLeast) {
+    const auto small = engine->set_retention({{}, kTestSegment});
+    ASSERT_FALSE(small.ok());
+    EXPECT_EQ(small.error().code, EINVAL);
+    EXPECT_NE(small.error().message.find(std::to_string(4 * kTestSegment)), std::string::npos);
+    EXPECT_EQ(engine->set_retention({-1, {}}).error().code, EINVAL);
+}
+
+TEST_F(RetentionTest, AnOpenViewStaysWhatItIsWhileItsHistoryIsDropped) {
+    must_write(0, 500);
+    const Stamps then = now;
+    auto view = engine->open_view(at(sequence()));
+    ASSERT_TRUE(view.ok());
+    keep(0);
+    churn(40);
+    ASSERT_GT(floor(), view.value()->sequence());
+    EXPECT_EQ(content(*view.value()), then);
+    view.value().reset();
+    churn(2);
+    EXPECT_EQ(content(), now);
+}
+
+TEST_F(RetentionTest, TheCleanerMovesWhatIsStillInUse) {
+    for (uint64_t sector = 0; sector < kTestSectors; sector += 8) {
+        must_write(sector, 8);  // all of the disk
+    }
+    keep(0);
+    churn(150);
+    const EngineStats stats = engine->stats();
+    EXPECT_GT(stats.cleaned_segments, 0u);
+    EXPECT_GT(stats.moved_bytes, 0u);
+    EXPECT_EQ(content(), now);
+    lose_power_and_open();
+    EXPECT_EQ(content(), now);
+}
+
+TEST_F(RetentionTest, TheCleanerDoesNotMoveDamagedData) {
+    for (uint64_t sector = 0; sector < kTestSectors; sector += 8) {
+        must_write(sector, 8);
+    }
+    flush();
+    const auto status = engine->status(100 * 8 * kSectorSize, kBlockSize, true);
+    ASSERT_TRUE(status.ok() && status.value().place);
+    flip(to_bytes(*status.value().place) + 5);
+    keep(0);
+    // All but that block and its neighbours is written again, so that the segment is worth cleaning.
+    for (int round = 0; round < 40; ++round) {
+        for (uint64_t sector = 0; sector < kTestSectors; sector += 8) {
+            if (sector / 8 < 98 || sector / 8 > 102) {
+                must_write(sector, 8);
+            }
+        }
+        flush();
+        work_in_background();
+    }
+    std::vector<uint8_t> block(kBlockSize);
+    const iovec part{block.data(), block.size()};
+    const auto read = engine->read(100 * kBlockSize, {&part, 1});
+    ASSERT_FALSE(read.ok());
+    EXPECT_EQ(read.error().code, EIO);
+    EXPECT_TRUE(engine->read(101 * kBlockSize, {&part, 1}).ok());
+}
+
+TEST_F(RetentionTest, SpaceThatWasUsedForHistoryIsGivenBack) {
+    churn(60);
+    keep(0);
+    churn(6);
+    EXPECT_GT(engine->stats().given_back_bytes, 20u * kTestSegment);
+    EXPECT_EQ(content(), now);
+    const uint64_t before = file.bytes.size();
+    churn(30);  // so that the newest segments are not those at the end
+    ASSERT_TRUE(engine->checkpoint().ok());
+    churn(2);
+    close_and_open();
+    EXPECT_LT(file.bytes.size(), before);
+    EXPECT_EQ(content(), now);
+}
+
+TEST_F(RetentionTest, AfterManyRoundsAPowerLossFindsTheNewestFlush) {
+    keep(0);
+    for (int round = 0; round < 12; ++round) {
+        churn(7);
+        const Stamps flushed = now;
+        fill_segments(1);
+        lose_power_and_open();
+        EXPECT_EQ(content(), flushed);
+        now = flushed;
+    }
+}
+
+}  // namespace
+}  // namespace predsnap::test
