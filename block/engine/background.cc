@@ -251,15 +251,23 @@ Result<void> Engine::Impl::write_checkpoint(CheckpointWriter& writer, const Chec
     return writer.finish(parts);
 }
 
-Result<void> Engine::Impl::checkpoint() {
+void Engine::Impl::forget_newest_checkpoint(bool previous_is_good) {
+    superblock.checkpoint_segment = previous_is_good ? superblock.previous_segment : kNoSegment.value;
+    superblock.checkpoint_sequence = previous_is_good ? superblock.previous_sequence : 0;
+    superblock.checkpoint_id = previous_is_good ? superblock.previous_id : 0;
+    superblock.previous_segments = 0;
+    previous_segments.clear();
+}
+
+Result<void> Engine::Impl::checkpoint(bool again) {
     TaskMutex::Guard guard(core.host, checkpointing);
     uint64_t id, batch_bytes, entries;
     {
         Lock lock(core.mutex);
-        if (disk.sequence.value == 0 || disk.sequence.value == superblock.checkpoint_sequence) {
+        if (disk.sequence.value == 0 || (disk.sequence.value == superblock.checkpoint_sequence && !again)) {
             return {};
         }
-        id = superblock.checkpoint_id + 1;
+        id = ++last_checkpoint_id;
         batch_bytes = core.stats.batch_bytes;
         entries = disk.entries_applied;
     }
@@ -280,6 +288,15 @@ Result<void> Engine::Impl::checkpoint() {
     TRY(core.file.flush());
 #endif
     const Result<void> named = update_superblock([&](format::Superblock& block) {
+        // The one before is kept, in case this one is damaged one day.
+        block.previous_segments = static_cast<uint32_t>(checkpoint_segments.size());
+        block.previous_segment = checkpoint_segments.empty() ? 0 : block.checkpoint_segment;
+        block.previous_sequence = block.checkpoint_sequence;
+        block.previous_id = block.checkpoint_id;
+        block.previous_index = checkpoint_index;
+        if (parts.history.floor > Sequence(0)) {
+            block.log.segment = kNoSegment.value;  // its beginning is going to be something else
+        }
         block.checkpoint_segment = writer.first_segment().value;
         block.checkpoint_sequence = parts.sequence.value;
         block.checkpoint_id = id;
@@ -296,9 +313,11 @@ Result<void> Engine::Impl::checkpoint() {
                                  writer.segments().end());
         return named;
     }
-    for (const SegmentId old : checkpoint_segments) {
+    for (const SegmentId old : previous_segments) {
         segments.release(old);
     }
+    previous_segments = std::move(checkpoint_segments);
+    previous_index = checkpoint_index;
     checkpoint_index = parts.index.at.ordinal;
     reclaim_due = true;
     checkpoint_segments = writer.segments();

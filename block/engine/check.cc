@@ -28,6 +28,7 @@ class Checker {
     }
     std::vector<SegmentId> segments_in_use();
     Result<void> check_superblocks();
+    void check_previous_checkpoint();
     Result<void> check_segment(SegmentId id);
     Result<void> check_batches(const ScannedSegment& scanned, const SegmentIndex& index);
     void check_payload(const ScannedSegment& scanned, const ScannedBatch& batch);
@@ -51,6 +52,7 @@ Result<CheckResult> Checker::run() {
         TRY(check_segment(log[i]));
     }
     check_map();
+    check_previous_checkpoint();
     TRY_ASSIGN(result_.image_end, e_.core.file.length());
     return std::move(result_);
 }
@@ -84,6 +86,29 @@ Result<void> Checker::check_superblocks() {
                                         slot, slot * kBlockSize));
     }
     return {};
+}
+
+// It is only there in case the newest one is damaged: so it is said but not counted.
+void Checker::check_previous_checkpoint() {
+    TaskMutex::Guard none_is_made(e_.core.host, e_.checkpointing);
+    SegmentId first = kNoSegment;
+    uint64_t id = 0;
+    {
+        Lock lock(e_.core.mutex);
+        if (e_.superblock.previous_segments > 0) {
+            first = SegmentId(e_.superblock.previous_segment);
+            id = e_.superblock.previous_id;
+        }
+    }
+    if (first == kNoSegment) {
+        return;
+    }
+    const auto read = read_checkpoint(e_.core, first, id);
+    if (!read.ok()) {
+        result_.findings.push_back("of the two checkpoints the older one is damaged, which does no harm as long as the "
+                                   "newer one is good: " +
+                                   read.error().message);
+    }
 }
 
 Result<void> Checker::check_segment(SegmentId id) {

@@ -78,5 +78,7 @@ struct LoadedCheckpoint {
 
 // Errors: EIO naming what is damaged.
 Result<LoadedCheckpoint> read_checkpoint(Core& core, SegmentId first, uint64_t id);
+// Only which segments it lies in; there are `count` of them.
+Result<std::vector<SegmentId>> checkpoint_chain(Core& core, SegmentId first, uint64_t id, uint32_t count);
 
 }  // namespace predsnap

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <optional>
 #include <memory>
 
 #include "checkpoint.h"
@@ -70,6 +71,22 @@ class ReadAhead {
 };
 
 // Collects pages of one checkpoint, checking each.
+// The header of a checkpoint's segment; nothing if it is not that.
+Result<std::optional<format::SegmentHeader>> read_header(Core& core, SegmentId id, uint64_t checkpoint,
+                                                         uint64_t ordinal) {
+    AlignedBuffer block(kBlockSize);
+    TRY(core.file.pread(core.geometry.offset(id), block.data(), block.size()));
+    format::SegmentHeader header{};
+    std::memcpy(&header, block.data(), sizeof(header));
+    if (std::memcmp(header.magic, format::kSegmentMagic, sizeof(header.magic)) != 0 ||
+        header.checksum != self_hash(core.seed, header) || header.self != id.value ||
+        header.kind != static_cast<uint8_t>(format::SegmentKind::checkpoint) ||
+        header.first_sequence != checkpoint || header.ordinal != ordinal) {
+        return std::optional<format::SegmentHeader>{};
+    }
+    return std::optional<format::SegmentHeader>(header);
+}
+
 class PageStream {
   public:
     PageStream(Core& core, uint64_t id, LoadedCheckpoint& loaded)
@@ -128,16 +145,11 @@ Result<SegmentId> PageStream::read_segment(SegmentId id, uint64_t ordinal) {
     if (offset + kBlockSize > end) {
         return bad(id, 0, "lies past the end of the image");
     }
-    AlignedBuffer block(kBlockSize);
-    TRY(core_.file.pread(offset, block.data(), block.size()));
-    format::SegmentHeader header{};
-    std::memcpy(&header, block.data(), sizeof(header));
-    if (std::memcmp(header.magic, format::kSegmentMagic, sizeof(header.magic)) != 0 ||
-        header.checksum != self_hash(core_.seed, header) || header.self != id.value ||
-        header.kind != static_cast<uint8_t>(format::SegmentKind::checkpoint) ||
-        header.first_sequence != id_ || header.ordinal != ordinal) {
+    TRY_ASSIGN(const std::optional<format::SegmentHeader> found, read_header(core_, id, id_, ordinal));
+    if (!found) {
         return bad(id, 0, "segment header is damaged");
     }
+    const format::SegmentHeader& header = *found;
     // Whole pages.
     uint64_t at = offset + kBlockSize;
     ReadAhead pages(core_, at, at + align_down(end - at, format::kPageSize));
@@ -352,6 +364,23 @@ Result<void> parse_indexes(const Core& core, const std::vector<uint8_t>& bytes, 
 }
 
 }  // namespace
+
+Result<std::vector<SegmentId>> checkpoint_chain(Core& core, SegmentId first, uint64_t id, uint32_t count) {
+    TRY_ASSIGN(const uint64_t image_bytes, core.file.length());
+    std::vector<SegmentId> chain;
+    for (SegmentId at = first; chain.size() < count;) {
+        if (at.value >= core.geometry.max_segments() || core.geometry.offset(at) + kBlockSize > image_bytes) {
+            return Error{EIO, "the checkpoint before the last one leads out of the image"};
+        }
+        TRY_ASSIGN(const auto header, read_header(core, at, id, chain.size()));
+        if (!header) {
+            return Error{EIO, text("the checkpoint before the last one is damaged at segment %u", at.value)};
+        }
+        chain.push_back(at);
+        at = SegmentId(header->next);
+    }
+    return chain;
+}
 
 Result<LoadedCheckpoint> read_checkpoint(Core& core, SegmentId first, uint64_t id) {
     LoadedCheckpoint loaded;

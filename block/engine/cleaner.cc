@@ -15,7 +15,7 @@ constexpr uint8_t kMaxFailures = 2;
 }  // namespace
 
 uint64_t Cleaner::packed_sectors(const Geometry& geometry, uint64_t max_request_sectors) {
-    const uint64_t blocks = geometry.segment_size / kBlockSize - 1;  // less the segment's header
+    const uint64_t blocks = geometry.segment_size / kBlockSize - 2;  // its header, records
     const uint64_t group = std::min(kGroupSectors, max_request_sectors) / kSectorsPerBlock;
     return blocks / (group + 1) * group * kSectorsPerBlock;
 }

@@ -119,6 +119,15 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
                       impl->timeline);
     TRY_ASSIGN(Recovery::Outcome outcome, recovery.run(impl->superblock, options.repair));
     impl->checkpoint_segments = std::move(outcome.checkpoint_segments);
+    impl->previous_segments = std::move(outcome.previous_segments);
+    impl->previous_index = impl->superblock.previous_index;
+    impl->last_checkpoint_id = impl->superblock.checkpoint_id;
+    if (outcome.without_checkpoint) {
+        impl->forget_newest_checkpoint(outcome.from_previous);
+    }
+    if (impl->previous_segments.empty()) {
+        impl->superblock.previous_segments = 0;
+    }
     impl->checkpoint_bytes = outcome.checkpoint_bytes;
     core.stats.recovered_batches = outcome.batches_scanned;
     impl->checkpoint_index = outcome.checkpoint_index;
@@ -143,7 +152,7 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
         impl->log.on_progress = [raw = impl.get()] { raw->on_progress(); };
     }
     if (options.writable && outcome.without_checkpoint) {
-        TRY(impl->checkpoint());
+        TRY(impl->checkpoint(true));
     }
     core.stats.open_us = host.now().value - begin.value;
     return std::unique_ptr<Engine>(new Engine(std::move(impl)));
@@ -385,6 +394,7 @@ EngineInfo Engine::info() const {
     info.newest_point = e.log.newest_point_time();
     info.oldest_point = e.disk.time;
     info.floor = e.history.floor;
+    info.floor_time = e.history.floor_time;
     info.retention = e.retention();
     if (e.history.floor > Sequence(0)) {
         info.oldest_point = e.history.floor_time;

@@ -89,6 +89,14 @@ struct SnapshotInfo {
     uint32_t horizon_s = 0;        // prediction horizon asked for; 0: none
 };
 
+// Why a point is still there.
+enum class Kept : uint8_t {
+    all,       // history has no limit
+    window,    // it is younger than the window, or there is no window and room
+    snapshot,  // history since the oldest snapshot is kept
+    leaving,   // it is not: it will be gone soon
+};
+
 struct PointInfo {
     Sequence sequence;
     Time time;
@@ -97,6 +105,7 @@ struct PointInfo {
     uint64_t bytes_changed = 0;  // guest bytes written, zeroed or discarded since the point before
     uint64_t chunks_changed = 0; // 64 KiB chunks touched since the point before
     std::string snapshot;        // name, if a snapshot is of this point
+    Kept kept = Kept::all;
 };
 
 struct PointQuery {
@@ -133,6 +142,7 @@ struct EngineInfo {
     uint32_t branch = 0;
     std::vector<BranchInfo> branches;
     Sequence floor;               // the oldest state that can be gone back to
+    Time floor_time;              // of it, unless it is 0
     Retention retention;
     Time oldest_point, newest_point;
     Sequence newest_point_sequence;  // 0: there is no point yet, and the two times mean nothing
@@ -221,6 +231,7 @@ class Engine {
     // Stored in the image. Errors: EINVAL for limits too small to work.
     Result<void> set_retention(const Retention& retention);
     Retention retention() const;
+    uint64_t retention_bytes_min() const;  // the least limit in bytes; any context
 
     // Snapshots. The VM state written since the last snapshot goes with it and leaves the current
     // state. `info` gives name, vm_*, icount, horizon_s; the result has the rest filled in.

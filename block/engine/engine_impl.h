@@ -53,6 +53,8 @@ struct Engine::Impl {
 
     // --- Guarded by Core::mutex ---
     std::vector<SegmentId> checkpoint_segments;
+    std::vector<SegmentId> previous_segments;  // of the checkpoint before it, in case it is damaged one day
+    uint64_t last_checkpoint_id = 0;
     // Of checkpoints whose superblock could not be written: it may be on the disk or not.
     std::vector<SegmentId> doubtful_segments;
     uint64_t checkpoint_bytes = 0;
@@ -78,7 +80,9 @@ struct Engine::Impl {
     // Retention and reclaiming.
     RetentionClock retention_clock;
     unsigned history_readers = 0;   // that may use indexes of segments which are past by now
-    uint64_t checkpoint_index = 0;  // ordinal of the index segment in which the checkpoint leaves off
+    // Ordinals of the index segments in which the two checkpoints leave off.
+    uint64_t checkpoint_index = 0, previous_index = 0;
+    bool beginning_forgotten = false;  // both slots of the superblock know that the log's beginning is gone
     bool reclaim_due = false;
     struct Leaving {
         SegmentId id;
@@ -86,10 +90,6 @@ struct Engine::Impl {
         uint64_t epoch;  // of Core::readers
     };
     std::deque<Leaving> leaving;
-    // Cleaning.
-    unsigned victims = 0;            // since past_before was measured
-    uint64_t past_before = 0;        // segments that were past
-    uint64_t stalled_until = 0;      // EngineStats::write_bytes
     std::atomic<bool> pressing = false;  // guest writes wait for the cleaner
     WaitList throttled;
     AlignedBuffer zeros;  // what the pool writes; of the one task that works
@@ -101,7 +101,10 @@ struct Engine::Impl {
     void resume();
     void wait_idle();
 
-    Result<void> checkpoint();
+    // `again`: even if nothing has changed since the last one.
+    Result<void> checkpoint(bool again = false);
+    // The newest checkpoint is damaged; the one before it, if it is good, takes its place.
+    void forget_newest_checkpoint(bool previous_is_good);
     // Changes the superblock under its mutex and writes it, durably.
     Result<void> update_superblock(const std::function<void(format::Superblock&)>& change);
     // Gives ready segments at the end of the image back, but for the pool's minimum and as many as there
@@ -114,20 +117,21 @@ struct Engine::Impl {
     Sequence oldest_wanted() const;
     bool splits_branch(Sequence floor) const;
     SegmentId choose_floor(bool* forced) const;
+    Kept why_kept(Sequence point) const;
     Sequence oldest_reachable() const;
     void find_leaving_data();
     void find_leaving_indexes();
     void leave(SegmentId id);
+    bool checkpoints_allow_release() const;
+    bool prepare_checkpoints(Lock& lock);
     bool release_leaving();
     // Waits while the cleaner is so far behind that the image would grow without bound.
     void throttle();
     void set_pressing(bool now);
     struct Waste {
-        uint64_t past = 0;          // segments
-        uint64_t live = 0, dead = 0;  // sectors in them
+        uint64_t live = 0, dead = 0;  // sectors of segments that are past
     };
     Waste waste() const;
-    bool stalled(uint64_t past);
 
     Result<void> writable() const;
     // EINVAL unless the range is made of whole sectors and lies below `limit`.

@@ -66,7 +66,12 @@ struct Superblock {
     uint32_t reserved1;
     int64_t cdp_window_us;        // history younger than that is kept
     uint64_t cdp_bytes;           // but no more of it than that
-    uint8_t reserved[2872];
+    uint32_t previous_segments;   // of the checkpoint before this one, which is kept; 0: none
+    uint32_t previous_segment;    // first of them
+    uint64_t previous_sequence;
+    uint64_t previous_id;
+    uint64_t previous_index;      // ordinal of the index segment in which it leaves off
+    uint8_t reserved[2840];
     uint64_t checksum;
 };
 static_assert(sizeof(Superblock) == kBlockSize);

@@ -214,6 +214,7 @@ Result<std::vector<PointInfo>> Engine::points(const PointQuery& query) {
     Lock lock(e.core.mutex);
     for (PointInfo& point : points) {
         point.branch = e.history.branch_of(point.sequence);
+        point.kept = e.why_kept(point.sequence);
     }
     return points;
 }

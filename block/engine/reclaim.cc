@@ -7,7 +7,7 @@
 // is needed while it holds the index of a segment in use, or what the checkpoint has not. Then a segment is
 // *leaving* until
 //   - what made it useless is durable (the state after a crash must not refer to it),
-//   - no rollback is newer than the checkpoint (to do it again, recovery reads indexes), and
+//   - the two checkpoints are new enough (see checkpoints_allow_release), and
 //   - whoever may have looked up a place in it has read it.
 #include <algorithm>
 
@@ -20,13 +20,16 @@ namespace {
 // Segments that leave before the engine flushes of its own accord, so that they do.
 constexpr size_t kMaxLeaving = 2;
 // Free segments kept beside the pool.
-constexpr size_t kSpareSegments = 2;
+constexpr size_t kSpareSegments = 1;
 // Cleaning begins when what is dead is more than this part of what is live,
-constexpr uint64_t kDeadShare = 6;
+constexpr uint64_t kDeadShare = 5;
 constexpr uint64_t kDeadSegments = 1;
 // and guest writes wait for it when it is so many segments more.
-constexpr uint64_t kPressingSegments = 4;
-constexpr unsigned kVictimsMeasured = 32;
+constexpr uint64_t kPressingSegments = 2;
+// More is not copied, in case that what is copied fills as many segments as were cleaned: for each byte of the guest,
+// and segments beside that.
+constexpr uint64_t kMostMoved = 32;
+constexpr uint64_t kMovedWithoutGuest = 256;
 
 }  // namespace
 
@@ -52,17 +55,13 @@ bool Engine::Impl::reclaim_step() {
     find_leaving_data();
     find_leaving_indexes();
     core.readers.advance();
-    const bool rollback_open =
-        !history.rollbacks.empty() && history.rollbacks.back().sequence.value > superblock.checkpoint_sequence;
-    const bool flush = !leaving.empty() && leaving.front().since > log.durable() && leaving.size() >= kMaxLeaving;
-    if (!leaving.empty() && rollback_open && !checkpoint_failed) {
-        lock.unlock();
-        const bool made = checkpoint().ok();
-        lock.lock();
-        checkpoint_failed = !made;
-        reclaim_due = made;
-        return made;
+    if (leaving.empty()) {
+        return false;
     }
+    if (!checkpoints_allow_release()) {
+        return !checkpoint_failed && prepare_checkpoints(lock);
+    }
+    const bool flush = leaving.front().since > log.durable() && leaving.size() >= kMaxLeaving;
     if (flush && !flush_failed) {
         lock.unlock();
         const bool flushed = log.flush(false).ok();
@@ -71,7 +70,30 @@ bool Engine::Impl::reclaim_step() {
         reclaim_due = flushed;
         return flushed;
     }
-    return rollback_open ? false : release_leaving();
+    return release_leaving();
+}
+
+// Opening goes on from the checkpoint, or, if that is damaged, from the one before it: neither may need what is going
+// to be something else. Rollbacks after them are done again, by indexes of what was undone. And whoever has neither
+// must not take for the log's beginning what lies there.
+bool Engine::Impl::checkpoints_allow_release() const {
+    const uint64_t oldest =
+        previous_segments.empty() ? superblock.checkpoint_sequence : superblock.previous_sequence;
+    return beginning_forgotten &&
+           (history.rollbacks.empty() || history.rollbacks.back().sequence.value <= oldest);
+}
+
+bool Engine::Impl::prepare_checkpoints(Lock& lock) {
+    const bool known = superblock.log.segment == kNoSegment.value;
+    lock.unlock();
+    // A write of the superblock goes to one slot; the other then has what was before.
+    const bool done = known && !beginning_forgotten ? update_superblock([](format::Superblock&) {}).ok()
+                                                    : checkpoint(true).ok();
+    lock.lock();
+    beginning_forgotten = beginning_forgotten || (known && done);
+    checkpoint_failed = !done;
+    reclaim_due = done;
+    return done;
 }
 
 void Engine::Impl::find_leaving_data() {
@@ -87,13 +109,14 @@ void Engine::Impl::find_leaving_data() {
 
 void Engine::Impl::find_leaving_indexes() {
     // By ordinal: those before the one where the checkpoint leaves off, and that hold the index of a segment in use.
-    std::vector<bool> needed(checkpoint_index);
+    const uint64_t first_kept = previous_segments.empty() ? checkpoint_index : previous_index;
+    std::vector<bool> needed(first_kept);
     for (uint32_t id = 0; id < segments.size(); ++id) {
         const Segment& segment = segments[SegmentId(id)];
         if (segment.kind != format::SegmentKind::log || !segment.has_index()) {
             continue;
         }
-        const uint64_t end = std::min(segment.index.ordinal + segment.index_span, checkpoint_index);
+        const uint64_t end = std::min(segment.index.ordinal + segment.index_span, first_kept);
         for (uint64_t ordinal = segment.index.ordinal; ordinal < end; ++ordinal) {
             needed[ordinal] = true;
         }
@@ -101,7 +124,7 @@ void Engine::Impl::find_leaving_indexes() {
     for (uint32_t id = 0; id < segments.size(); ++id) {
         const Segment& segment = segments[SegmentId(id)];
         if (segment.kind == format::SegmentKind::index && !segment.leaving &&
-            segment.ordinal < checkpoint_index && !needed[segment.ordinal]) {
+            segment.ordinal < first_kept && !needed[segment.ordinal]) {
             leave(SegmentId(id));
         }
     }
@@ -159,24 +182,11 @@ Engine::Impl::Waste Engine::Impl::waste() const {
     for (uint32_t id = 0; id < segments.size(); ++id) {
         const Segment& segment = segments[SegmentId(id)];
         if (segment.kind == format::SegmentKind::log && segment.past && !segment.leaving) {
-            ++result.past;
             result.live += segment.live;
             result.dead += packed - std::min(packed, segment.live);
         }
     }
     return result;
-}
-
-// Whether cleaning frees nothing: what is copied fills as many segments as were cleaned.
-bool Engine::Impl::stalled(uint64_t past) {
-    if (victims >= kVictimsMeasured) {
-        victims = 0;
-        if (past >= past_before) {
-            stalled_until = core.stats.write_bytes + kVictimsMeasured * core.geometry.segment_size;
-        }
-        past_before = past;
-    }
-    return core.stats.write_bytes < stalled_until;
 }
 
 bool Engine::Impl::clean_step() {
@@ -188,13 +198,15 @@ bool Engine::Impl::clean_step() {
         const Waste now = waste();
         const bool without_history = retention().window_us == 0;
         const uint64_t segment = core.geometry.segment_size / kSectorSize;
-        const bool wanted = now.dead > now.live / kDeadShare + kDeadSegments * segment && !stalled(now.past);
+        const uint64_t most_moved =
+            kMostMoved * core.stats.write_bytes + kMovedWithoutGuest * core.geometry.segment_size;
+        const bool wanted = now.dead > now.live / kDeadShare + kDeadSegments * segment &&
+                            core.stats.moved_bytes < most_moved;
         set_pressing(wanted && without_history && now.dead > now.live / kDeadShare + kPressingSegments * segment);
         if (!wanted || !cleaner.choose(oldest_reachable(), without_history)) {
             set_pressing(false);
             return false;
         }
-        ++victims;
     }
     lock.unlock();
     const bool cleaned = cleaner.step().ok();

@@ -47,16 +47,7 @@ Result<Recovery::Outcome> Recovery::run(const format::Superblock& superblock, bo
     accept_loss_ = accept_loss;
     TRY_ASSIGN(const uint64_t image_bytes, core_.file.length());
     core_.geometry.id_limit = core_.geometry.segments_in(image_bytes) + kSegmentsPastEnd;
-    if (superblock.checkpoint_segment == kNoSegment.value) {
-        begin_empty(superblock);
-    } else if (const Result<void> begun = begin_at_checkpoint(superblock); !begun.ok()) {
-        if (!accept_loss_) {
-            return Error{begun.error().code,
-                         begun.error().message + "; 'qemu-img check -r all' makes a new one from the log"};
-        }
-        begin_empty(superblock);
-        outcome_.without_checkpoint = true;
-    }
+    TRY(begin(superblock));
     durable_ = std::max(disk_.sequence, Sequence(superblock.durable_sequence));
     replayed_ = Overlay(disk_.size / kSectorSize);
     TRY(replay_index_stream());
@@ -87,6 +78,49 @@ Result<Recovery::Outcome> Recovery::run(const format::Superblock& superblock, bo
     return outcome_;
 }
 
+Result<void> Recovery::begin(const format::Superblock& superblock) {
+    if (superblock.checkpoint_segment == kNoSegment.value) {
+        begin_empty(superblock);
+        return {};
+    }
+    const Result<void> begun = begin_at_checkpoint(SegmentId(superblock.checkpoint_segment),
+                                                   superblock.checkpoint_id, superblock.checkpoint_sequence);
+    if (!begun.ok()) {
+        if (!accept_loss_) {
+            return Error{begun.error().code,
+                         begun.error().message + "; 'qemu-img check -r all' makes a new one, without loss"};
+        }
+        return begin_without_newest(superblock);
+    }
+    if (superblock.previous_segments > 0) {
+        auto chain = checkpoint_chain(core_, SegmentId(superblock.previous_segment), superblock.previous_id,
+                                      superblock.previous_segments);
+        if (chain.ok()) {
+            outcome_.previous_segments = chain.take();
+        }
+    }
+    return {};
+}
+
+// With the checkpoint before the newest one; or with none, if the log is still there from its beginning.
+Result<void> Recovery::begin_without_newest(const format::Superblock& superblock) {
+    outcome_.without_checkpoint = true;
+    if (superblock.previous_segments > 0) {
+        const Result<void> begun = begin_at_checkpoint(SegmentId(superblock.previous_segment),
+                                                       superblock.previous_id, superblock.previous_sequence);
+        outcome_.from_previous = begun.ok();
+        if (begun.ok()) {
+            return {};
+        }
+    }
+    if (superblock.log.segment == kNoSegment.value) {
+        return Error{EIO, "both checkpoints are damaged, and the log does not reach back to its beginning: without "
+                          "them nobody knows where data is"};
+    }
+    begin_empty(superblock);
+    return {};
+}
+
 void Recovery::begin_empty(const format::Superblock& superblock) {
     history_.initial_size = superblock.initial_size;
     disk_.size = superblock.initial_size;
@@ -95,11 +129,10 @@ void Recovery::begin_empty(const format::Superblock& superblock) {
     index_tail_ = {superblock.index, 0, core_.seed};
 }
 
-Result<void> Recovery::begin_at_checkpoint(const format::Superblock& superblock) {
-    TRY_ASSIGN(LoadedCheckpoint loaded, read_checkpoint(core_, SegmentId(superblock.checkpoint_segment),
-                                                        superblock.checkpoint_id));
+Result<void> Recovery::begin_at_checkpoint(SegmentId first, uint64_t id, uint64_t sequence) {
+    TRY_ASSIGN(LoadedCheckpoint loaded, read_checkpoint(core_, first, id));
     CheckpointParts& parts = loaded.parts;
-    if (parts.sequence.value != superblock.checkpoint_sequence) {
+    if (parts.sequence.value != sequence) {
         return Error{EIO, "checkpoint does not agree with the superblock"};
     }
     if (!consistent(parts)) {
@@ -292,9 +325,11 @@ Result<void> Recovery::mark_segments() {
         TRY_ASSIGN(Segment* const claimed, claim(index_segment));
         claimed->announced = true;
     }
-    for (const SegmentId id : outcome_.checkpoint_segments) {
-        TRY_ASSIGN(Segment* const claimed, claim(id));
-        claimed->kind = SegmentKind::checkpoint;
+    for (const auto* list : {&outcome_.checkpoint_segments, &outcome_.previous_segments}) {
+        for (const SegmentId id : *list) {
+            TRY_ASSIGN(Segment* const claimed, claim(id));
+            claimed->kind = SegmentKind::checkpoint;
+        }
     }
     return {};
 }

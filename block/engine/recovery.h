@@ -43,6 +43,8 @@ class Recovery {
 
     struct Outcome {
         std::vector<SegmentId> checkpoint_segments;
+        std::vector<SegmentId> previous_segments;  // of the checkpoint before that; none if it is damaged
+        bool from_previous = false;                // it had to do
         uint64_t checkpoint_bytes = 0;
         uint64_t checkpoint_index = 0;    // ordinal of the index segment it goes on in
         bool without_checkpoint = false;  // the one there is cannot be used
@@ -55,7 +57,9 @@ class Recovery {
 
   private:
     void begin_empty(const format::Superblock& superblock);
-    Result<void> begin_at_checkpoint(const format::Superblock& superblock);
+    Result<void> begin(const format::Superblock& superblock);
+    Result<void> begin_at_checkpoint(SegmentId first, uint64_t id, uint64_t sequence);
+    Result<void> begin_without_newest(const format::Superblock& superblock);
     Result<void> replay_index_stream();
     Result<bool> replay_blob(const IndexStream::Read& read);
     Result<void> replay_rows(const SegmentIndex& index);

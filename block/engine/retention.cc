@@ -33,9 +33,13 @@ Retention Engine::retention() const {
     return impl_->retention();
 }
 
+uint64_t Engine::retention_bytes_min() const {
+    return kLeastSegments * impl_->core.geometry.segment_size;
+}
+
 Result<void> Engine::set_retention(const Retention& retention) {
     TRY(impl_->writable());
-    const uint64_t least = kLeastSegments * impl_->core.geometry.segment_size;
+    const uint64_t least = retention_bytes_min();
     if (retention.bytes && *retention.bytes < least) {
         return Error{EINVAL, text("history cannot be limited to %llu bytes; %llu is the least for segments of %u",
                                   static_cast<ull>(*retention.bytes), static_cast<ull>(least),
@@ -122,6 +126,25 @@ SegmentId Engine::Impl::choose_floor(bool* forced) const {
         }
     }
     return chosen;
+}
+
+Kept Engine::Impl::why_kept(Sequence point) const {
+    const Retention limits = retention();
+    if (!limits.limited()) {
+        return Kept::all;
+    }
+    const bool since_snapshot = std::any_of(history.snapshots.begin(), history.snapshots.end(),
+                                            [&](const SnapshotInfo& s) { return s.sequence <= point; });
+    if (since_snapshot) {
+        return Kept::snapshot;
+    }
+    const std::vector<SegmentId>& list = segments.log();
+    const size_t at = segments.log_position(point);
+    if (at >= list.size() || !limits.window_us) {
+        return Kept::window;
+    }
+    const bool young = retention_clock.reading() - segments[list[at]].age_mark < *limits.window_us;
+    return young ? Kept::window : Kept::leaving;
 }
 
 bool Engine::Impl::raise_floor_step() {

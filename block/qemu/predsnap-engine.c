@@ -33,13 +33,24 @@ co_try_open(BlockDriverState *bs, bool writable, bool repair,
     PdsOpenOptions options = {
         .writable = writable,
         .repair = repair,
-        .point_interval_ms = s->point_interval_ms,
+        .point_interval_ms = s->settings.point_interval_ms,
     };
+    int ret;
 
     *message = NULL;
     s->engine_writable = writable;
-    return pds_open(predsnap_host(bs), predsnap_file_device(bs),
-                    predsnap_backing_device(bs), &options, engine, message);
+    ret = pds_open(predsnap_host(bs), predsnap_file_device(bs),
+                   predsnap_backing_device(bs), &options, engine, message);
+    if (ret < 0 || !writable) {
+        return ret;
+    }
+    ret = predsnap_co_set_retention(bs, *engine, message);
+    if (ret < 0) {
+        pds_close(*engine, NULL);
+        *engine = NULL;
+        predsnap_co_wait_for_tasks(bs);
+    }
+    return ret;
 }
 
 /* From here on requests use the engine. */

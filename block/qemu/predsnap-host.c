@@ -184,6 +184,9 @@ static void predsnap_report(void *host, PdsEvent event, uint64_t offset,
     case PDS_EVENT_POINT:
         predsnap_announce_point(bs);
         break;
+    case PDS_EVENT_WINDOW_SHRUNK:
+        predsnap_announce_shrunk(bs, message);
+        break;
     }
 }
 

@@ -27,7 +27,24 @@ static PredsnapSegments *predsnap_segments(const PdsInfo *info)
     segments->checkpoint = info->segments_checkpoint;
     segments->ready = info->segments_ready;
     segments->free = info->segments_free;
+    segments->past = info->segments_past;
+    segments->leaving = info->segments_leaving;
     return segments;
+}
+
+static PredsnapHistory *predsnap_history(const PdsInfo *info)
+{
+    PredsnapHistory *history = g_new0(PredsnapHistory, 1);
+    const PdsRetention *retention = &info->retention;
+
+    history->sequence = info->floor;
+    history->has_time = info->floor > 0;
+    history->time = info->floor_time_us;
+    history->has_cdp_window = retention->has_window;
+    history->cdp_window = retention->window_us / 1000000;
+    history->has_cdp_bytes = retention->has_bytes;
+    history->cdp_bytes = retention->bytes;
+    return history;
 }
 
 void predsnap_describe_image(PredsnapImage *image, const PdsInfo *info)
@@ -35,6 +52,7 @@ void predsnap_describe_image(PredsnapImage *image, const PdsInfo *info)
     image->uuid = predsnap_uuid_string(info);
     image->segment_size = info->segment_size;
     image->segments = predsnap_segments(info);
+    image->history = predsnap_history(info);
     image->sequence = info->sequence;
     image->branch = info->branch;
     image->has_oldest_point = info->has_points;
@@ -62,6 +80,10 @@ BlockStatsSpecificPredsnap *predsnap_stats(const PdsEngine *engine)
     to->checkpoints = from.checkpoints;
     to->checksum_errors = from.checksum_errors;
     to->append_errors = from.append_errors;
+    to->cleaned_segments = from.cleaned_segments;
+    to->moved_bytes = from.moved_bytes;
+    to->reclaimed_segments = from.reclaimed_segments;
+    to->given_back_bytes = from.given_back_bytes;
     to->recovered_batches = from.recovered_batches;
     to->open_time = from.open_us;
     return to;

@@ -22,7 +22,19 @@
 #include "predsnap/shim.h"
 
 #define PREDSNAP_OPT_POINT_INTERVAL "point-interval"
-#define PREDSNAP_POINT_INTERVAL_MS_DEFAULT 1000
+#define PREDSNAP_OPT_CDP_WINDOW "cdp-window"
+#define PREDSNAP_OPT_CDP_BYTES "cdp-bytes"
+/* A thousand years, in seconds: so that no sum of times overflows. */
+#define PREDSNAP_CDP_WINDOW_MAX INT64_C(31557600000)
+
+/* The driver's own options. */
+typedef struct PredsnapSettings {
+    uint32_t point_interval_ms;
+    bool has_cdp_window;    /* otherwise the image says */
+    bool has_cdp_bytes;
+    int64_t cdp_window_s;   /* -1: without limit */
+    uint64_t cdp_bytes;     /* 0: without limit */
+} PredsnapSettings;
 
 /* Counts events of one kind, to allow only so many a second. */
 typedef struct PredsnapEventLimit {
@@ -58,8 +70,8 @@ typedef struct BDRVPredsnapState {
     /* Inside a drained section. Atomic. */
     bool drained;
 
-    /* Option point-interval, in milliseconds. Protected by the BQL. */
-    uint32_t point_interval_ms;
+    /* Protected by the BQL. */
+    PredsnapSettings settings;
 
     /*
      * Serialises what is not guest I/O: opening and closing the engine, and
@@ -168,6 +180,20 @@ predsnap_co_engine_repair(BlockDriverState *bs, Error **errp);
 int coroutine_fn GRAPH_RDLOCK
 predsnap_co_engine_settle(BlockDriverState *bs, void *opaque, Error **errp);
 
+/* --- predsnap-options.c --- */
+
+extern const char *const predsnap_mutable_opts[];
+
+/* Takes the driver's own options out of @options. */
+bool predsnap_absorb_options(QDict *options, PredsnapSettings *settings,
+                             Error **errp);
+/* Whether the image can keep history as the settings say. */
+bool predsnap_check_retention(BlockDriverState *bs,
+                              const PredsnapSettings *settings, Error **errp);
+/* How much history is kept, as the node's settings say. */
+int coroutine_fn predsnap_co_set_retention(BlockDriverState *bs,
+                                           PdsEngine *engine, char **message);
+
 /* --- predsnap-io.c --- */
 
 int coroutine_fn GRAPH_RDLOCK
@@ -192,6 +218,8 @@ int64_t coroutine_fn GRAPH_RDLOCK predsnap_co_getlength(BlockDriverState *bs);
 
 /* Emits PREDSNAP_POINT, if there is a new point and the time has come. */
 void predsnap_announce_point(BlockDriverState *bs);
+/* The same of history that is shorter than was asked for: why. */
+void predsnap_announce_shrunk(BlockDriverState *bs, const char *message);
 
 /* --- predsnap-create.c --- */
 

@@ -133,6 +133,22 @@ void predsnap_announce_point(BlockDriverState *bs)
                                    info.newest_point_us);
 }
 
+void predsnap_announce_shrunk(BlockDriverState *bs, const char *message)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    PdsEngine *engine = predsnap_get(s);
+    PdsInfo info;
+
+    if (!engine) {
+        return; /* the image is being closed */
+    }
+    pds_info(engine, &info, NULL, NULL);
+    predsnap_put(s);
+    qapi_event_send_predsnap_window_shrunk(
+        bdrv_get_node_name(bs), info.floor, info.floor_time_us,
+        info.retention.window_us / 1000000, message);
+}
+
 /*
  * Not bdrv_co_flush_to_disk: the engine flushes the file when that is right,
  * and the block layer would do it once more.

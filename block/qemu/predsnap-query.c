@@ -18,6 +18,21 @@ typedef struct PointsCall {
     PredsnapPointList **tail;
 } PointsCall;
 
+static PredsnapKept to_qapi_kept(PdsKept kept)
+{
+    switch (kept) {
+    case PDS_KEPT_ALL:
+        return PREDSNAP_KEPT_ALL;
+    case PDS_KEPT_WINDOW:
+        return PREDSNAP_KEPT_WINDOW;
+    case PDS_KEPT_SNAPSHOT:
+        return PREDSNAP_KEPT_SNAPSHOT;
+    case PDS_KEPT_LEAVING:
+        break;
+    }
+    return PREDSNAP_KEPT_LEAVING;
+}
+
 static void add_point(void *opaque, const PdsPoint *from)
 {
     PointsCall *call = opaque;
@@ -30,6 +45,7 @@ static void add_point(void *opaque, const PdsPoint *from)
     to->bytes_changed = from->bytes_changed;
     to->chunks_changed = from->chunks_changed;
     to->snapshot = g_strdup(from->snapshot);
+    to->kept = to_qapi_kept(from->kept);
     QAPI_LIST_APPEND(call->tail, to);
 }
 
@@ -99,7 +115,7 @@ static PredsnapInfo *node_info(BlockDriverState *bs, PdsEngine *engine)
     to->size = from.virtual_size;
     to->writable = predsnap_may_write(bs);
     to->active = !(bs->open_flags & BDRV_O_INACTIVE);
-    to->point_interval = s->point_interval_ms;
+    to->point_interval = s->settings.point_interval_ms;
     to->durable = from.durable;
     to->image_size = from.image_bytes;
     to->map_memory = from.map_memory_bytes;

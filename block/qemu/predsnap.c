@@ -13,52 +13,8 @@
 #include "qapi/error.h"
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
-#include "qemu/option.h"
 #include "qobject/qdict.h"
 #include "predsnap-int.h"
-
-static QemuOptsList predsnap_runtime_opts = {
-    .name = "predsnap",
-    .head = QTAILQ_HEAD_INITIALIZER(predsnap_runtime_opts.head),
-    .desc = {
-        {
-            .name = PREDSNAP_OPT_POINT_INTERVAL,
-            .type = QEMU_OPT_NUMBER,
-            .help = "While dirty, make a point at least so often, in "
-                    "milliseconds (0: only at flushes)",
-        },
-        { /* end of list */ }
-    },
-};
-
-static const char *const predsnap_mutable_opts[] = {
-    PREDSNAP_OPT_POINT_INTERVAL,
-    NULL
-};
-
-/* Takes the driver's own options out of @options. */
-static bool predsnap_absorb_options(QDict *options, uint32_t *point_interval_ms,
-                                    Error **errp)
-{
-    QemuOpts *opts;
-    uint64_t interval;
-    bool ok;
-
-    opts = qemu_opts_create(&predsnap_runtime_opts, NULL, 0, &error_abort);
-    ok = qemu_opts_absorb_qdict(opts, options, errp);
-    if (ok) {
-        interval = qemu_opt_get_number(opts, PREDSNAP_OPT_POINT_INTERVAL,
-                                       PREDSNAP_POINT_INTERVAL_MS_DEFAULT);
-        ok = interval <= UINT32_MAX;
-        *point_interval_ms = interval;
-        if (!ok) {
-            error_setg(errp, "Option '" PREDSNAP_OPT_POINT_INTERVAL "' is in "
-                       "milliseconds and at most %" PRIu32, UINT32_MAX);
-        }
-    }
-    qemu_opts_del(opts);
-    return ok;
-}
 
 static int predsnap_probe(const uint8_t *buf, int buf_size,
                           const char *filename)
@@ -112,7 +68,7 @@ static int predsnap_open(BlockDriverState *bs, QDict *options, int flags,
     if (ret < 0) {
         return ret;
     }
-    if (!predsnap_absorb_options(options, &s->point_interval_ms, errp)) {
+    if (!predsnap_absorb_options(options, &s->settings, errp)) {
         return -EINVAL;
     }
 
@@ -147,10 +103,6 @@ static void predsnap_close(BlockDriverState *bs)
 
 /* --- reopen --- */
 
-typedef struct PredsnapReopen {
-    uint32_t point_interval_ms;
-} PredsnapReopen;
-
 /* Whether a reopen puts another node in the place of the file child. */
 static bool predsnap_reopen_moves(BDRVReopenState *state)
 {
@@ -164,38 +116,41 @@ static int GRAPH_UNLOCKED
 predsnap_reopen_prepare(BDRVReopenState *state, BlockReopenQueue *queue,
                         Error **errp)
 {
-    PredsnapReopen *reopen = g_new0(PredsnapReopen, 1);
+    PredsnapSettings *settings = g_new0(PredsnapSettings, 1);
     int ret = 0;
 
-    if (!predsnap_absorb_options(state->options, &reopen->point_interval_ms,
-                                 errp)) {
-        g_free(reopen);
+    if (!predsnap_absorb_options(state->options, settings, errp)) {
+        g_free(settings);
+        return -EINVAL;
+    }
+    if (!predsnap_check_retention(state->bs, settings, errp)) {
+        g_free(settings);
         return -EINVAL;
     }
     if (!(state->flags & BDRV_O_RDWR) || predsnap_reopen_moves(state)) {
         ret = predsnap_run(state->bs, predsnap_co_engine_settle, NULL, errp);
     }
     if (ret < 0) {
-        g_free(reopen);
+        g_free(settings);
         return ret;
     }
-    state->opaque = reopen;
+    state->opaque = settings;
     return 0;
 }
 
 static void GRAPH_UNLOCKED predsnap_reopen_commit(BDRVReopenState *state)
 {
     BDRVPredsnapState *s = state->bs->opaque;
-    PredsnapReopen *reopen = state->opaque;
+    PredsnapSettings *settings = state->opaque;
     PdsEngine *engine;
 
-    s->point_interval_ms = reopen->point_interval_ms;
+    s->settings = *settings;
     engine = predsnap_get(s);
     if (engine) {
-        pds_set_point_interval(engine, s->point_interval_ms);
+        pds_set_point_interval(engine, s->settings.point_interval_ms);
         predsnap_put(s);
     }
-    g_free(reopen);
+    g_free(settings);
 }
 
 static int coroutine_fn GRAPH_RDLOCK
@@ -212,12 +167,26 @@ predsnap_co_open_other_image(BlockDriverState *bs, void *opaque, Error **errp)
     return 0;
 }
 
+static int coroutine_fn GRAPH_RDLOCK
+predsnap_co_apply_retention(BlockDriverState *bs, void *opaque, Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    char *message = NULL;
+    int ret;
+
+    if (!s->engine || !s->engine_writable || !predsnap_may_write(bs)) {
+        return 0;
+    }
+    ret = predsnap_co_set_retention(bs, s->engine, &message);
+    return ret < 0 ? predsnap_error(bs, ret, message, errp) : 0;
+}
+
 /* Now children are as they will be, and an image can be opened for writing. */
 static void GRAPH_UNLOCKED predsnap_reopen_commit_post(BDRVReopenState *state)
 {
     BlockDriverState *bs = state->bs;
     BDRVPredsnapState *s = bs->opaque;
-    PredsnapCoFn *fn = NULL;
+    PredsnapCoFn *fn = predsnap_co_apply_retention;
     Error *local_err = NULL;
 
     if (state->old_file_bs) {
@@ -225,7 +194,7 @@ static void GRAPH_UNLOCKED predsnap_reopen_commit_post(BDRVReopenState *state)
     } else if (predsnap_may_write(bs) && !(s->engine && s->engine_writable)) {
         fn = predsnap_co_engine_replace;
     }
-    if (fn && predsnap_run(bs, fn, NULL, &local_err) < 0) {
+    if (predsnap_run(bs, fn, NULL, &local_err) < 0) {
         /* Too late to fail. Requests will, until the next attempt. */
         error_reportf_err(local_err, "Could not reopen the image: ");
     }

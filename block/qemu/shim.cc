@@ -233,6 +233,19 @@ void pds_set_point_interval(PdsEngine* engine, uint32_t interval_ms) {
     engine->engine->set_point_interval(int64_t{interval_ms} * 1000);
 }
 
+uint64_t pds_retention_bytes_min(const PdsEngine* engine) { return engine->engine->retention_bytes_min(); }
+
+int pds_set_retention(PdsEngine* engine, const PdsRetention* retention, char** message) {
+    predsnap::Retention wanted;
+    if (retention->has_window) {
+        wanted.window_us = retention->window_us;
+    }
+    if (retention->has_bytes) {
+        wanted.bytes = retention->bytes;
+    }
+    return finish(engine->engine->set_retention(wanted), message);
+}
+
 void pds_pause_background(PdsEngine* engine) {
     engine->engine->pause_background();
 }
@@ -288,6 +301,24 @@ int pds_rollback(PdsEngine* engine, const PdsMoment* moment, PdsRollback* rollba
     return finish(result, message);
 }
 
+namespace {
+
+PdsKept to_kept(predsnap::Kept kept) {
+    switch (kept) {
+        case predsnap::Kept::all:
+            return PDS_KEPT_ALL;
+        case predsnap::Kept::window:
+            return PDS_KEPT_WINDOW;
+        case predsnap::Kept::snapshot:
+            return PDS_KEPT_SNAPSHOT;
+        case predsnap::Kept::leaving:
+            break;
+    }
+    return PDS_KEPT_LEAVING;
+}
+
+}  // namespace
+
 int pds_points(PdsEngine* engine, const PdsPointQuery* query, PdsPointFn* fn, void* opaque,
                char** message) {
     predsnap::PointQuery wanted;
@@ -307,6 +338,7 @@ int pds_points(PdsEngine* engine, const PdsPointQuery* query, PdsPointFn* fn, vo
         point.bytes_changed = info.bytes_changed;
         point.chunks_changed = info.chunks_changed;
         point.snapshot = info.snapshot.empty() ? nullptr : info.snapshot.c_str();
+        point.kept = to_kept(info.kept);
         fn(opaque, &point);
     }
     return 0;
@@ -376,6 +408,12 @@ void pds_info(const PdsEngine* engine, PdsInfo* info, PdsBranchFn* fn, void* opa
     info->segments_checkpoint = from.segments_checkpoint;
     info->segments_ready = from.segments_ready;
     info->segments_free = from.segments_free;
+    info->segments_past = from.segments_past;
+    info->segments_leaving = from.segments_leaving;
+    info->floor = from.floor.value;
+    info->floor_time_us = from.floor_time.value;
+    info->retention = {from.retention.window_us.has_value(), from.retention.bytes.has_value(),
+                       from.retention.window_us.value_or(0), from.retention.bytes.value_or(0)};
     info->image_bytes = from.image_bytes;
     info->live_extents = from.live_extents;
     info->map_memory_bytes = from.map_memory_bytes;
@@ -404,6 +442,10 @@ void pds_stats(const PdsEngine* engine, PdsStats* stats) {
     stats->checkpoints = from.checkpoints;
     stats->checksum_errors = from.checksum_errors;
     stats->append_errors = from.append_errors;
+    stats->cleaned_segments = from.cleaned_segments;
+    stats->moved_bytes = from.moved_bytes;
+    stats->reclaimed_segments = from.reclaimed_segments;
+    stats->given_back_bytes = from.given_back_bytes;
     stats->recovered_batches = from.recovered_batches;
     stats->open_us = from.open_us;
 }

@@ -168,6 +168,19 @@ int pds_set_backing(PdsEngine *engine, const char *file, const char *format, cha
 /* --- control: any context --- */
 
 void pds_set_point_interval(PdsEngine *engine, uint32_t interval_ms);
+
+/* How much history is kept: without either limit, all of it. Snapshots are kept until they are deleted. */
+typedef struct PdsRetention {
+    bool has_window;
+    bool has_bytes;
+    int64_t window_us;  /* states younger than that */
+    uint64_t bytes;     /* at most so many of the image, even if that is less than the window */
+} PdsRetention;
+
+/* The least limit in bytes that works. Any context. */
+uint64_t pds_retention_bytes_min(const PdsEngine *engine);
+/* Stored in the image. -EINVAL for limits too small to work. Task. */
+int pds_set_retention(PdsEngine *engine, const PdsRetention *retention, char **message);
 void pds_pause_background(PdsEngine *engine);
 void pds_resume_background(PdsEngine *engine);
 
@@ -229,6 +242,13 @@ typedef struct PdsRollback {
 /* Task. */
 int pds_rollback(PdsEngine *engine, const PdsMoment *moment, PdsRollback *rollback, char **message);
 
+typedef enum PdsKept {
+    PDS_KEPT_ALL,       /* history has no limit */
+    PDS_KEPT_WINDOW,    /* younger than the window */
+    PDS_KEPT_SNAPSHOT,  /* history since the oldest snapshot is kept */
+    PDS_KEPT_LEAVING,   /* it will be gone soon */
+} PdsKept;
+
 typedef struct PdsPoint {
     uint64_t sequence;
     int64_t time_us;
@@ -237,6 +257,7 @@ typedef struct PdsPoint {
     uint64_t bytes_changed;
     uint64_t chunks_changed;
     const char *snapshot;  /* NULL: none */
+    PdsKept kept;
 } PdsPoint;
 
 typedef struct PdsPointQuery {
@@ -286,6 +307,9 @@ typedef struct PdsInfo {
     uint32_t branch;
     uint64_t branches;
     bool has_points;
+    uint64_t floor;               /* the oldest state that can be gone back to */
+    int64_t floor_time_us;        /* of it, unless it is 0 */
+    PdsRetention retention;
     int64_t oldest_point_us;      /* these three: if has_points */
     int64_t newest_point_us;
     uint64_t newest_point_sequence;
@@ -295,6 +319,8 @@ typedef struct PdsInfo {
     uint64_t segments_checkpoint;
     uint64_t segments_ready;
     uint64_t segments_free;
+    uint64_t segments_past;       /* of segments_log: they hold no history */
+    uint64_t segments_leaving;    /* about to be free */
     uint64_t image_bytes;
     uint64_t live_extents;
     uint64_t map_memory_bytes;
@@ -318,6 +344,10 @@ typedef struct PdsStats {
     uint64_t checkpoints;
     uint64_t checksum_errors;
     uint64_t append_errors;
+    uint64_t cleaned_segments;
+    uint64_t moved_bytes;
+    uint64_t reclaimed_segments;
+    uint64_t given_back_bytes;
     uint64_t recovered_batches;
     int64_t open_us;
 } PdsStats;

@@ -45,6 +45,8 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
             FIELD(Superblock, reserved0), FIELD(Superblock, backing_file),
             FIELD(Superblock, backing_format), FIELD(Superblock, retention),
             FIELD(Superblock, reserved1), FIELD(Superblock, cdp_window_us), FIELD(Superblock, cdp_bytes),
+            FIELD(Superblock, previous_segments), FIELD(Superblock, previous_segment),
+            FIELD(Superblock, previous_sequence), FIELD(Superblock, previous_id), FIELD(Superblock, previous_index),
             FIELD(Superblock, reserved),
             FIELD(Superblock, checksum)}}},
         {"SegmentHeader", {sizeof(format::SegmentHeader), {

@@ -3,6 +3,8 @@
 // How much history is kept, and that what is not needed any more is used again.
 #include "block/engine/retention.h"
 
+#include <algorithm>
+
 #include "image_test.h"
 
 namespace predsnap::test {
@@ -228,8 +230,10 @@ TEST_F(RetentionTest, SpaceThatWasUsedForHistoryIsGivenBack) {
     EXPECT_EQ(content(), now);
     const uint64_t before = file.bytes.size();
     churn(30);  // so that the newest segments are not those at the end
-    ASSERT_TRUE(engine->checkpoint().ok());
-    churn(2);
+    for (int i = 0; i < 2; ++i) {  // indexes are kept for the one before the last, too
+        ASSERT_TRUE(engine->checkpoint().ok());
+        churn(2);
+    }
     close_and_open();
     EXPECT_LT(file.bytes.size(), before);
     EXPECT_EQ(content(), now);
@@ -245,6 +249,72 @@ TEST_F(RetentionTest, AfterManyRoundsAPowerLossFindsTheNewestFlush) {
         EXPECT_EQ(content(), flushed);
         now = flushed;
     }
+}
+
+// Of an image whose log's beginning is gone: only checkpoints know where data is.
+class DamagedRetentionTest : public RetentionTest {
+  protected:
+    void SetUp() override {
+        RetentionTest::SetUp();
+        keep(0);
+        for (int i = 0; i < 3; ++i) {
+            churn(30);
+            ASSERT_TRUE(engine->checkpoint().ok());
+        }
+        churn(3);
+        flush();
+        ASSERT_GT(engine->stats().reclaimed_segments, 50u);
+        kill();
+    }
+    const format::Superblock& slot(unsigned number) {
+        return *reinterpret_cast<const format::Superblock*>(&file.bytes[number * kBlockSize]);
+    }
+    unsigned newest_slot() { return slot(0).generation > slot(1).generation ? 0 : 1; }
+    void damage_checkpoint(uint32_t segment) { flip(image_offset(segment, kBlockSize + 16)); }
+};
+
+TEST_F(DamagedRetentionTest, TheCheckpointBeforeTheDamagedOneWillDo) {
+    damage_checkpoint(slot(newest_slot()).checkpoint_segment);
+    const Result<void> refused = try_open();
+    ASSERT_FALSE(refused.ok());
+    EXPECT_NE(refused.error().message.find("check -r all"), std::string::npos);
+    ASSERT_TRUE(try_open(true).ok());
+    EXPECT_EQ(content(), now);
+    kill_and_open();  // there is a new one
+    EXPECT_EQ(content(), now);
+    churn(10);
+    EXPECT_EQ(content(), now);
+    kill();
+    damage_checkpoint(slot(newest_slot()).checkpoint_segment);
+    ASSERT_TRUE(try_open(true).ok());
+    EXPECT_EQ(content(), now);
+}
+
+TEST_F(DamagedRetentionTest, WithoutAnyItIsRefusedAndLeftAlone) {
+    damage_checkpoint(slot(newest_slot()).checkpoint_segment);
+    damage_checkpoint(slot(newest_slot()).previous_segment);
+    const std::vector<uint8_t> before(file.bytes.begin(), file.bytes.end());
+    const Result<void> refused = try_open(true);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_NE(refused.error().message.find("both checkpoints"), std::string::npos) << refused.error().message;
+    EXPECT_TRUE(std::equal(before.begin(), before.end(), file.bytes.begin(), file.bytes.end()));
+}
+
+TEST_F(DamagedRetentionTest, TheOlderSlotOfTheSuperblockLeadsToTheSame) {
+    flip(newest_slot() * kBlockSize + 40);
+    open();
+    ASSERT_TRUE(engine);
+    EXPECT_EQ(content(), now);
+}
+
+TEST_F(DamagedRetentionTest, CheckSaysThatTheOlderOneIsDamaged) {
+    damage_checkpoint(slot(newest_slot()).previous_segment);
+    open();
+    const auto checked = engine->check({});
+    ASSERT_TRUE(checked.ok());
+    EXPECT_EQ(checked.value().corruptions, 0u);
+    ASSERT_EQ(checked.value().findings.size(), 1u);
+    EXPECT_NE(checked.value().findings[0].find("older one is damaged"), std::string::npos);
 }
 
 }  // namespace

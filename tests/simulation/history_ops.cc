@@ -8,7 +8,7 @@
 namespace predsnap::sim {
 
 void roll_back(World& world) {
-    const Moment moment = pick_moment(world);
+    Moment moment = pick_moment(world);
     FaultMark faults = world.mark();
     const auto resolved = world.engine->resolve(moment);
     if (world.alive() && !resolved.ok() && !may_be_unknown(world, moment)) {
@@ -18,6 +18,11 @@ void roll_back(World& world) {
         return;
     }
     const uint64_t target = resolved.value().sequence.value;
+    if (moment.time && world.plan.retention) {
+        // Batches of the background may come in between, and then the time may name another state that is the same.
+        moment = {};
+        moment.sequence = Sequence(target);
+    }
     const uint64_t before = world.newest();
     const OpId op = world.model.begin(before);
     world.unsettled_rollbacks.push_back({target});

@@ -46,7 +46,7 @@ void check_resolve_time(World& world, const std::vector<PointInfo>& all) {
     const EngineInfo before = world.engine->info();
     const auto resolved = world.engine->resolve(moment);
     const EngineInfo after = world.engine->info();
-    if (after.floor != before.floor || after.sequence != before.sequence || chosen.sequence < after.floor) {
+    if (after.floor != before.floor || after.sequence != all.back().sequence || chosen.sequence < after.floor) {
         return;
     }
     if (!world.alive() || (!resolved.ok() && world.excused(resolved.error(), faults))) {

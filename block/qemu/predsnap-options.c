@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * predsnap: the driver's own options, at opening and at reopening
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qemu/cutils.h"
+#include "qemu/option.h"
+#include "predsnap-int.h"
+
+#define POINT_INTERVAL_MS_DEFAULT 1000
+
+static QemuOptsList predsnap_runtime_opts = {
+    .name = "predsnap",
+    .head = QTAILQ_HEAD_INITIALIZER(predsnap_runtime_opts.head),
+    .desc = {
+        {
+            .name = PREDSNAP_OPT_POINT_INTERVAL,
+            .type = QEMU_OPT_NUMBER,
+            .help = "While dirty, make a point at least so often, in "
+                    "milliseconds (0: only at flushes)",
+        },
+        {
+            .name = PREDSNAP_OPT_CDP_WINDOW,
+            .type = QEMU_OPT_STRING,
+            .help = "Keep all states of so many seconds (-1: all history)",
+        },
+        {
+            .name = PREDSNAP_OPT_CDP_BYTES,
+            .type = QEMU_OPT_SIZE,
+            .help = "Keep history in at most so many bytes (0: no limit)",
+        },
+        { /* end of list */ }
+    },
+};
+
+const char *const predsnap_mutable_opts[] = {
+    PREDSNAP_OPT_POINT_INTERVAL,
+    PREDSNAP_OPT_CDP_WINDOW,
+    PREDSNAP_OPT_CDP_BYTES,
+    NULL
+};
+
+static bool parse_point_interval(QemuOpts *opts, PredsnapSettings *settings,
+                                 Error **errp)
+{
+    uint64_t interval = qemu_opt_get_number(opts, PREDSNAP_OPT_POINT_INTERVAL,
+                                            POINT_INTERVAL_MS_DEFAULT);
+
+    settings->point_interval_ms = interval;
+    if (interval > UINT32_MAX) {
+        error_setg(errp, "Option '" PREDSNAP_OPT_POINT_INTERVAL "' is in "
+                   "milliseconds and at most %" PRIu32, UINT32_MAX);
+        return false;
+    }
+    return true;
+}
+
+static bool parse_cdp_window(QemuOpts *opts, PredsnapSettings *settings,
+                             Error **errp)
+{
+    const char *text = qemu_opt_get(opts, PREDSNAP_OPT_CDP_WINDOW);
+
+    settings->has_cdp_window = text;
+    if (text && (qemu_strtoi64(text, NULL, 10, &settings->cdp_window_s) < 0 ||
+                 settings->cdp_window_s < -1 ||
+                 settings->cdp_window_s > PREDSNAP_CDP_WINDOW_MAX)) {
+        error_setg(errp, "Option '" PREDSNAP_OPT_CDP_WINDOW "' is in seconds, "
+                   "from 0 to %" PRIi64 ", or -1 to keep all history",
+                   PREDSNAP_CDP_WINDOW_MAX);
+        return false;
+    }
+    return true;
+}
+
+bool predsnap_absorb_options(QDict *options, PredsnapSettings *settings,
+                             Error **errp)
+{
+    QemuOpts *opts = qemu_opts_create(&predsnap_runtime_opts, NULL, 0,
+                                      &error_abort);
+    bool ok = qemu_opts_absorb_qdict(opts, options, errp) &&
+              parse_point_interval(opts, settings, errp) &&
+              parse_cdp_window(opts, settings, errp);
+
+    if (ok) {
+        settings->has_cdp_bytes = qemu_opt_find(opts, PREDSNAP_OPT_CDP_BYTES);
+        settings->cdp_bytes = qemu_opt_get_size(opts, PREDSNAP_OPT_CDP_BYTES,
+                                                0);
+    }
+    qemu_opts_del(opts);
+    return ok;
+}
+
+bool predsnap_check_retention(BlockDriverState *bs,
+                              const PredsnapSettings *settings, Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    PdsEngine *engine = predsnap_get(s);
+    uint64_t least;
+
+    if (!engine) {
+        return true; /* it is checked again when there is an engine */
+    }
+    least = pds_retention_bytes_min(engine);
+    predsnap_put(s);
+    if (settings->has_cdp_bytes && settings->cdp_bytes > 0 &&
+        settings->cdp_bytes < least) {
+        error_setg(errp, "predsnap node '%s': option '" PREDSNAP_OPT_CDP_BYTES
+                   "' is at least %" PRIu64 " with the segment size of this "
+                   "image, or 0", bdrv_get_node_name(bs), least);
+        return false;
+    }
+    return true;
+}
+
+/* What is not given stays as the image has it. */
+int coroutine_fn predsnap_co_set_retention(BlockDriverState *bs,
+                                           PdsEngine *engine, char **message)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    const PredsnapSettings *settings = &s->settings;
+    PdsRetention retention;
+    PdsInfo info;
+
+    if (!settings->has_cdp_window && !settings->has_cdp_bytes) {
+        return 0;
+    }
+    pds_info(engine, &info, NULL, NULL);
+    retention = info.retention;
+    if (settings->has_cdp_window) {
+        retention.has_window = settings->cdp_window_s >= 0;
+        retention.window_us = settings->cdp_window_s * 1000000;
+    }
+    if (settings->has_cdp_bytes) {
+        retention.has_bytes = settings->cdp_bytes > 0;
+        retention.bytes = settings->cdp_bytes;
+    }
+    return pds_set_retention(engine, &retention, message);
+}
