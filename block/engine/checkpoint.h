@@ -78,7 +78,7 @@ struct LoadedCheckpoint {
 
 // Errors: EIO naming what is damaged.
 Result<LoadedCheckpoint> read_checkpoint(Core& core, SegmentId first, uint64_t id);
-// Only which segments it lies in; there are `count` of them.
+// Only which segments it lies in; there are `count` of them. None if it is damaged; an error if the device cannot tell.
 Result<std::vector<SegmentId>> checkpoint_chain(Core& core, SegmentId first, uint64_t id, uint32_t count);
 
 }  // namespace predsnap

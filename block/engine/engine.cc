@@ -125,7 +125,8 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
     if (outcome.without_checkpoint) {
         impl->forget_newest_checkpoint(outcome.from_previous);
     }
-    if (impl->previous_segments.empty()) {
+    const bool previous_lost = impl->previous_segments.empty() && impl->superblock.previous_segments > 0;
+    if (previous_lost) {
         impl->superblock.previous_segments = 0;
     }
     impl->checkpoint_bytes = outcome.checkpoint_bytes;
@@ -141,7 +142,8 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
         TRY_ASSIGN(const std::vector<uint32_t> damaged, damaged_slots(file));
         const bool lost = impl->superblock.durable_sequence > impl->disk.sequence.value;
         const bool unknown = (impl->superblock.autoclear & ~format::kKnownAutoclear) != 0;
-        if (!damaged.empty() || lost || unknown) {
+        // What an older checkpoint lay in is free if it is damaged: nobody may look for it there any more.
+        if (!damaged.empty() || lost || unknown || previous_lost) {
             TRY(impl->update_superblock(
                 [](format::Superblock& block) { block.autoclear &= format::kKnownAutoclear; }));
         }

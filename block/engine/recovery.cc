@@ -95,9 +95,10 @@ Result<void> Recovery::begin(const format::Superblock& superblock) {
     if (superblock.previous_segments > 0) {
         auto chain = checkpoint_chain(core_, SegmentId(superblock.previous_segment), superblock.previous_id,
                                       superblock.previous_segments);
-        if (chain.ok()) {
-            outcome_.previous_segments = chain.take();
+        if (!chain.ok() && !accept_loss_) {
+            return Error(chain.error());  // what it lies in must not be taken for free only because of that
         }
+        outcome_.previous_segments = chain.ok() ? chain.take() : std::vector<SegmentId>{};
     }
     return {};
 }
@@ -325,11 +326,18 @@ Result<void> Recovery::mark_segments() {
         TRY_ASSIGN(Segment* const claimed, claim(index_segment));
         claimed->announced = true;
     }
-    for (const auto* list : {&outcome_.checkpoint_segments, &outcome_.previous_segments}) {
-        for (const SegmentId id : *list) {
-            TRY_ASSIGN(Segment* const claimed, claim(id));
-            claimed->kind = SegmentKind::checkpoint;
-        }
+    for (const SegmentId id : outcome_.checkpoint_segments) {
+        TRY_ASSIGN(Segment* const claimed, claim(id));
+        claimed->kind = SegmentKind::checkpoint;
+    }
+    // An older slot of the superblock may name one that was free, and is something else by now.
+    std::vector<SegmentId>& previous = outcome_.previous_segments;
+    if (std::any_of(previous.begin(), previous.end(),
+                    [&](SegmentId id) { return segments_.ensure(id).in_use(); })) {
+        previous.clear();
+    }
+    for (const SegmentId id : previous) {
+        segments_.claim(id).kind = SegmentKind::checkpoint;
     }
     return {};
 }
