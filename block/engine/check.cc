@@ -118,6 +118,9 @@ Result<void> Checker::check_segment(SegmentId id) {
                    static_cast<ull>(e_.core.geometry.offset(id)), index.error().message.c_str()));
         return {};
     }
+    if (index.value().empty()) {
+        return {};  // just begun: its header is still being written
+    }
     TRY_ASSIGN(const ScannedSegment scanned, ScannedSegment::read(e_.core, id));
     const auto header = scanned.header();
     if (!header || header->ordinal != index.value().ordinal ||

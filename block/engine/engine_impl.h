@@ -79,6 +79,7 @@ struct Engine::Impl {
     size_t ready_at_open = 0;
     // Retention and reclaiming.
     RetentionClock retention_clock;
+    SegmentId newest_aged = kNoSegment;  // the newest of the log when the clock was read last
     unsigned history_readers = 0;   // that may use indexes of segments which are past by now
     // Ordinals of the index segments in which the two checkpoints leave off.
     uint64_t checkpoint_index = 0, previous_index = 0;

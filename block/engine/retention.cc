@@ -68,6 +68,7 @@ Result<void> Engine::set_retention(const Retention& retention) {
 void Engine::Impl::start_retention(int64_t reading) {
     retention_clock.set_window(superblock.cdp_window_us);
     const std::vector<SegmentId>& list = segments.log();
+    newest_aged = list.empty() ? kNoSegment : list.back();
     for (size_t i = list.size(); i-- > 0;) {
         if (i + 1 < list.size()) {
             reading -= retention_clock.counted(segments[list[i]].times.last, segments[list[i + 1]].times.last);
@@ -79,10 +80,15 @@ void Engine::Impl::start_retention(int64_t reading) {
 // The log has moved on.
 void Engine::Impl::count_age(Time now) {
     retention_clock.tick(now);
+    // Those written to since the last time, the one that was the newest then among them.
     const std::vector<SegmentId>& list = segments.log();
-    if (!list.empty()) {
-        segments[list.back()].age_mark = retention_clock.reading();  // still being written
+    for (size_t i = list.size(); i-- > 0;) {
+        segments[list[i]].age_mark = retention_clock.reading();
+        if (list[i] == newest_aged) {
+            break;
+        }
     }
+    newest_aged = list.empty() ? kNoSegment : list.back();
 }
 
 // The oldest state that something else than the window asks for.
