@@ -251,6 +251,7 @@ void create_image(World& world) {
     world.backing_names = {options.backing_file};
     world.retentions = {Retention{}};
     world.floor = 0;
+    world.reclaimed = 0;
     world.last_retentions_unlimited = true;
     world.last_window = INT64_MAX;
     world.states_seen = {{world.scheduler.now_us(), 0}};

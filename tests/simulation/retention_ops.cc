@@ -46,7 +46,7 @@ void change_retention(World& world) {
                                                   : "history limited");
 }
 
-void check_floor(World& world) {
+bool check_floor(World& world) {
     const EngineInfo info = world.engine->info();
     const uint64_t floor = info.floor.value;
     if (floor < world.floor) {
@@ -102,6 +102,9 @@ void check_floor(World& world) {
     world.coverage.hit("segments cleaned", stats.cleaned_segments > 0);
     world.coverage.hit("data moved by the cleaner", stats.moved_bytes > 0);
     world.coverage.hit("space given back", stats.given_back_bytes > 0);
+    const bool reclaimed = stats.reclaimed_segments > world.reclaimed;
+    world.reclaimed = stats.reclaimed_segments;
+    return reclaimed;
 }
 
 void recover_retention(World& world) {
@@ -116,6 +119,7 @@ void recover_retention(World& world) {
         world.retentions = {info.retention};
     }
     world.floor = info.floor.value;
+    world.reclaimed = 0;  // counted since the image was opened
     std::erase_if(world.states_seen, [&](const auto& seen) { return seen.second > info.sequence.value; });
     world.states_seen.emplace_back(world.scheduler.now_us(), info.sequence.value);
 }

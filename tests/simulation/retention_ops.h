@@ -9,8 +9,8 @@ namespace predsnap::sim {
 
 // Asks for another length of history, or for all of it.
 void change_retention(World& world);
-// History begins where it may begin.
-void check_floor(World& world);
+// History begins where it may begin. Returns whether segments were reclaimed since the last time.
+bool check_floor(World& world);
 // The same after a crash, of which the limits asked for before may be the stored ones, too.
 void recover_retention(World& world);
 

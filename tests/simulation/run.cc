@@ -182,7 +182,10 @@ void run_steps(World& world, uint64_t steps) {
         if (!world.alive()) {
             recover(world);
         }
-        check_floor(world);
+        const bool reclaimed = check_floor(world);
+        if (reclaimed && world.plan.crash_rate > 0 && world.random.chance(0.4)) {
+            world.disk.die_after(world.random.skewed(40));  // while segments are used again
+        }
     }
     world.disk.call_off_death();
     world.stop_faults();

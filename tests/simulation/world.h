@@ -132,6 +132,7 @@ struct World {
     std::vector<Retention> retentions;       // likewise
     // Of the last look at where history begins: that, and what limits there were.
     uint64_t floor = 0;
+    uint64_t reclaimed = 0;  // segments
     bool last_retentions_unlimited = true;
     int64_t last_window = INT64_MAX;
     std::vector<std::pair<uint64_t, uint64_t>> states_seen;  // time of the scheduler, newest sequence number
