@@ -81,7 +81,7 @@ void apply_batch(const Geometry& geometry, const PlacedBatch& batch, SegmentTabl
     index.records.insert(index.records.end(), batch.records.begin(), batch.records.end());
     index.rows.push_back({batch.sequence.value, batch.time.value,
                           static_cast<uint32_t>(batch.entries.size()),
-                          static_cast<uint32_t>(batch.records.size()), index.undo.size() - undo_before});
+                          static_cast<uint32_t>(batch.records.size()), index.undo.size() - undo_before, 0});
     index.last = batch.sequence;
     index.last_hash = batch.hash;
     index.end_offset = batch.end_offset;
@@ -89,6 +89,18 @@ void apply_batch(const Geometry& geometry, const PlacedBatch& batch, SegmentTabl
     segment.last = batch.sequence;
     segment.times.include(batch.time);
     include_points(batch.records, &segment.times);
+}
+
+void lay_deep(Overlay& difference, DiskState& disk, SegmentIndex& index) {
+    const size_t undo_before = index.undo.size();
+    std::vector<format::PackedExtent> changed;
+    difference.take_pieces([&](std::span<const Extent> piece) {
+        for (const Extent& extent : piece) {
+            disk.apply(extent, &index.undo);
+            changed.push_back(format::pack(extent));
+        }
+    });
+    index.add_to_last(changed, undo_before);
 }
 
 TimeSpan times_of(const SegmentIndex& index) {

@@ -9,6 +9,7 @@
 
 #include "batch.h"
 #include "disk_state.h"
+#include "overlay.h"
 #include "segment_index.h"
 #include "segment_table.h"
 
@@ -31,6 +32,9 @@ void open_log_segment(const LogPosition& position, SegmentTable& segments,
 // Applies the entries, not the records.
 void apply_batch(const Geometry& geometry, const PlacedBatch& batch, SegmentTable& segments,
                  SegmentIndex& index, DiskState& disk);
+
+// Lays what a rollback to before the floor changes over the map. Its batch is the newest in the index, which notes it.
+void lay_deep(Overlay& difference, DiskState& disk, SegmentIndex& index);
 
 // Of the batches in an index and the points they record.
 TimeSpan times_of(const SegmentIndex& index);

@@ -89,7 +89,8 @@ bool Engine::Impl::work_step() {
             return false;
         }
     }
-    return write_index_step() || flush_step() || raise_floor_step() || reclaim_step() || checkpoint_step() ||
+    return write_index_step() || flush_step() || raise_floor_step() || drop_stream_step() ||
+           reclaim_step() || checkpoint_step() ||
            clean_step() || fill_pool_step() || give_back_step();
 }
 
@@ -231,7 +232,7 @@ CheckpointParts Engine::Impl::capture(FrozenState* view) {
         row.index_span = segment.index_span;
         parts.segments.push_back(row);
     }
-    view->sequence = disk.sequence;
+    view->sequence = view->pinned = disk.sequence;
     disk.add_view(view);
     return parts;
 }

@@ -35,6 +35,7 @@ class Checker {
     void check_against_index(const ScannedBatch& batch, const SegmentIndex& index, size_t row,
                              size_t first_entry);
     void check_map();
+    void check_streams();
 
     Engine::Impl& e_;
     const CheckOptions& options_;
@@ -52,6 +53,7 @@ Result<CheckResult> Checker::run() {
         TRY(check_segment(log[i]));
     }
     check_map();
+    check_streams();
     check_previous_checkpoint();
     TRY_ASSIGN(result_.image_end, e_.core.file.length());
     return std::move(result_);
@@ -206,6 +208,12 @@ void Checker::check_map() {
         if (!extent.is_data()) {
             return true;
         }
+        if (extent.place >= kStreamPlaces) {
+            if (e_.history.stream_at(extent.place) == nullptr) {
+                stray.push_back(extent);
+            }
+            return stray.size() < kMaxFindings;
+        }
         const SegmentId id = e_.core.geometry.segment_of(extent.place);
         if (!e_.segments.contains(id) || e_.segments[id].kind != format::SegmentKind::log) {
             stray.push_back(extent);
@@ -215,6 +223,30 @@ void Checker::check_map() {
     for (const Extent& extent : stray) {
         found(text("guest offset %llu maps to image offset %llu, which is not in the log",
                    static_cast<ull>(to_bytes(extent.start)), static_cast<ull>(to_bytes(extent.place))));
+    }
+}
+
+void Checker::check_streams() {
+    std::vector<StreamInfo> streams;
+    {
+        Lock lock(e_.core.mutex);
+        streams = e_.history.streams;
+    }
+    AlignedBuffer data(format::kFrameSectors * kSectorSize);
+    for (const StreamInfo& stream : streams) {
+        const auto index = e_.streams.load(stream);
+        if (!index.ok()) {
+            found(index.error().message);
+            continue;
+        }
+        for (uint64_t at = 0; at < stream.sectors && options_.verify_data; at += format::kFrameSectors) {
+            const Result<void> read = e_.streams.read_data(
+                stream, at, std::min(format::kFrameSectors, stream.sectors - at), data.data());
+            if (!read.ok()) {
+                found(read.error().message);
+            }
+        }
+        result_.extents_checked += index.value()->extents.size();
     }
 }
 

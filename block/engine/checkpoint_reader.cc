@@ -295,11 +295,13 @@ Result<void> parse_history(Cursor& cursor, const format::CheckpointState& state,
         if (!cursor.take(&row)) {
             return kShort;
         }
+        const bool deep = (row[1] & format::kDeepRollback) != 0;
+        row[1] &= ~format::kDeepRollback;
         if (row[1] >= row[0] || Sequence(row[0]) <= last) {
             return Error{EIO, "checkpoint: rollbacks are out of order"};
         }
         last = Sequence(row[0]);
-        history.rollbacks.push_back({Sequence(row[0]), Sequence(row[1])});
+        history.rollbacks.push_back({Sequence(row[0]), Sequence(row[1]), deep});
     }
     for (uint64_t i = 0; i < state.resize_count; ++i) {
         uint64_t row[2];
@@ -311,7 +313,21 @@ Result<void> parse_history(Cursor& cursor, const format::CheckpointState& state,
         }
         history.resizes.push_back({Sequence(row[0]), row[1]});
     }
-    return {};
+    history.next_stream_id = state.next_stream_id;
+    history.next_stream_base = std::max(Place(state.next_stream_base), kStreamPlaces);
+    std::span<const uint8_t> streams;
+    if (!cursor.take(state.stream_bytes, &streams)) {
+        return kShort;
+    }
+    RecordReader stream_reader(streams);
+    for (;;) {
+        TRY_ASSIGN(const auto record, stream_reader.next());
+        if (!record) {
+            return {};
+        }
+        TRY_ASSIGN(StreamInfo stream, parse_stream(record->payload));
+        history.streams.insert(history.streams.begin(), std::move(stream));
+    }
 }
 
 Result<void> parse_state(const std::vector<uint8_t>& bytes, CheckpointParts& parts,

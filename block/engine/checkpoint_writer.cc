@@ -133,6 +133,13 @@ Result<void> CheckpointWriter::finish(const CheckpointParts& parts) {
     state.point_time = history.last_point_time.value;
     state.floor_sequence = history.floor.value;
     state.floor_time = history.floor_time.value;
+    std::vector<uint8_t> streams;
+    for (auto stream = history.streams.rbegin(); stream != history.streams.rend(); ++stream) {
+        put_stream(streams, *stream);
+    }
+    state.next_stream_id = history.next_stream_id;
+    state.next_stream_base = history.next_stream_base.value;
+    state.stream_bytes = streams.size();
     state.snapshot_bytes = snapshots.size();
     state.rollback_count = history.rollbacks.size();
     state.resize_count = history.resizes.size();
@@ -140,13 +147,15 @@ Result<void> CheckpointWriter::finish(const CheckpointParts& parts) {
     TRY(put(PageKind::state, &state, sizeof(state)));
     TRY(put(PageKind::state, snapshots.data(), snapshots.size()));
     for (const History::Rollback& rollback : history.rollbacks) {
-        const uint64_t row[2] = {rollback.sequence.value, rollback.target.value};
+        const uint64_t row[2] = {rollback.sequence.value,
+                                 rollback.target.value | (rollback.deep ? format::kDeepRollback : 0)};
         TRY(put(PageKind::state, row, sizeof(row)));
     }
     for (const History::Resize& resize : history.resizes) {
         const uint64_t row[2] = {resize.sequence.value, resize.size};
         TRY(put(PageKind::state, row, sizeof(row)));
     }
+    TRY(put(PageKind::state, streams.data(), streams.size()));
     TRY(put(PageKind::segments, parts.segments.data(),
             parts.segments.size() * sizeof(format::SegmentRow)));
     for (const SegmentIndex& index : parts.open_indexes) {

@@ -35,6 +35,7 @@ bool Cleaner::choose(Sequence oldest, bool any) {
             victim_ = SegmentId(id);
         }
     }
+    stream_ = Place(0);
     loaded_ = false;
     return busy();
 }
@@ -57,28 +58,38 @@ void Cleaner::finish(bool failed) {
     extents_.clear();
 }
 
+void Cleaner::choose_stream(Place base) {
+    const StreamInfo* stream = history_.stream_at(base);
+    victim_ = stream->segments.front();
+    stream_ = base;
+    loaded_ = false;
+}
+
+// What of [start, start + count) is at that place.
+void Cleaner::collect(Sector start, uint64_t count, Place place) {
+    std::vector<Extent> found;
+    Lock lock(core_.mutex);
+    disk_.map.lookup(start, start + count, SIZE_MAX, &found);
+    lock.unlock();
+    for (const Extent& extent : found) {
+        if (extent.is_data() && extent.place == place + (extent.start - start)) {
+            extents_.push_back(extent);
+        }
+    }
+}
+
 // Finds what is in use, and reads it.
 Result<void> Cleaner::load() {
-    TRY_ASSIGN(const SegmentIndex index, indexes_.load(victim_));
     extents_.clear();
     next_ = 0;
     loaded_ = true;
-    const Place begin = core_.geometry.place(victim_);
-    const Place end = begin + core_.geometry.segment_size / kSectorSize;
+    if (stream_.value != 0) {
+        return load_stream();
+    }
+    TRY_ASSIGN(const SegmentIndex index, indexes_.load(victim_));
     for (const format::Entry& entry : index.entries) {
-        if (entry.kind < static_cast<uint8_t>(ExtentKind::unit) || entry.has(format::kEntryVoid)) {
-            continue;
-        }
-        std::vector<Extent> found;
-        const Sector from(entry.start);
-        Lock lock(core_.mutex);
-        disk_.map.lookup(from, from + entry.count, SIZE_MAX, &found);
-        lock.unlock();
-        for (const Extent& extent : found) {
-            const uint64_t offset = extent.start - from;
-            if (extent.is_data() && extent.place == begin + entry.place + offset && extent.place < end) {
-                extents_.push_back(extent);
-            }
+        if (entry.kind >= static_cast<uint8_t>(ExtentKind::unit) && !entry.has(format::kEntryVoid)) {
+            collect(Sector(entry.start), entry.count, core_.geometry.place(victim_) + entry.place);
         }
     }
     std::sort(extents_.begin(), extents_.end(),
@@ -96,10 +107,39 @@ Result<void> Cleaner::load() {
     return {};
 }
 
+Result<void> Cleaner::load_stream() {
+    StreamInfo stream;
+    {
+        Lock lock(core_.mutex);
+        stream = *history_.stream_at(stream_);
+    }
+    TRY_ASSIGN(const auto index, streams_.load(stream));
+    for (const format::PackedExtent& packed : index->extents) {
+        const Extent extent = format::unpack(packed);
+        if (extent.is_data()) {
+            collect(extent.start, extent.count, extent.place);
+        }
+    }
+    return {};
+}
+
+// Verified. Stays until the next group.
+Result<const uint8_t*> Cleaner::data_of(const Extent& extent) {
+    if (stream_.value != 0) {
+        read_.emplace_back(extent.count * kSectorSize);
+        TRY(reader_.read_extent(extent, read_.back().data()));
+        return static_cast<const uint8_t*>(read_.back().data());
+    }
+    const Place begin = core_.geometry.place(victim_);
+    iovec content{content_.data(), content_.size()};
+    TRY(reader_.verify(extent, {&content, 1}, to_bytes(Place(extent.place - extent.head - begin))));
+    return static_cast<const uint8_t*>(content_.data() + (extent.place - begin) * kSectorSize);
+}
+
 Result<void> Cleaner::copy() {
     const uint64_t most = std::min(kGroupSectors, log_.max_request_sectors());
-    const Place begin = core_.geometry.place(victim_);
     std::vector<Log::Move> moves;
+    read_.clear();
     for (uint64_t sectors = 0; next_ < extents_.size(); ++next_) {
         Extent extent = extents_[next_];
         const uint64_t need = align_up(std::min(extent.count, most), kSectorsPerBlock);
@@ -113,10 +153,7 @@ Result<void> Cleaner::copy() {
         if (!same) {
             continue;  // overwritten meanwhile, at least in part
         }
-        iovec content{content_.data(), content_.size()};
-        TRY(reader_.verify(extent, {&content, 1},
-                           to_bytes(Place(extent.place - extent.head - begin))));
-        const uint8_t* data = content_.data() + (extent.place - begin) * kSectorSize;
+        TRY_ASSIGN(const uint8_t* const data, data_of(extent));
         // Longer than an append can be: in parts.
         const uint64_t count = std::min(extent.count, align_down(most, kSectorsPerBlock));
         moves.push_back({extent.start, count, extent.place, data});

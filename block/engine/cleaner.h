@@ -8,6 +8,8 @@
 // Runs in the one background task. Core::mutex guards what other tasks see of it.
 #pragma once
 
+#include <list>
+
 #include "core.h"
 #include "disk_state.h"
 #include "index_cache.h"
@@ -19,8 +21,16 @@ namespace predsnap {
 
 class Cleaner {
   public:
-    Cleaner(Core& core, SegmentTable& segments, DiskState& disk, Log& log, IndexCache& indexes, Reader& reader)
-        : core_(core), segments_(segments), disk_(disk), log_(log), indexes_(indexes), reader_(reader) {}
+    Cleaner(Core& core, SegmentTable& segments, DiskState& disk, History& history, Log& log, IndexCache& indexes,
+            StreamStore& streams, Reader& reader)
+        : core_(core),
+          segments_(segments),
+          disk_(disk),
+          history_(history),
+          log_(log),
+          indexes_(indexes),
+          streams_(streams),
+          reader_(reader) {}
 
     // Sectors of data in a segment that holds nothing but what was copied.
     static uint64_t packed_sectors(const Geometry& geometry, uint64_t max_request_sectors);
@@ -33,26 +43,36 @@ class Cleaner {
     // not need (`oldest` is the oldest state that is), and if `any`, also those it still needs. False if none.
     bool choose(Sequence oldest, bool any);
 
+    // Begins with the stream that has its data there.
+    void choose_stream(Place base);
+
     // Copies some. After an error the segment is left as it is.
     Result<void> step();
 
   private:
     Result<void> load();
+    Result<void> load_stream();
+    void collect(Sector start, uint64_t count, Place place);
+    Result<const uint8_t*> data_of(const Extent& extent);
     Result<void> copy();
     void finish(bool failed);
 
     Core& core_;
     SegmentTable& segments_;
     DiskState& disk_;
+    History& history_;
     Log& log_;
     IndexCache& indexes_;
+    StreamStore& streams_;
     Reader& reader_;
 
     SegmentId victim_ = kNoSegment;
+    Place stream_;                 // if the victim is of a stream: its base
     bool loaded_ = false;
     std::vector<Extent> extents_;  // in use when it was begun, by sector
     size_t next_ = 0;
     AlignedBuffer content_;        // of the segment
+    std::list<AlignedBuffer> read_;  // of a stream: what is being moved
 };
 
 }  // namespace predsnap

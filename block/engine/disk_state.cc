@@ -57,6 +57,14 @@ void DiskState::apply(const Extent& extent, std::vector<format::PackedExtent>* u
 Sequence DiskState::oldest_view() const {
     Sequence oldest{UINT64_MAX};
     for (const FrozenState* view : views_) {
+        oldest = std::min(oldest, view->pinned);
+    }
+    return oldest;
+}
+
+Sequence DiskState::oldest_view_state() const {
+    Sequence oldest{UINT64_MAX};
+    for (const FrozenState* view : views_) {
         oldest = std::min(oldest, view->sequence);
     }
     return oldest;

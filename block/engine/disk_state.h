@@ -19,6 +19,7 @@ namespace predsnap {
 struct FrozenState {
     ExtentMap difference;  // explicit holes included
     Sequence sequence;
+    Sequence pinned;    // states from here on have what it refers to in the log; 0 while it is being made
     Time time;
     uint64_t size = 0;  // bytes of guest disk
 };
@@ -35,8 +36,10 @@ class DiskState {
     void add_view(FrozenState* view) { views_.insert(view); }
     void remove_view(FrozenState* view) { views_.erase(view); }
     size_t view_count() const { return views_.size(); }
-    // The lowest sequence number of those; the highest there is if there are none.
+    // The oldest state whose data in the log they need, and the oldest they show; the highest there is if there are
+    // none.
     Sequence oldest_view() const;
+    Sequence oldest_view_state() const;
 
     // Maps the extent. If `undo` is given, what it replaces is appended to it, holes included.
     void apply(const Extent& extent, std::vector<format::PackedExtent>* undo);

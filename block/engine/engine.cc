@@ -298,7 +298,7 @@ Result<RangeStatus> Engine::Impl::status(const FrozenState* view, uint64_t offse
     } else {
         status.zero = extents.front().kind == ExtentKind::zero;
         status.data = !status.zero;
-        if (with_place && status.data) {
+        if (with_place && status.data && extents.front().place < kStreamPlaces) {
             status.place = extents.front().place;
         }
         for (const Extent& extent : extents) {
@@ -408,6 +408,7 @@ EngineInfo Engine::info() const {
         info.segments_index += segment.kind == format::SegmentKind::index;
         info.segments_checkpoint += segment.kind == format::SegmentKind::checkpoint;
         info.segments_past += segment.past;
+        info.segments_stream += segment.kind == format::SegmentKind::stream;
         info.segments_leaving += segment.leaving;
         if (segment.kind == format::SegmentKind::log && !segment.past) {
             info.oldest_point = std::min(info.oldest_point, segment.times.first);
@@ -416,7 +417,8 @@ EngineInfo Engine::info() const {
     info.segments_total = e.segments.size();
     info.segments_ready = e.segments.ready_count();
     info.segments_free = info.segments_total - info.segments_log - info.segments_index -
-                         info.segments_checkpoint - info.segments_ready;
+                         info.segments_checkpoint - info.segments_ready - info.segments_stream;
+    info.streams = e.history.streams.size();
     info.image_bytes = e.core.geometry.image_bytes(e.segments.size());
     info.live_extents = e.disk.map.extent_count();
     info.map_memory_bytes = e.disk.map.memory_bytes();

@@ -43,8 +43,7 @@ struct CreateOptions {
 constexpr uint64_t kMaxSize = to_bytes(kVmStateBase);  // 256 TiB
 constexpr uint64_t kMaxVmState = to_bytes(kSectorLimit) - kMaxSize;
 
-// How much history is kept. Without either limit: all of it. Snapshots are kept until they are deleted, and what
-// came after the oldest of them with them.
+// How much history is kept. Without either limit: all of it. Snapshots are kept until they are deleted.
 struct Retention {
     std::optional<int64_t> window_us;  // states younger than that; 0: none but the newest
     std::optional<uint64_t> bytes;     // at most so many of the image, even if that is less than the window
@@ -93,7 +92,7 @@ struct SnapshotInfo {
 enum class Kept : uint8_t {
     all,       // history has no limit
     window,    // it is younger than the window, or there is no window and room
-    snapshot,  // history since the oldest snapshot is kept
+    snapshot,  // there is a snapshot of it
     leaving,   // it is not: it will be gone soon
 };
 
@@ -148,6 +147,8 @@ struct EngineInfo {
     Sequence newest_point_sequence;  // 0: there is no point yet, and the two times mean nothing
     uint64_t segments_total = 0, segments_log = 0, segments_index = 0, segments_checkpoint = 0,
              segments_ready = 0, segments_free = 0;
+    uint64_t segments_stream = 0;   // they hold old history
+    uint64_t streams = 0;
     uint64_t segments_past = 0;     // of segments_log: they hold data of the current state, no history
     uint64_t segments_leaving = 0;  // of log and index: free as soon as nobody reads there
     uint64_t image_bytes = 0;     // length of the image
@@ -168,6 +169,7 @@ struct EngineStats {
     uint64_t checksum_errors = 0, append_errors = 0;
     uint64_t cleaned_segments = 0, moved_bytes = 0;  // copied out of segments that were mostly unused
     uint64_t reclaimed_segments = 0, given_back_bytes = 0;
+    uint64_t sealed_bytes = 0, stream_bytes = 0;  // of the guest's, put into streams; and what these take
     uint64_t recovered_batches = 0;            // read from the log's tail when opened
     int64_t open_us = 0;                       // how long opening took
 };

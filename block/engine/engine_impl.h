@@ -17,6 +17,7 @@
 #include "reader.h"
 #include "retention.h"
 #include "segment_table.h"
+#include "stream.h"
 #include "superblock.h"
 #include "timeline.h"
 #include "wait.h"
@@ -29,9 +30,10 @@ struct Engine::Impl {
           log(core, segments, disk, history),
           stream(core, segments),
           indexes(core, segments, log, stream),
-          timeline(core, segments, history, indexes),
-          reader(core, disk, indexes),
-          cleaner(core, segments, disk, log, indexes, reader) {}
+          streams(core, history),
+          timeline(core, segments, history, indexes, streams),
+          reader(core, disk, indexes, streams),
+          cleaner(core, segments, disk, history, log, indexes, streams, reader) {}
 
     Core core;
     SegmentTable segments;
@@ -40,6 +42,7 @@ struct Engine::Impl {
     Log log;
     IndexStream stream;
     IndexCache indexes;
+    StreamStore streams;
     Timeline timeline;
     Reader reader;
     Cleaner cleaner;
@@ -61,7 +64,7 @@ struct Engine::Impl {
     uint64_t batch_bytes_at_checkpoint = 0;
     uint64_t entries_at_checkpoint = 0;  // DiskState::entries_applied
     // Background work: one task at a time.
-    bool paused = false;
+    std::atomic<bool> paused = false;
     bool working = false;
     WaitList idle;             // waits for working to end
     bool index_failed = false; // until the next segment is opened
@@ -116,8 +119,20 @@ struct Engine::Impl {
     void start_retention(int64_t reading);
     void count_age(Time now);
     Sequence oldest_wanted() const;
+    Sequence oldest_kept() const;
+    std::vector<Sequence> boundaries(Sequence top) const;
+    bool too_little_to_seal(SegmentId last) const;
+    struct SealedStreams {
+        std::vector<StreamInfo> streams;  // oldest first
+        std::vector<std::unique_ptr<StreamWriter>> writers;
+    };
+    Result<void> write_stream(StreamWriter& writer, StreamInfo* stream);
+    Result<void> seal(const std::vector<Sequence>& states, SealedStreams* sealed);
+    void adopt(SealedStreams& sealed, bool appended);
+    Result<Time> time_of(Sequence state);
+    const StreamInfo* needless_stream(bool in_use) const;
     bool splits_branch(Sequence floor) const;
-    SegmentId choose_floor(bool* forced) const;
+    SegmentId choose_floor(bool* forced, size_t most_segments = SIZE_MAX) const;
     Kept why_kept(Sequence point) const;
     Sequence oldest_reachable() const;
     void find_leaving_data();
@@ -162,6 +177,7 @@ struct Engine::Impl {
     bool fill_pool_step();
     bool checkpoint_step();
     bool raise_floor_step();
+    bool drop_stream_step();
     bool reclaim_step();
     bool clean_step();
     bool give_back_step();

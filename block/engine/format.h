@@ -87,7 +87,7 @@ static_assert(offsetof(Superblock, checksum) == 4088);
 constexpr uint32_t kRetainWindow = 1;
 constexpr uint32_t kRetainBytes = 2;
 
-enum class SegmentKind : uint8_t { free = 0, log = 1, index = 2, checkpoint = 3 };
+enum class SegmentKind : uint8_t { free = 0, log = 1, index = 2, checkpoint = 3, stream = 4 };
 
 // First block of every segment in use. The stream's next segment is announced here, before anything
 // is in it, so that recovery can follow the stream.
@@ -168,6 +168,8 @@ enum class RecordType : uint16_t {
     rollback = 4,
     resize = 5,
     floor = 6,
+    stream_add = 7,
+    stream_drop = 8,
 };
 
 struct RecordHeader {
@@ -215,6 +217,41 @@ struct FloorRecord {
     int64_t time;        // of that state
 };
 
+struct StreamRecord {     // followed by the numbers of its segments, u32 each
+    uint64_t id;
+    uint64_t lower;        // the state it holds, where it differs from
+    uint64_t upper;        // this one
+    int64_t lower_time;
+    uint64_t base;         // virtual place of its first sector of data
+    uint64_t sectors;      // of data
+    uint64_t index_offset; // bytes in its content: of its segments one after the other, without their first blocks
+    uint64_t index_bytes;
+    uint64_t index_hash;   // XXH3 of the index, seed S
+};
+static_assert(sizeof(StreamRecord) == 72);
+
+struct StreamDropRecord {
+    uint64_t id;
+};
+
+// A stream's index: this, then PackedExtent, then FrameRow.
+struct StreamIndexHeader {
+    uint64_t extents;
+    uint64_t frames;
+};
+
+constexpr uint64_t kFrameSectors = 32;  // 16 KiB of data; the last frame may be shorter
+struct FrameRow {
+    uint64_t offset;  // bytes in the content; a frame lies in one segment
+    uint32_t stored;  // bytes
+    uint32_t raw;     // 1: not compressed. 0: a zstd frame
+    uint64_t hash;    // XXH3 of what is stored, seed S
+};
+static_assert(sizeof(FrameRow) == 24);
+
+// In a checkpoint's list of rollbacks: the target was older than the floor.
+constexpr uint64_t kDeepRollback = 1ull << 63;
+
 // An extent as stored in indexes (undo) and checkpoints.
 struct PackedExtent {
     uint32_t start_low;
@@ -246,7 +283,7 @@ struct ChunkHeader {
 static_assert(sizeof(ChunkHeader) == 80);
 constexpr uint8_t kChunkMagic[4] = {'P', 'D', 'S', 'i'};
 
-// The blob: this header, then rows, entries, sums, records, undo.
+// The blob: this header, then rows, entries, sums, records, undo, redo.
 struct IndexHeader {
     uint32_t segment;         // the log segment described
     uint32_t next_segment;    // its announced successor
@@ -260,8 +297,9 @@ struct IndexHeader {
     uint64_t sum_count;
     uint64_t record_bytes;
     uint64_t undo_count;
+    uint64_t redo_count;
 };
-static_assert(sizeof(IndexHeader) == 80);
+static_assert(sizeof(IndexHeader) == 88);
 
 // One batch in an index.
 struct IndexRow {
@@ -270,8 +308,9 @@ struct IndexRow {
     uint32_t entry_count;
     uint32_t record_bytes;
     uint64_t undo_count;
+    uint64_t redo_count;
 };
-static_assert(sizeof(IndexRow) == 32);
+static_assert(sizeof(IndexRow) == 40);
 
 // A checkpoint is a stream of pages in checkpoint segments.
 enum class PageKind : uint8_t {
@@ -325,11 +364,14 @@ struct CheckpointState {
     int64_t point_time;
     uint64_t floor_sequence;  // states before it are no longer kept
     int64_t floor_time;
+    uint64_t next_stream_id;
+    uint64_t next_stream_base;
+    uint64_t stream_bytes;    // after the resizes: stream_add records
     uint64_t snapshot_bytes;  // then: snapshot_create records
     uint64_t rollback_count;  // then: sequence, target; u64 each
     uint64_t resize_count;    // then: sequence, size; u64 each
 };
-static_assert(sizeof(CheckpointState) == 152);
+static_assert(sizeof(CheckpointState) == 176);
 
 inline PackedExtent pack(const Extent& extent) {
     const uint64_t location = extent.is_data() ? extent.place.value : extent.count;

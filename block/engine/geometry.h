@@ -51,6 +51,10 @@ inline bool plausible(const Geometry& geometry, const Extent& extent) {
     if (!extent.is_data()) {
         return true;
     }
+    if (extent.place >= kStreamPlaces) {
+        return extent.kind == ExtentKind::run && extent.count <= kMaxDataSectors &&
+               extent.place + extent.count < kPlaceLimit;
+    }
     if (to_bytes(extent.place) < format::kSuperblockArea + extent.head * kSectorSize ||
         extent.place + extent.count >= kPlaceLimit ||
         geometry.segment_of(extent.place).value >= geometry.max_segments()) {

@@ -69,6 +69,54 @@ void put_snapshot(std::vector<uint8_t>& out, const SnapshotInfo& snapshot) {
     put_record(out, RecordType::snapshot_create, payload.data(), payload.size());
 }
 
+void put_stream(std::vector<uint8_t>& out, const StreamInfo& stream) {
+    format::StreamRecord record{};
+    record.id = stream.id;
+    record.lower = stream.lower.value;
+    record.upper = stream.upper.value;
+    record.lower_time = stream.lower_time.value;
+    record.base = stream.base.value;
+    record.sectors = stream.sectors;
+    record.index_offset = stream.index_offset;
+    record.index_bytes = stream.index_bytes;
+    record.index_hash = stream.index_hash;
+    const auto* bytes = reinterpret_cast<const uint8_t*>(&record);
+    std::vector<uint8_t> payload(bytes, bytes + sizeof(record));
+    for (const SegmentId id : stream.segments) {
+        const auto* value = reinterpret_cast<const uint8_t*>(&id.value);
+        payload.insert(payload.end(), value, value + sizeof(id.value));
+    }
+    put_record(out, RecordType::stream_add, payload.data(), payload.size());
+}
+
+Result<StreamInfo> parse_stream(std::span<const uint8_t> payload) {
+    format::StreamRecord record{};
+    if (payload.size() < sizeof(record) || (payload.size() - sizeof(record)) % sizeof(uint32_t) != 0) {
+        return Error{EIO, "stream record has a wrong length"};
+    }
+    std::memcpy(&record, payload.data(), sizeof(record));
+    StreamInfo stream;
+    stream.id = record.id;
+    stream.lower = Sequence(record.lower);
+    stream.upper = Sequence(record.upper);
+    stream.lower_time = Time(record.lower_time);
+    stream.base = Place(record.base);
+    stream.sectors = record.sectors;
+    stream.index_offset = record.index_offset;
+    stream.index_bytes = record.index_bytes;
+    stream.index_hash = record.index_hash;
+    if (stream.lower >= stream.upper || stream.base < kStreamPlaces || stream.sectors > kPlaceLimit.value ||
+        stream.base + stream.sectors >= kPlaceLimit) {
+        return Error{EIO, "stream record makes no sense"};
+    }
+    for (size_t at = sizeof(record); at < payload.size(); at += sizeof(uint32_t)) {
+        uint32_t id;
+        std::memcpy(&id, payload.data() + at, sizeof(id));
+        stream.segments.push_back(SegmentId(id));
+    }
+    return stream;
+}
+
 Result<SnapshotInfo> parse_snapshot(std::span<const uint8_t> payload) {
     format::SnapshotRecord record{};
     if (payload.size() <= sizeof(record) || payload.size() > sizeof(record) + 255) {
@@ -143,7 +191,7 @@ Result<void> History::apply_one(Sequence sequence, Time time, const RecordReader
             if (rollback.target >= sequence.value) {
                 return Error{EIO, "rollback to a state that does not exist yet"};
             }
-            rollbacks.push_back({sequence, Sequence(rollback.target)});
+            rollbacks.push_back({sequence, Sequence(rollback.target), Sequence(rollback.target) < floor});
             return {};
         }
         case RecordType::resize: {
@@ -152,6 +200,21 @@ Result<void> History::apply_one(Sequence sequence, Time time, const RecordReader
                 return Error{EIO, "resize record has an impossible size"};
             }
             resizes.push_back({sequence, resize.size});
+            return {};
+        }
+        case RecordType::stream_add: {
+            TRY_ASSIGN(StreamInfo stream, parse_stream(record.payload));
+            if (stream.upper >= sequence) {
+                return Error{EIO, "a stream is of states that do not exist yet"};
+            }
+            next_stream_id = std::max(next_stream_id, stream.id + 1);
+            next_stream_base = std::max(next_stream_base, stream.base + stream.sectors);
+            streams.insert(streams.begin(), std::move(stream));
+            return {};
+        }
+        case RecordType::stream_drop: {
+            TRY_ASSIGN(const auto gone, read_as<format::StreamDropRecord>(record.payload));
+            std::erase_if(streams, [&](const StreamInfo& stream) { return stream.id == gone.id; });
             return {};
         }
         case RecordType::floor: {
@@ -175,8 +238,32 @@ const SnapshotInfo* History::find(const std::string& name) const {
     return found == snapshots.end() ? nullptr : &*found;
 }
 
+const StreamInfo* History::stream_at(Place place) const {
+    const auto found = std::find_if(streams.begin(), streams.end(), [&](const StreamInfo& stream) {
+        return place >= stream.base && place < stream.base + stream.sectors;
+    });
+    return found == streams.end() ? nullptr : &*found;
+}
+
+const StreamInfo* History::stream_from(Sequence state) const {
+    const size_t count = chain_length();
+    const auto end = streams.begin() + static_cast<ptrdiff_t>(count);
+    const auto found =
+        std::find_if(streams.begin(), end, [&](const StreamInfo& stream) { return stream.lower == state; });
+    return found == end ? nullptr : &*found;
+}
+
+size_t History::chain_length() const {
+    Sequence upper = floor;
+    size_t count = 0;
+    while (count < streams.size() && streams[count].upper == upper) {
+        upper = streams[count++].lower;
+    }
+    return count;
+}
+
 uint64_t History::size_at(Sequence state) const {
-    for (const Interval& interval : lineage(state)) {
+    for (const Interval& interval : lineage(state, Way::content)) {
         // The newest resize within this run of states decides.
         const auto after = std::partition_point(resizes.begin(), resizes.end(), [&](const Resize& r) {
             return r.sequence <= interval.last;
@@ -211,10 +298,13 @@ std::vector<BranchInfo> History::branches(Sequence newest) const {
     return result;
 }
 
-std::vector<History::Interval> History::lineage(Sequence state) const {
+std::vector<History::Interval> History::lineage(Sequence state, Way way) const {
     std::vector<Interval> runs;
     for (;;) {
-        const uint32_t branch = branch_of(state);
+        uint32_t branch = branch_of(state);
+        while (way == Way::batches && branch > 0 && rollbacks[branch - 1].deep) {
+            --branch;
+        }
         if (branch == 0) {
             runs.push_back({Sequence(0), state});
             return runs;
@@ -225,8 +315,8 @@ std::vector<History::Interval> History::lineage(Sequence state) const {
 }
 
 std::vector<PathStep> History::path(Sequence from, Sequence to) const {
-    const std::vector<Interval> up = lineage(from);
-    const std::vector<Interval> down = lineage(to);
+    const std::vector<Interval> up = lineage(from, Way::batches);
+    const std::vector<Interval> down = lineage(to, Way::batches);
     // Two lineages share a branch if both have a run that begins with it; the newest shared one holds
     // the common ancestor, where the shorter of the two runs ends.
     size_t i = 0, j = 0;

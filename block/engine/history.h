@@ -21,6 +21,17 @@
 
 namespace predsnap {
 
+// A stream (stream.h): the content of state `lower` wherever it differs from that of `upper`.
+struct StreamInfo {
+    uint64_t id = 0;
+    Sequence lower, upper;
+    Time lower_time;
+    Place base;               // virtual place of its data
+    uint64_t sectors = 0;     // of data
+    uint64_t index_offset = 0, index_bytes = 0, index_hash = 0;
+    std::vector<SegmentId> segments;
+};
+
 // Undo or redo the batches first..last.
 struct PathStep {
     Sequence first, last;
@@ -47,6 +58,8 @@ void for_each_point(std::span<const uint8_t> records,
                     const std::function<void(const format::PointRecord&)>& visit);
 
 void put_record(std::vector<uint8_t>& out, format::RecordType type, const void* payload, size_t length);
+void put_stream(std::vector<uint8_t>& out, const StreamInfo& stream);
+Result<StreamInfo> parse_stream(std::span<const uint8_t> payload);
 void put_snapshot(std::vector<uint8_t>& out, const SnapshotInfo& snapshot);
 Result<SnapshotInfo> parse_snapshot(std::span<const uint8_t> payload);
 
@@ -54,6 +67,9 @@ class History {
   public:
     struct Rollback {
         Sequence sequence, target;
+        // The target was older than the floor: its batch has undo and redo of its own, so the way to states before
+        // it leads through it, not through the target.
+        bool deep = false;
     };
     struct Resize {
         Sequence sequence;
@@ -69,11 +85,22 @@ class History {
     Time last_point_time;
     Sequence floor;                       // the oldest state that is kept
     Time floor_time;                      // of it; means nothing while floor is 0
+    std::vector<StreamInfo> streams;      // from the floor down
+    uint64_t next_stream_id = 1;
+    Place next_stream_base = kStreamPlaces;
 
     // Takes in the records of a batch. Errors: EIO for records that make no sense.
     Result<void> apply(Sequence sequence, Time time, std::span<const uint8_t> records);
 
     const SnapshotInfo* find(const std::string& name) const;
+    // The stream that a virtual place belongs to, or null.
+    const StreamInfo* stream_at(Place place) const;
+    // Whether a state can be gone back to by streams: it is older than the floor, and where one of them ends.
+    bool in_streams(Sequence state) const { return stream_from(state) != nullptr; }
+    // How many streams lead down from the floor; others only have data that is in use.
+    size_t chain_length() const;
+    // The stream that holds it, or null.
+    const StreamInfo* stream_from(Sequence state) const;
     // Size of the disk in a state.
     uint64_t size_at(Sequence state) const;
     // The branch a state lies on: 0, or 1 + the index of the rollback that began it.
@@ -86,8 +113,10 @@ class History {
     struct Interval {
         Sequence first, last;
     };
-    // The states from `state` back to 0, as runs of sequence numbers, newest run first.
-    std::vector<Interval> lineage(Sequence state) const;
+    // The states from `state` back to 0, as runs of sequence numbers, newest run first. What the disk came from, or by
+    // which batches one goes (for which deep rollbacks are batches like others).
+    enum class Way : uint8_t { content, batches };
+    std::vector<Interval> lineage(Sequence state, Way way) const;
     Result<void> apply_one(Sequence sequence, Time time, const RecordReader::Record& record);
 };
 

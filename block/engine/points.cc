@@ -110,6 +110,16 @@ static void merge(const Marks& live, Marks& marks) {
     }
 }
 
+// Those that cannot be gone back to any more. Returns the floor.
+static Sequence erase_dropped(Engine::Impl& e, Marks& marks) {
+    Lock lock(e.core.mutex);
+    std::erase_if(marks, [&](const auto& mark) {
+        const Sequence state(mark.first);
+        return state < e.history.floor && (mark.second.snapshot.empty() || !e.history.in_streams(state));
+    });
+    return e.history.floor;
+}
+
 // Log segments with the times in them, newest first.
 struct Candidate {
     SegmentId id;
@@ -148,12 +158,7 @@ static Result<Marks> collect_marks(Engine::Impl& e, const PointQuery& query, Seq
         }
     }
     merge(live, marks);
-    Sequence floor;
-    {
-        Lock lock(e.core.mutex);
-        floor = e.history.floor;
-    }
-    std::erase_if(marks, [&](const auto& mark) { return mark.first < floor.value; });
+    const Sequence floor = erase_dropped(e, marks);
     const Marks all = marks;
     std::erase_if(marks, [&](const auto& mark) { return !wanted(mark); });
     while (marks.size() > query.limit) {
@@ -161,7 +166,7 @@ static Result<Marks> collect_marks(Engine::Impl& e, const PointQuery& query, Seq
     }
     if (!marks.empty()) {
         const auto first = all.find(marks.begin()->first);
-        *before = Sequence(first == all.begin() ? floor.value : std::prev(first)->first);
+        *before = std::max(floor, Sequence(first == all.begin() ? 0 : std::prev(first)->first));
     }
     return marks;
 }
@@ -189,6 +194,9 @@ Result<std::vector<PointInfo>> Engine::points(const PointQuery& query) {
     }
     // What changed up to each point, since the one before it.
     size_t next = 0;
+    while (next < points.size() && points[next].sequence <= before) {
+        ++next;  // of what was before the floor only the states are known
+    }
     Change change;
     TRY(e.timeline.for_each_segment(
         before + 1, points.back().sequence, false,
@@ -253,7 +261,7 @@ Result<Engine::Resolved> Engine::Impl::resolve_time(Time time) {
         floor = history.floor;
         created = floor > Sequence(0) ? history.floor_time : created;
     }
-    std::erase_if(marks, [&](const auto& mark) { return mark.first < floor.value; });
+    erase_dropped(*this, marks);
     const auto found = best(marks);
     if (found == marks.rend() && created <= time) {
         Lock lock(core.mutex);

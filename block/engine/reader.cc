@@ -104,6 +104,9 @@ Result<void> Reader::read_extents(std::span<const Extent> extents, std::span<con
                                   size_t skip) {
     const Extent& first = extents.front();
     const Extent& last = extents.back();
+    if (first.place >= kStreamPlaces) {
+        return read_streams(extents, buffers, skip);
+    }
     const uint64_t lead = first.head * kSectorSize;
     const uint64_t wanted = bytes_between(first.start, last.end());
     const uint64_t whole = lead + wanted + last.tail * kSectorSize;
@@ -129,6 +132,16 @@ Result<void> Reader::read_extents(std::span<const Extent> extents, std::span<con
     }
     if (whole != wanted) {
         copy_to(buffers, skip, bounce.data() + lead, wanted);
+    }
+    return {};
+}
+
+Result<void> Reader::read_streams(std::span<const Extent> extents, std::span<const iovec> buffers, size_t skip) {
+    for (const Extent& extent : extents) {
+        AlignedBuffer data(extent.count * kSectorSize);
+        TRY(streams_.read(extent.place, extent.count, data.data()));
+        copy_to(buffers, skip, data.data(), extent.count * kSectorSize);
+        skip += extent.count * kSectorSize;
     }
     return {};
 }

@@ -7,13 +7,14 @@
 #include "core.h"
 #include "disk_state.h"
 #include "index_cache.h"
+#include "stream.h"
 
 namespace predsnap {
 
 class Reader {
   public:
-    Reader(Core& core, const DiskState& disk, IndexCache& indexes)
-        : core_(core), disk_(disk), indexes_(indexes) {}
+    Reader(Core& core, const DiskState& disk, IndexCache& indexes, StreamStore& streams)
+        : core_(core), disk_(disk), indexes_(indexes), streams_(streams) {}
 
     // The device holes show. Null: they read as zeros. No read may be running.
     void set_backing(Device* backing) { backing_ = backing; }
@@ -21,6 +22,11 @@ class Reader {
     // Reads sectors of a state (null: the current one) into the buffers, from byte `skip` of them on.
     Result<void> read(const FrozenState* view, Sector from, uint64_t sectors,
                       std::span<const iovec> buffers, size_t skip);
+    // Reads and verifies the data of one extent. Its place must not be given away meanwhile.
+    Result<void> read_extent(const Extent& extent, uint8_t* to) {
+        const iovec whole{to, extent.count * kSectorSize};
+        return read_extents({&extent, 1}, {&whole, 1}, 0);
+    }
     // Verifies the units of an extent, which lie in `data` from byte `skip` on. Its place must not be given away
     // meanwhile.
     Result<void> verify(const Extent& extent, std::span<const iovec> data, size_t skip);
@@ -32,6 +38,7 @@ class Reader {
         size_t skip;  // where its first sector goes in the buffers
     };
     Result<void> read_extents(std::span<const Extent> extents, std::span<const iovec> buffers, size_t skip);
+    Result<void> read_streams(std::span<const Extent> extents, std::span<const iovec> buffers, size_t skip);
     Result<void> verify_unit(const Extent& extent, Place place, uint64_t sectors, uint32_t sum,
                              std::span<const iovec> data, size_t skip);
     Result<void> read_backing(Sector from, Sector to, std::span<const iovec> buffers, size_t skip);
@@ -39,6 +46,7 @@ class Reader {
     Core& core_;
     const DiskState& disk_;
     IndexCache& indexes_;
+    StreamStore& streams_;
     Device* backing_ = nullptr;
 };
 

@@ -61,7 +61,8 @@ bool Engine::Impl::reclaim_step() {
     if (!checkpoints_allow_release()) {
         return !checkpoint_failed && prepare_checkpoints(lock);
     }
-    const bool flush = leaving.front().since > log.durable() && leaving.size() >= kMaxLeaving;
+    const Sequence since = leaving.front().since;
+    const bool flush = since > log.durable() && since <= disk.sequence && leaving.size() >= kMaxLeaving;
     if (flush && !flush_failed) {
         lock.unlock();
         const bool flushed = log.flush(false).ok();
@@ -193,6 +194,14 @@ bool Engine::Impl::clean_step() {
     Lock lock(core.mutex);
     if (clean_failed || history.floor == Sequence(0) || !segments.counted()) {
         return false;
+    }
+    if (!cleaner.busy()) {
+        if (const StreamInfo* needless = needless_stream(true); needless != nullptr) {
+            // The disk was taken back to it: what it has of that goes to the log, and it can be dropped.
+            if (segments[needless->segments.front()].failures < 2) {
+                cleaner.choose_stream(needless->base);
+            }
+        }
     }
     if (!cleaner.busy()) {
         const Waste now = waste();

@@ -256,8 +256,10 @@ Result<bool> Recovery::replay_blob(const IndexStream::Read& read) {
 }
 
 Result<void> Recovery::replay_rows(const SegmentIndex& index) {
-    size_t entry_at = 0, record_at = 0;
+    size_t entry_at = 0, record_at = 0, redo_at = 0;
     for (const format::IndexRow& row : index.rows) {
+        const auto redo = std::span(index.redo).subspan(redo_at, row.redo_count);
+        redo_at += row.redo_count;
         const size_t entry_end = entry_at + row.entry_count;
         const auto records = std::span(index.records).subspan(record_at, row.record_bytes);
         record_at += row.record_bytes;
@@ -275,7 +277,10 @@ Result<void> Recovery::replay_rows(const SegmentIndex& index) {
                                     is_unit ? index.sums[entry.first_sum] : 0));
             ++outcome_.entries_replayed;
         }
-        TRY(apply_records(Sequence(row.sequence), Time(row.time), records));
+        for (const format::PackedExtent& extent : redo) {
+            replayed_.add(extent);
+        }
+        TRY(apply_records(Sequence(row.sequence), Time(row.time), records, nullptr));
     }
     return {};
 }
@@ -284,7 +289,8 @@ void Recovery::lay_replayed() {
     replayed_.take_pieces([this](std::span<const Extent> piece) { disk_.apply_piece(piece); });
 }
 
-Result<void> Recovery::apply_records(Sequence sequence, Time time, std::span<const uint8_t> records) {
+Result<void> Recovery::apply_records(Sequence sequence, Time time, std::span<const uint8_t> records,
+                                     SegmentIndex* index) {
     const size_t rollbacks = history_.rollbacks.size();
     const Sequence before = disk_.sequence;
     disk_.sequence = sequence;
@@ -293,7 +299,14 @@ Result<void> Recovery::apply_records(Sequence sequence, Time time, std::span<con
         return {};
     }
     TRY(history_.apply(sequence, time, records));
-    if (history_.rollbacks.size() > rollbacks) {
+    const bool rolled_back = history_.rollbacks.size() > rollbacks;
+    if (rolled_back && history_.rollbacks.back().deep) {
+        if (index != nullptr) {
+            lay_replayed();
+            TRY_ASSIGN(Overlay difference, timeline_.difference(before, history_.rollbacks.back().target));
+            lay_deep(difference, disk_, *index);
+        }
+    } else if (rolled_back) {
         TRY_ASSIGN(Overlay difference, timeline_.difference(before, history_.rollbacks.back().target));
         difference.take_pieces([this](std::span<const Extent> piece) {
             for (const Extent& extent : piece) {
@@ -325,6 +338,15 @@ Result<void> Recovery::mark_segments() {
     if (segments_.ensure(index_segment).kind != SegmentKind::index || index_tail_.at.offset == kBlockSize) {
         TRY_ASSIGN(Segment* const claimed, claim(index_segment));
         claimed->announced = true;
+    }
+    for (const StreamInfo& stream : history_.streams) {
+        for (const SegmentId id : stream.segments) {
+            if (id.value >= limit) {
+                return Error{EIO, text("a stream lies in segment %u, but the image has %u", id.value, limit)};
+            }
+            TRY(claim(id));
+        }
+        segments_.add_stream(stream.segments, stream.base, stream.base + stream.sectors);
     }
     for (const SegmentId id : outcome_.checkpoint_segments) {
         TRY_ASSIGN(Segment* const claimed, claim(id));

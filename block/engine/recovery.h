@@ -76,7 +76,8 @@ class Recovery {
     Error unreadable(const LogPosition& at) const;
     Result<void> scan_log();
     Result<void> apply_scanned(const ScannedBatch& batch);
-    Result<void> apply_records(Sequence sequence, Time time, std::span<const uint8_t> records);
+    // `index`: its newest batch is that; null if what a deep rollback changed is known already.
+    Result<void> apply_records(Sequence sequence, Time time, std::span<const uint8_t> records, SegmentIndex* index);
     void enter_segment(const format::SegmentHeader& header);
     Result<void> check_nothing_lost(const format::Superblock& superblock);
     Result<void> wipe_rest();

@@ -129,7 +129,7 @@ Result<void> Recovery::apply_scanned(const ScannedBatch& batch) {
     durable_ = std::max(durable_, Sequence(header.durable_sequence));
     outcome_.entries_replayed += batch.entries.size();
     ++outcome_.batches_scanned;
-    TRY(apply_records(placed.sequence, placed.time, batch.records));
+    TRY(apply_records(placed.sequence, placed.time, batch.records, &log_.open_indexes().back()));
     lay_replayed();  // a rollback
     return {};
 }

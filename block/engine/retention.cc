@@ -14,6 +14,8 @@ namespace {
 
 // So many segments are written to at any time: a limit below cannot be kept.
 constexpr uint64_t kLeastSegments = 4;
+// Segments of log that go into streams at once: it bounds how much memory and space that takes meanwhile.
+constexpr size_t kMostSealed = 64;
 
 }  // namespace
 
@@ -91,31 +93,27 @@ void Engine::Impl::count_age(Time now) {
     newest_aged = list.empty() ? kNoSegment : list.back();
 }
 
-// The oldest state that something else than the window asks for.
+// No later state can be the floor.
 Sequence Engine::Impl::oldest_wanted() const {
-    Sequence oldest = std::min(log.durable(), disk.sequence);
-    for (const SnapshotInfo& snapshot : history.snapshots) {
-        oldest = std::min(oldest, snapshot.sequence);
-    }
-    return oldest;
+    return std::min(log.durable(), disk.sequence);
 }
 
 // The branch that a rollback left hangs on the state it went to: they are kept or dropped together.
 bool Engine::Impl::splits_branch(Sequence floor) const {
     return std::any_of(history.rollbacks.begin(), history.rollbacks.end(), [&](const History::Rollback& r) {
-        return r.target < floor && floor < r.sequence;
+        return !r.deep && r.target < floor && floor < r.sequence;
     });
 }
 
 // The segment whose last state can be the floor, or none.
-SegmentId Engine::Impl::choose_floor(bool* forced) const {
+SegmentId Engine::Impl::choose_floor(bool* forced, size_t most_segments) const {
     const Retention limits = retention();
     const std::vector<SegmentId>& list = segments.log();
     const Sequence wanted = oldest_wanted();
     const uint64_t history_bytes = list.size() * uint64_t{core.geometry.segment_size};
     SegmentId chosen = kNoSegment;
     *forced = false;
-    for (size_t i = 0; i + 1 < list.size(); ++i) {
+    for (size_t i = 0; i < most_segments && i + 1 < list.size(); ++i) {
         const Segment& segment = segments[list[i]];
         if (!segment.has_index() || segment.last > wanted || segment.last <= history.floor) {
             break;
@@ -139,10 +137,13 @@ Kept Engine::Impl::why_kept(Sequence point) const {
     if (!limits.limited()) {
         return Kept::all;
     }
-    const bool since_snapshot = std::any_of(history.snapshots.begin(), history.snapshots.end(),
-                                            [&](const SnapshotInfo& s) { return s.sequence <= point; });
-    if (since_snapshot) {
+    const bool is_snapshot = std::any_of(history.snapshots.begin(), history.snapshots.end(),
+                                         [&](const SnapshotInfo& s) { return s.sequence == point; });
+    if (is_snapshot) {
         return Kept::snapshot;
+    }
+    if (point < history.floor) {
+        return Kept::leaving;
     }
     const std::vector<SegmentId>& list = segments.log();
     const size_t at = segments.log_position(point);
@@ -155,27 +156,49 @@ Kept Engine::Impl::why_kept(Sequence point) const {
 
 bool Engine::Impl::raise_floor_step() {
     bool forced;
+    std::vector<Sequence> states;
+    SegmentId last;
     {
         Lock lock(core.mutex);
-        if (floor_failed || choose_floor(&forced) == kNoSegment) {
+        if (floor_failed) {
             return false;
         }
+        last = choose_floor(&forced, kMostSealed);
+        if (last == kNoSegment) {
+            last = choose_floor(&forced);  // a branch is longer than that
+        }
+        if (last == kNoSegment || too_little_to_seal(last)) {
+            return false;
+        }
+        states = boundaries(segments[last].last);
+    }
+    SealedStreams sealed;
+    if (const Result<void> written = seal(states, &sealed); !written.ok()) {
+        Lock lock(core.mutex);
+        floor_failed = true;
+        return false;
     }
     // Not while a rollback or a view reads the history.
     TaskMutex::Guard guard(core.host, control);
     format::FloorRecord record{};
     {
+        // What was asked for, and the branches there are, may have changed meanwhile.
         Lock lock(core.mutex);
-        const SegmentId last = choose_floor(&forced);
-        if (last == kNoSegment) {
+        bool still_forced;
+        const SegmentId now = choose_floor(&still_forced);
+        if (now == kNoSegment || segments[now].last < segments[last].last || splits_branch(segments[last].last)) {
             return false;
         }
         record.sequence = segments[last].last.value;
         record.time = segments[last].times.last.value;
     }
     std::vector<uint8_t> records;
+    for (const StreamInfo& stream : sealed.streams) {
+        put_stream(records, stream);
+    }
     put_record(records, format::RecordType::floor, &record, sizeof(record));
     const bool raised = log.append_records(records, ExtentKind::hole, Sector(0), 0).ok();
+    adopt(sealed, raised);
     {
         Lock lock(core.mutex);
         floor_failed = !raised;

@@ -70,7 +70,13 @@ bool plausible(const Geometry& geometry, const Entry& entry, uint64_t sums) {
 uint64_t SegmentIndex::memory_bytes() const {
     return rows.capacity() * sizeof(IndexRow) + entries.capacity() * sizeof(Entry) +
            sums.capacity() * sizeof(uint32_t) + records.capacity() +
-           undo.capacity() * sizeof(PackedExtent);
+           (undo.capacity() + redo.capacity()) * sizeof(PackedExtent);
+}
+
+void SegmentIndex::add_to_last(std::span<const PackedExtent> changed, size_t undo_before) {
+    redo.insert(redo.end(), changed.begin(), changed.end());
+    rows.back().redo_count += changed.size();
+    rows.back().undo_count += undo.size() - undo_before;
 }
 
 int64_t SegmentIndex::find_sum(const Geometry& geometry, Place place) const {
@@ -121,7 +127,7 @@ Error damaged(const IndexHeader& header, const char* what) {
 
 // Rows must account for exactly the entries, records and undo there are, in order of sequence.
 Result<void> check_rows(const SegmentIndex& index, const IndexHeader& header) {
-    uint64_t entries = 0, record_bytes = 0, undo = 0;
+    uint64_t entries = 0, record_bytes = 0, undo = 0, redo = 0;
     Sequence expected = index.first;
     for (const IndexRow& row : index.rows) {
         if (row.sequence != expected.value) {
@@ -130,13 +136,14 @@ Result<void> check_rows(const SegmentIndex& index, const IndexHeader& header) {
         expected += 1;
         entries += row.entry_count;
         record_bytes += row.record_bytes;
-        if (row.undo_count > index.undo.size()) {
+        if (row.undo_count > index.undo.size() || row.redo_count > index.redo.size()) {
             return damaged(header, "undo count is out of range");
         }
         undo += row.undo_count;
+        redo += row.redo_count;
     }
     if (index.last + 1 != expected || entries != index.entries.size() ||
-        record_bytes != index.records.size() || undo != index.undo.size()) {
+        record_bytes != index.records.size() || undo != index.undo.size() || redo != index.redo.size()) {
         return damaged(header, "counts do not add up");
     }
     return {};
@@ -154,10 +161,12 @@ Result<void> check_extents(const Geometry& geometry, const SegmentIndex& index,
                                          ? static_cast<uint32_t>(entry.count)
                                          : 0));
     }
-    for (const PackedExtent& packed : index.undo) {
-        if (packed.kind > static_cast<uint8_t>(ExtentKind::run) ||
-            !plausible(geometry, format::unpack(packed))) {
-            return damaged(header, "an undo extent is out of range");
+    for (const auto* list : {&index.undo, &index.redo}) {
+        for (const PackedExtent& packed : *list) {
+            if (packed.kind > static_cast<uint8_t>(ExtentKind::run) ||
+                !plausible(geometry, format::unpack(packed))) {
+                return damaged(header, "an undo extent is out of range");
+            }
         }
     }
     return {};
@@ -179,16 +188,19 @@ std::vector<uint8_t> SegmentIndex::encode() const {
     header.sum_count = sums.size();
     header.record_bytes = records.size();
     header.undo_count = undo.size();
+    header.redo_count = redo.size();
 
     std::vector<uint8_t> out;
     out.reserve(sizeof(header) + rows.size() * sizeof(IndexRow) + entries.size() * sizeof(Entry) +
-                sums.size() * sizeof(uint32_t) + records.size() + undo.size() * sizeof(PackedExtent));
+                sums.size() * sizeof(uint32_t) + records.size() +
+                (undo.size() + redo.size()) * sizeof(PackedExtent));
     put(out, &header, 1);
     put(out, rows.data(), rows.size());
     put(out, entries.data(), entries.size());
     put(out, sums.data(), sums.size());
     put(out, records.data(), records.size());
     put(out, undo.data(), undo.size());
+    put(out, redo.data(), redo.size());
     return out;
 }
 
@@ -202,12 +214,12 @@ Result<SegmentIndex> SegmentIndex::decode(const Geometry& geometry, std::span<co
     // Bounds first, so that the sum below cannot overflow.
     const uint64_t most = bytes.size();
     if (header.entry_count > most || header.sum_count > most || header.record_bytes > most ||
-        header.undo_count > most) {
+        header.undo_count > most || header.redo_count > most) {
         return damaged(header, "counts are larger than the blob");
     }
     const uint64_t need = header.row_count * sizeof(IndexRow) + header.entry_count * sizeof(Entry) +
                           header.sum_count * sizeof(uint32_t) + header.record_bytes +
-                          header.undo_count * sizeof(PackedExtent);
+                          (header.undo_count + header.redo_count) * sizeof(PackedExtent);
     if (need != bytes.size() || header.end_offset > geometry.segment_size ||
         header.segment >= geometry.max_segments()) {
         return damaged(header, "sizes do not add up");
@@ -225,6 +237,7 @@ Result<SegmentIndex> SegmentIndex::decode(const Geometry& geometry, std::span<co
     index.sums = take<uint32_t>(bytes, header.sum_count);
     index.records = take<uint8_t>(bytes, header.record_bytes);
     index.undo = take<PackedExtent>(bytes, header.undo_count);
+    index.redo = take<PackedExtent>(bytes, header.redo_count);
     TRY(check_rows(index, header));
     TRY(check_extents(geometry, index, header));
     return index;

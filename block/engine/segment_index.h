@@ -25,14 +25,17 @@ struct SegmentIndex {
     uint64_t last_hash = 0;
     uint32_t end_offset = 0;
 
-    // Batch i has row i; its entries, records and undo follow those of batch i - 1.
+    // Batch i has row i; its entries, records, undo and redo follow those of batch i - 1.
     std::vector<format::IndexRow> rows;
     std::vector<format::Entry> entries;  // first_sum counts in `sums`
     std::vector<uint32_t> sums;
     std::vector<uint8_t> records;
     std::vector<format::PackedExtent> undo;  // what each entry replaced, holes included
+    std::vector<format::PackedExtent> redo;  // what a rollback to before the floor changed, besides entries
 
     bool empty() const { return rows.empty(); }
+    // The newest batch is a rollback to before the floor, which has changed and replaced that.
+    void add_to_last(std::span<const format::PackedExtent> changed, size_t undo_before);
     uint64_t memory_bytes() const;
     // Checksums of the units of a run that begins in this segment at `place`: position in `sums` of the
     // unit that holds `place`, or -1 if no entry does.

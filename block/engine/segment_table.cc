@@ -140,23 +140,54 @@ void SegmentTable::recount(Sequence sequence) {
     }
 }
 
+void SegmentTable::add_stream(const std::vector<SegmentId>& ids, Place base, Place end) {
+    for (size_t i = 0; i < ids.size(); ++i) {
+        Segment& segment = ensure(ids[i]);
+        segment = Segment{};
+        segment.kind = format::SegmentKind::stream;
+        segment.ordinal = i;
+    }
+    if (!ids.empty()) {
+        streams_.push_back({base, end, ids.front()});
+    }
+}
+
+void SegmentTable::remove_stream(Place base) {
+    std::erase_if(streams_, [&](const StreamRange& range) { return range.base == base; });
+}
+
+Segment* SegmentTable::owner(const Geometry& geometry, const Extent& extent) {
+    if (extent.place < kStreamPlaces) {
+        return &segments_[geometry.segment_of(extent.place).value];
+    }
+    const auto found = std::find_if(streams_.begin(), streams_.end(), [&](const StreamRange& range) {
+        return extent.place >= range.base && extent.place < range.end;
+    });
+    return found == streams_.end() ? nullptr : &segments_[found->first.value];
+}
+
 void SegmentTable::added(const Geometry& geometry, const Extent& extent) {
     if (extent.is_data()) {
-        segments_[geometry.segment_of(extent.place).value].live += counted(extent);
+        if (Segment* const segment = owner(geometry, extent)) {
+            segment->live += counted(extent);
+        }
     }
 }
 
 void SegmentTable::removed(const Geometry& geometry, const Extent& extent) {
     if (extent.is_data()) {
-        segments_[geometry.segment_of(extent.place).value].live -= counted(extent);
+        if (Segment* const segment = owner(geometry, extent)) {
+            segment->live -= counted(extent);
+        }
     }
 }
 
 void SegmentTable::replaced(const Geometry& geometry, const Extent& extent, Sequence sequence) {
     if (extent.is_data()) {
-        Segment& segment = segments_[geometry.segment_of(extent.place).value];
-        segment.live -= counted(extent);
-        segment.last_death = sequence;
+        if (Segment* const segment = owner(geometry, extent)) {
+            segment->live -= counted(extent);
+            segment->last_death = sequence;
+        }
     }
 }
 

@@ -74,6 +74,11 @@ class SegmentTable {
     // Segments without any batch after `floor` leave the log: they are past. Those without an index stay.
     void retire(Sequence floor);
 
+    // The segments of a stream, in which the places from `base` up to `end` are. What is in use of it counts for
+    // the first of them.
+    void add_stream(const std::vector<SegmentId>& ids, Place base, Place end);
+    void remove_stream(Place base);
+
     // How much of each segment the current map refers to is counted piece by piece, after the image was opened and
     // after each rollback; what has been counted follows the changes of the map.
     bool counted() const { return counted_to_ >= kSectorLimit; }
@@ -88,11 +93,18 @@ class SegmentTable {
   private:
     // Sectors of the extent that have been counted.
     uint64_t counted(const Extent& extent) const;
+    // The segment for which the extent counts; null if it is of a stream that is not there.
+    Segment* owner(const Geometry& geometry, const Extent& extent);
 
     std::vector<Segment> segments_;
     std::vector<SegmentId> log_;
     std::deque<SegmentId> ready_;
     std::deque<SegmentId> bare_;
+    struct StreamRange {
+        Place base, end;
+        SegmentId first;
+    };
+    std::vector<StreamRange> streams_;
     Sector counted_to_;
 };
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "apply.h"
 #include "engine_impl.h"
 #include "text.h"
 
@@ -94,6 +95,10 @@ Result<Engine::Resolved> Engine::Impl::resolve(const Moment& moment) {
                                   static_cast<ull>(moment.sequence->value),
                                   static_cast<ull>(disk.sequence.value))};
     }
+    if (*moment.sequence < history.floor && history.in_streams(*moment.sequence)) {
+        return Resolved{*moment.sequence, history.stream_from(*moment.sequence)->lower_time,
+                        history.size_at(*moment.sequence)};
+    }
     if (*moment.sequence < history.floor) {
         return Error{ENOENT, text("sequence %llu is no longer in the history, which begins at %llu",
                                   static_cast<ull>(moment.sequence->value),
@@ -138,7 +143,11 @@ Result<void> Engine::Impl::go_to(Sequence target) {
     put_record(records, format::RecordType::rollback, &record, sizeof(record));
     TRY(log.append_records(records, ExtentKind::hole, Sector(0), 0));
     Lock lock(core.mutex);
-    difference.take_pieces([this](std::span<const Extent> piece) { disk.apply_piece(piece); });
+    if (history.rollbacks.back().deep) {
+        lay_deep(difference, disk, log.open_indexes().back());
+    } else {
+        difference.take_pieces([this](std::span<const Extent> piece) { disk.apply_piece(piece); });
+    }
     segments.recount(disk.sequence);
     return {};
 }
@@ -185,6 +194,7 @@ Result<std::unique_ptr<FrozenState>> Engine::Impl::freeze(const Resolved& state)
         view->difference.insert_all(piece, ExtentMap::Holes::keep);
     });
     view->sequence = state.sequence;
+    view->pinned = std::max(state.sequence, history.floor);
     view->time = state.time;
     view->size = state.size;
     return view;

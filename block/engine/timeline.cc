@@ -19,11 +19,15 @@ constexpr size_t kReadAhead = 8;
 
 Result<Overlay> Timeline::difference(Sequence from, Sequence to) {
     std::vector<PathStep> steps;
+    std::vector<StreamInfo> streams;
     uint64_t size;
     {
         std::lock_guard lock(core_.mutex);
+        for (size_t i = 0; i < history_.chain_length() && history_.streams[i].lower >= to; ++i) {
+            streams.push_back(history_.streams[i]);
+        }
         size = std::max(history_.size_at(from), history_.size_at(to));
-        steps = history_.path(from, to);
+        steps = history_.path(from, std::max(to, history_.floor));
     }
     Overlay overlay(size / kSectorSize);
     for (const PathStep& step : steps) {
@@ -31,6 +35,12 @@ Result<Overlay> Timeline::difference(Sequence from, Sequence to) {
             step.undo ? undo(index, step, overlay) : redo(index, step, overlay);
             return Result<void>();
         }));
+    }
+    for (const StreamInfo& stream : streams) {
+        TRY_ASSIGN(const auto index, streams_.load(stream));
+        for (const format::PackedExtent& extent : index->extents) {
+            overlay.add(extent);
+        }
     }
     return overlay;
 }
@@ -92,9 +102,10 @@ void Timeline::undo(const SegmentIndex& index, const PathStep& step, Overlay& ov
 }
 
 void Timeline::redo(const SegmentIndex& index, const PathStep& step, Overlay& overlay) const {
-    size_t begin = 0;
+    size_t begin = 0, redo_begin = 0;
     for (const format::IndexRow& row : index.rows) {
         const size_t end = begin + row.entry_count;
+        const size_t redo_end = redo_begin + row.redo_count;
         if (row.sequence >= step.first.value && row.sequence <= step.last.value) {
             for (size_t i = begin; i < end; ++i) {
                 const format::Entry& entry = index.entries[i];
@@ -105,8 +116,12 @@ void Timeline::redo(const SegmentIndex& index, const PathStep& step, Overlay& ov
                 overlay.add(to_extent(core_.geometry, index.segment, entry,
                                       is_unit ? index.sums[entry.first_sum] : 0));
             }
+            for (size_t i = redo_begin; i < redo_end; ++i) {
+                overlay.add(index.redo[i]);
+            }
         }
         begin = end;
+        redo_begin = redo_end;
     }
 }
 

@@ -7,16 +7,18 @@
 #include "index_cache.h"
 #include "overlay.h"
 #include "segment_table.h"
+#include "stream.h"
 
 namespace predsnap {
 
 class Timeline {
   public:
-    Timeline(Core& core, SegmentTable& segments, History& history, IndexCache& indexes)
-        : core_(core), segments_(segments), history_(history), indexes_(indexes) {}
+    Timeline(Core& core, SegmentTable& segments, History& history, IndexCache& indexes, StreamStore& streams)
+        : core_(core), segments_(segments), history_(history), indexes_(indexes), streams_(streams) {}
 
     // The content of state `to` wherever it may differ from state `from`, holes included, as pieces to be laid
-    // over the latter. Reads the indexes of the segments on the way. Errors: EIO if one is damaged.
+    // over the latter. Reads the indexes of the segments on the way, and of streams if `to` lies before the floor
+    // (`from` does not). Errors: EIO if one is damaged.
     Result<Overlay> difference(Sequence from, Sequence to);
 
     // Calls visit(index) for the log segments that hold any of the batches first..last, in order of
@@ -32,6 +34,7 @@ class Timeline {
     SegmentTable& segments_;
     History& history_;
     IndexCache& indexes_;
+    StreamStore& streams_;
 };
 
 }  // namespace predsnap

@@ -62,6 +62,9 @@ constexpr Sector kSectorLimit{1ull << 40};
 // Places are stored in 40 bits.
 constexpr Place kPlaceLimit{1ull << 40};
 
+// From here on places are virtual: of streams (stream.h), not of the image.
+constexpr Place kStreamPlaces{1ull << 39};
+
 constexpr uint64_t align_down(uint64_t n, uint64_t to) { return n / to * to; }
 constexpr uint64_t align_up(uint64_t n, uint64_t to) { return (n + to - 1) / to * to; }
 constexpr uint64_t to_bytes(Sector s) { return s.value * kSectorSize; }

@@ -27,6 +27,7 @@ static PredsnapSegments *predsnap_segments(const PdsInfo *info)
     segments->checkpoint = info->segments_checkpoint;
     segments->ready = info->segments_ready;
     segments->free = info->segments_free;
+    segments->stream = info->segments_stream;
     segments->past = info->segments_past;
     segments->leaving = info->segments_leaving;
     return segments;
@@ -40,6 +41,7 @@ static PredsnapHistory *predsnap_history(const PdsInfo *info)
     history->sequence = info->floor;
     history->has_time = info->floor > 0;
     history->time = info->floor_time_us;
+    history->streams = info->streams;
     history->has_cdp_window = retention->has_window;
     history->cdp_window = retention->window_us / 1000000;
     history->has_cdp_bytes = retention->has_bytes;
@@ -83,6 +85,8 @@ BlockStatsSpecificPredsnap *predsnap_stats(const PdsEngine *engine)
     to->cleaned_segments = from.cleaned_segments;
     to->moved_bytes = from.moved_bytes;
     to->reclaimed_segments = from.reclaimed_segments;
+    to->sealed_bytes = from.sealed_bytes;
+    to->stream_bytes = from.stream_bytes;
     to->given_back_bytes = from.given_back_bytes;
     to->recovered_batches = from.recovered_batches;
     to->open_time = from.open_us;

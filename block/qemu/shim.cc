@@ -408,6 +408,8 @@ void pds_info(const PdsEngine* engine, PdsInfo* info, PdsBranchFn* fn, void* opa
     info->segments_checkpoint = from.segments_checkpoint;
     info->segments_ready = from.segments_ready;
     info->segments_free = from.segments_free;
+    info->segments_stream = from.segments_stream;
+    info->streams = from.streams;
     info->segments_past = from.segments_past;
     info->segments_leaving = from.segments_leaving;
     info->floor = from.floor.value;
@@ -445,6 +447,8 @@ void pds_stats(const PdsEngine* engine, PdsStats* stats) {
     stats->cleaned_segments = from.cleaned_segments;
     stats->moved_bytes = from.moved_bytes;
     stats->reclaimed_segments = from.reclaimed_segments;
+    stats->sealed_bytes = from.sealed_bytes;
+    stats->stream_bytes = from.stream_bytes;
     stats->given_back_bytes = from.given_back_bytes;
     stats->recovered_batches = from.recovered_batches;
     stats->open_us = from.open_us;

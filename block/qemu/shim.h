@@ -245,7 +245,7 @@ int pds_rollback(PdsEngine *engine, const PdsMoment *moment, PdsRollback *rollba
 typedef enum PdsKept {
     PDS_KEPT_ALL,       /* history has no limit */
     PDS_KEPT_WINDOW,    /* younger than the window */
-    PDS_KEPT_SNAPSHOT,  /* history since the oldest snapshot is kept */
+    PDS_KEPT_SNAPSHOT,  /* there is a snapshot of it */
     PDS_KEPT_LEAVING,   /* it will be gone soon */
 } PdsKept;
 
@@ -319,6 +319,8 @@ typedef struct PdsInfo {
     uint64_t segments_checkpoint;
     uint64_t segments_ready;
     uint64_t segments_free;
+    uint64_t segments_stream;     /* hold old history */
+    uint64_t streams;
     uint64_t segments_past;       /* of segments_log: they hold no history */
     uint64_t segments_leaving;    /* about to be free */
     uint64_t image_bytes;
@@ -347,6 +349,8 @@ typedef struct PdsStats {
     uint64_t cleaned_segments;
     uint64_t moved_bytes;
     uint64_t reclaimed_segments;
+    uint64_t sealed_bytes;
+    uint64_t stream_bytes;
     uint64_t given_back_bytes;
     uint64_t recovered_batches;
     int64_t open_us;

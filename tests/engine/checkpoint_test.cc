@@ -317,7 +317,7 @@ TEST_F(CheckpointTest, ABlobThatKnowsLessThanItIsNotTaken) {
     index.ordinal = 0;
     index.first = index.last = Sequence(1);
     index.end_offset = 3 * kBlockSize;
-    index.rows = {{1, 1, 0, 0, 0}};
+    index.rows = {{1, 1, 0, 0, 0, 0}};
     kill();
     Core core(host, file);
     core.geometry.segment_size = kTestSegment;

@@ -77,6 +77,17 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
             FIELD(SnapshotDeleteRecord, id)}}},
         {"RollbackRecord", {sizeof(format::RollbackRecord), {FIELD(RollbackRecord, target)}}},
         {"ResizeRecord", {sizeof(format::ResizeRecord), {FIELD(ResizeRecord, size)}}},
+        {"StreamRecord", {sizeof(format::StreamRecord), {
+            FIELD(StreamRecord, id), FIELD(StreamRecord, lower), FIELD(StreamRecord, upper),
+            FIELD(StreamRecord, lower_time), FIELD(StreamRecord, base), FIELD(StreamRecord, sectors),
+            FIELD(StreamRecord, index_offset), FIELD(StreamRecord, index_bytes),
+            FIELD(StreamRecord, index_hash)}}},
+        {"StreamDropRecord", {sizeof(format::StreamDropRecord), {FIELD(StreamDropRecord, id)}}},
+        {"StreamIndexHeader", {sizeof(format::StreamIndexHeader), {
+            FIELD(StreamIndexHeader, extents), FIELD(StreamIndexHeader, frames)}}},
+        {"FrameRow", {sizeof(format::FrameRow), {
+            FIELD(FrameRow, offset), FIELD(FrameRow, stored), FIELD(FrameRow, raw),
+            FIELD(FrameRow, hash)}}},
         {"FloorRecord", {sizeof(format::FloorRecord), {
             FIELD(FloorRecord, sequence), FIELD(FloorRecord, time)}}},
         {"PackedExtent", {sizeof(format::PackedExtent), {
@@ -97,10 +108,10 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
             FIELD(IndexHeader, last_hash), FIELD(IndexHeader, end_offset),
             FIELD(IndexHeader, row_count), FIELD(IndexHeader, entry_count),
             FIELD(IndexHeader, sum_count), FIELD(IndexHeader, record_bytes),
-            FIELD(IndexHeader, undo_count)}}},
+            FIELD(IndexHeader, undo_count), FIELD(IndexHeader, redo_count)}}},
         {"IndexRow", {sizeof(format::IndexRow), {
             FIELD(IndexRow, sequence), FIELD(IndexRow, time), FIELD(IndexRow, entry_count),
-            FIELD(IndexRow, record_bytes), FIELD(IndexRow, undo_count)}}},
+            FIELD(IndexRow, record_bytes), FIELD(IndexRow, undo_count), FIELD(IndexRow, redo_count)}}},
         {"PageHeader", {sizeof(format::PageHeader), {
             FIELD(PageHeader, magic), FIELD(PageHeader, kind), FIELD(PageHeader, reserved),
             FIELD(PageHeader, bytes), FIELD(PageHeader, number), FIELD(PageHeader, checkpoint_id),
@@ -120,6 +131,8 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
             FIELD(CheckpointState, log_hash), FIELD(CheckpointState, last_time),
             FIELD(CheckpointState, point_sequence), FIELD(CheckpointState, point_time),
             FIELD(CheckpointState, floor_sequence), FIELD(CheckpointState, floor_time),
+            FIELD(CheckpointState, next_stream_id), FIELD(CheckpointState, next_stream_base),
+            FIELD(CheckpointState, stream_bytes),
             FIELD(CheckpointState, snapshot_bytes), FIELD(CheckpointState, rollback_count),
             FIELD(CheckpointState, resize_count)}}},
     };

@@ -39,7 +39,7 @@ SegmentIndex sample() {
     old.start = Sector(5);
     old.count = 20;
     index.undo = {format::pack(old)};
-    index.rows = {{10, 1000, 2, 6, 0}, {11, 2000, 1, 0, 1}};
+    index.rows = {{10, 1000, 2, 6, 0, 0}, {11, 2000, 1, 0, 1, 0}};
     return index;
 }
 

@@ -31,7 +31,7 @@ SegmentIndex sample(uint64_t batches) {
         old.start = Sector(entry.start);
         old.count = entry.count;
         index.undo.push_back(format::pack(old));
-        index.rows.push_back({10 + i, static_cast<int64_t>(i), 1, 0, 1});
+        index.rows.push_back({10 + i, static_cast<int64_t>(i), 1, 0, 1, 0});
     }
     index.last = Sequence(9 + batches);
     return index;

@@ -53,7 +53,7 @@ class Window(RetentionCase):
         self.start()
         self.churn(12)
         history = self.daemon_.info()["history"]
-        self.assertEqual(history, {"sequence": 0})
+        self.assertEqual(history, {"sequence": 0, "streams": 0})
         self.assertEqual({point["kept"] for point in self.daemon_.points()}, {"all"})
 
     def test_no_window_keeps_no_history_and_the_image_stays_small(self):
@@ -89,10 +89,25 @@ class Window(RetentionCase):
         self.churn(40)
         self.assertIn("snapshot", {point["kept"] for point in self.daemon_.points()})
         self.assertEqual(self.daemon_.read_view(4 * MIB, snapshot="kept"), held)
-        kept = self.daemon_.info()["snapshots"][0]["sequence"]
+        info = self.daemon_.info()
+        kept = info["snapshots"][0]["sequence"]
+        self.assertGreater(info["history"]["sequence"], kept)
+        self.assertGreater(info["history"]["streams"], 0)
+        newest = self.disk.read(0, 4 * MIB)
+        left = self.daemon_.rollback(snapshot="kept", force=True)["from"]
+        self.assertEqual(self.disk.read(0, 4 * MIB), held)
+        self.daemon_.rollback(sequence=left, force=True)
+        self.assertEqual(self.disk.read(0, 4 * MIB), newest)
         self.daemon_.qmp.execute("predsnap-snapshot-delete", node_name="disk", name="kept")
-        self.begins_after(kept)
+
+        def dropped():
+            self.churn(2)
+            return self.daemon_.info()["history"]["streams"] == 0
+
+        process.wait_until(dropped, "the stream to be dropped")
         self.assertHolds()
+        self.daemon_.quit()
+        self.check()
 
 
 class Limits(RetentionCase):

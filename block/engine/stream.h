@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Streams: what is kept of old history. The stream of two states, P and the later Q, holds the content of P
+// wherever it differs from Q's: sorted by sector, in compressed frames, with an index. It refers to nothing
+// outside itself, so what lies between P and Q can go, and the log with it. Going back from Q to P is laying the
+// stream over Q.
+//
+// Streams form a chain: from the floor (history.h) down to the oldest state that is kept, each begins where the one
+// above it ends. Frames have virtual places, in a range that belongs to the stream for ever (StreamInfo::base),
+// so views, and the current map after a rollback, refer to them as to places of the image.
+#pragma once
+
+#include <list>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "buffer.h"
+#include "core.h"
+#include "history.h"
+#include "segment_table.h"
+
+namespace predsnap {
+
+struct StreamIndex {
+    std::vector<format::PackedExtent> extents;  // ascending; data with virtual places
+    std::vector<format::FrameRow> frames;       // frame i holds the sectors from i * kFrameSectors on
+
+    std::vector<uint8_t> encode() const;
+    // Errors: EIO for what no correct writer produces.
+    static Result<StreamIndex> decode(const StreamInfo& stream, const Geometry& geometry,
+                                      std::span<const uint8_t> bytes);
+    uint64_t memory_bytes() const {
+        return extents.size() * sizeof(format::PackedExtent) + frames.size() * sizeof(format::FrameRow);
+    }
+};
+
+// Writes one stream into segments of its own, which are taken as needed.
+class StreamWriter {
+  public:
+    // `base`: the virtual place of the first sector of data.
+    StreamWriter(Core& core, SegmentTable& segments, Place base, int level);
+    // Releases the segments taken unless keep() was called.
+    ~StreamWriter();
+    StreamWriter(const StreamWriter&) = delete;
+
+    // Extents ascend and do not overlap; of data, the content follows by put_data.
+    void put_extent(const Extent& extent);
+    Result<void> put_data(const uint8_t* data, uint64_t sectors);
+    // Writes the rest and the index; fills in base, sectors, index and segments. Not durable before a flush.
+    Result<void> finish(StreamInfo* stream);
+    void keep() { kept_ = true; }
+
+  private:
+    Result<void> end_frame();
+    Result<void> write(const uint8_t* bytes, uint64_t length);
+    Result<void> write_out();
+    uint64_t capacity() const { return core_.geometry.segment_size - kBlockSize; }
+
+    Core& core_;
+    SegmentTable& segments_;
+    const Place base_;
+    const int level_;
+    StreamIndex index_;
+    uint64_t sectors_ = 0;        // of data, so far
+    std::vector<uint8_t> frame_;  // not yet complete
+    std::vector<uint8_t> packed_;
+    AlignedBuffer buffer_;        // content of the segment being filled
+    uint64_t used_ = 0;
+    uint64_t written_ = 0;        // bytes of content in all segments before it
+    std::vector<SegmentId> taken_;
+    bool kept_ = false;
+};
+
+// Reads streams. Any task.
+class StreamStore {
+  public:
+    // Bytes of indexes kept in memory, beside the newest used.
+    static constexpr uint64_t kMaxBytes = 32 << 20;
+
+    StreamStore(Core& core, const History& history) : core_(core), history_(history) {}
+
+    // Requires Core::mutex not to be held.
+    Result<std::shared_ptr<const StreamIndex>> load(const StreamInfo& stream);
+    // Sectors at a virtual place. Errors: EIO, reported, if they are damaged.
+    Result<void> read(Place place, uint64_t sectors, uint8_t* to);
+    // The same of a stream whose segments are not given away meanwhile, from a sector of its data on; not reported.
+    Result<void> read_data(const StreamInfo& stream, uint64_t from, uint64_t sectors, uint8_t* to);
+    // Requires Core::mutex.
+    void forget(uint64_t stream);
+
+  private:
+    struct Frame {
+        uint64_t stream = 0, number = UINT64_MAX;
+        std::vector<uint8_t> bytes;
+    };
+    Result<void> read_content(const StreamInfo& stream, uint64_t offset, uint64_t length, uint8_t* to);
+    Result<std::shared_ptr<const Frame>> frame(const StreamInfo& stream, const StreamIndex& index, uint64_t number);
+
+    Core& core_;
+    const History& history_;
+    // Guarded by Core::mutex; newest first.
+    std::list<std::pair<uint64_t, std::shared_ptr<const StreamIndex>>> recent_;
+    std::shared_ptr<const Frame> last_;
+};
+
+}  // namespace predsnap

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <zstd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "checksum.h"
+#include "stream.h"
+#include "text.h"
+#include "wait.h"
+
+namespace predsnap {
+
+using format::FrameRow;
+using format::kFrameSectors;
+using format::PackedExtent;
+using format::StreamIndexHeader;
+
+namespace {
+
+Error damaged(const StreamInfo& stream, const char* what) {
+    return Error{EIO, text("stream %llu (states %llu to %llu): %s", static_cast<ull>(stream.id),
+                           static_cast<ull>(stream.lower.value), static_cast<ull>(stream.upper.value), what)};
+}
+
+template <typename T>
+void put(std::vector<uint8_t>& out, const std::vector<T>& items) {
+    const auto* bytes = reinterpret_cast<const uint8_t*>(items.data());
+    out.insert(out.end(), bytes, bytes + items.size() * sizeof(T));
+}
+
+}  // namespace
+
+std::vector<uint8_t> StreamIndex::encode() const {
+    const StreamIndexHeader header{extents.size(), frames.size()};
+    std::vector<uint8_t> out(sizeof(header));
+    std::memcpy(out.data(), &header, sizeof(header));
+    put(out, extents);
+    put(out, frames);
+    return out;
+}
+
+Result<StreamIndex> StreamIndex::decode(const StreamInfo& stream, const Geometry& geometry,
+                                        std::span<const uint8_t> bytes) {
+    StreamIndexHeader header{};
+    if (bytes.size() < sizeof(header)) {
+        return damaged(stream, "its index is too short");
+    }
+    std::memcpy(&header, bytes.data(), sizeof(header));
+    bytes = bytes.subspan(sizeof(header));
+    if (header.extents > bytes.size() || header.frames > bytes.size() ||
+        header.extents * sizeof(PackedExtent) + header.frames * sizeof(FrameRow) != bytes.size() ||
+        header.frames != (stream.sectors + kFrameSectors - 1) / kFrameSectors) {
+        return damaged(stream, "the sizes in its index do not add up");
+    }
+    StreamIndex index;
+    index.extents.resize(header.extents);
+    index.frames.resize(header.frames);
+    const size_t extent_bytes = header.extents * sizeof(PackedExtent);
+    if (header.extents > 0) {
+        std::memcpy(index.extents.data(), bytes.data(), extent_bytes);
+    }
+    if (header.frames > 0) {
+        std::memcpy(index.frames.data(), bytes.data() + extent_bytes, header.frames * sizeof(FrameRow));
+    }
+    Sector end{0};
+    for (const PackedExtent& packed : index.extents) {
+        const Extent extent = format::unpack(packed);
+        const bool inside = !extent.is_data() || (extent.place >= stream.base &&
+                                                  extent.place + extent.count <= stream.base + stream.sectors);
+        if (packed.kind > static_cast<uint8_t>(ExtentKind::run) || extent.kind == ExtentKind::unit ||
+            !plausible(geometry, extent) || extent.start < end || !inside) {
+            return damaged(stream, "an extent in its index is out of range");
+        }
+        end = extent.end();
+    }
+    const uint64_t capacity = geometry.segment_size - kBlockSize;
+    for (const FrameRow& row : index.frames) {
+        if (row.stored == 0 || row.stored > ZSTD_compressBound(kFrameSectors * kSectorSize) ||
+            row.offset >= stream.segments.size() * capacity ||
+            row.offset % capacity + row.stored > capacity) {
+            return damaged(stream, "a frame in its index is out of range");
+        }
+    }
+    return index;
+}
+
+// Content of the stream's segments, one after the other.
+Result<void> StreamStore::read_content(const StreamInfo& stream, uint64_t offset, uint64_t length, uint8_t* to) {
+    const uint64_t capacity = core_.geometry.segment_size - kBlockSize;
+    while (length > 0) {
+        const uint64_t number = offset / capacity;
+        const uint64_t within = offset % capacity;
+        if (number >= stream.segments.size()) {
+            return damaged(stream, "it ends too early");
+        }
+        const uint64_t part = std::min(length, capacity - within);
+        // Whole blocks: the device takes nothing else.
+        const uint64_t begin = align_down(within, kBlockSize);
+        AlignedBuffer blocks(align_up(within + part, kBlockSize) - begin);
+        TRY(core_.file.pread(core_.geometry.offset(stream.segments[number]) + kBlockSize + begin, blocks.data(),
+                             blocks.size()));
+        std::memcpy(to, blocks.data() + (within - begin), part);
+        to += part;
+        offset += part;
+        length -= part;
+    }
+    return {};
+}
+
+Result<std::shared_ptr<const StreamIndex>> StreamStore::load(const StreamInfo& stream) {
+    {
+        Lock lock(core_.mutex);
+        for (auto found = recent_.begin(); found != recent_.end(); ++found) {
+            if (found->first == stream.id) {
+                recent_.splice(recent_.begin(), recent_, found);
+                return found->second;
+            }
+        }
+    }
+    if (stream.index_bytes > stream.segments.size() * uint64_t{core_.geometry.segment_size}) {
+        return damaged(stream, "its index is longer than it is");
+    }
+    std::vector<uint8_t> blob(stream.index_bytes);
+    TRY(read_content(stream, stream.index_offset, blob.size(), blob.data()));
+    if (xxh3(blob.data(), blob.size(), core_.seed) != stream.index_hash) {
+        return damaged(stream, "its index is damaged");
+    }
+    TRY_ASSIGN(StreamIndex decoded, StreamIndex::decode(stream, core_.geometry, blob));
+    const auto index = std::make_shared<const StreamIndex>(std::move(decoded));
+    Lock lock(core_.mutex);
+    recent_.emplace_front(stream.id, index);
+    uint64_t bytes = 0;
+    for (auto entry = recent_.begin(); entry != recent_.end();) {
+        bytes += entry->second->memory_bytes();
+        entry = entry != recent_.begin() && bytes > kMaxBytes ? recent_.erase(entry) : std::next(entry);
+    }
+    return index;
+}
+
+void StreamStore::forget(uint64_t stream) {
+    recent_.remove_if([&](const auto& entry) { return entry.first == stream; });
+    if (last_ && last_->stream == stream) {
+        last_.reset();
+    }
+}
+
+Result<std::shared_ptr<const StreamStore::Frame>> StreamStore::frame(const StreamInfo& stream,
+                                                                     const StreamIndex& index, uint64_t number) {
+    {
+        Lock lock(core_.mutex);
+        if (last_ && last_->stream == stream.id && last_->number == number) {
+            return last_;
+        }
+    }
+    const FrameRow& row = index.frames[number];
+    std::vector<uint8_t> stored(row.stored);
+    TRY(read_content(stream, row.offset, stored.size(), stored.data()));
+    if (xxh3(stored.data(), stored.size(), core_.seed) != row.hash) {
+        return damaged(stream, "a frame of it is damaged");
+    }
+    auto frame = std::make_shared<Frame>();
+    frame->stream = stream.id;
+    frame->number = number;
+    const uint64_t sectors = std::min(stream.sectors - number * kFrameSectors, kFrameSectors);
+    if (row.raw != 0) {
+        frame->bytes = std::move(stored);
+    } else {
+        frame->bytes.resize(sectors * kSectorSize);
+        const size_t unpacked =
+            ZSTD_decompress(frame->bytes.data(), frame->bytes.size(), stored.data(), stored.size());
+        frame->bytes.resize(ZSTD_isError(unpacked) != 0 ? 0 : unpacked);
+    }
+    if (frame->bytes.size() != sectors * kSectorSize) {
+        return damaged(stream, "a frame of it cannot be unpacked");
+    }
+    Lock lock(core_.mutex);
+    last_ = frame;
+    return std::shared_ptr<const Frame>(frame);
+}
+
+Result<void> StreamStore::read(Place place, uint64_t sectors, uint8_t* to) {
+    StreamInfo stream;
+    {
+        Lock lock(core_.mutex);
+        const StreamInfo* found = history_.stream_at(place);
+        if (found == nullptr || place + sectors > found->base + found->sectors) {
+            lock.unlock();
+            return corruption(core_, 0, 0,
+                              text("there is no stream at virtual place %llu", static_cast<ull>(place.value)));
+        }
+        stream = *found;
+    }
+    const Result<void> done = read_data(stream, place - stream.base, sectors, to);
+    return done.ok() ? done : corruption(core_, 0, 0, done.error().message);
+}
+
+Result<void> StreamStore::read_data(const StreamInfo& stream, uint64_t from, uint64_t sectors, uint8_t* to) {
+    TRY_ASSIGN(const auto index, load(stream));
+    while (sectors > 0) {
+        const uint64_t within = from % kFrameSectors;
+        const uint64_t part = std::min(sectors, kFrameSectors - within);
+        TRY_ASSIGN(const auto unpacked, frame(stream, *index, from / kFrameSectors));
+        std::memcpy(to, unpacked->bytes.data() + within * kSectorSize, part * kSectorSize);
+        to += part * kSectorSize;
+        from += part;
+        sectors -= part;
+    }
+    return {};
+}
+
+}  // namespace predsnap

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Streams: what is kept of history before the floor.
+#include "block/engine/stream.h"
+
+#include <algorithm>
+#include <random>
+
+#include "image_test.h"
+
+namespace predsnap::test {
+namespace {
+
+// Without a window, so that only snapshots keep history.
+class StreamTest : public ImageTest {
+  protected:
+    void SetUp() override {
+        ImageTest::SetUp();
+        ASSERT_TRUE(engine->set_retention({0, {}}).ok());
+    }
+    void churn(uint64_t segments) {
+        for (uint64_t i = 0; i < segments; ++i) {
+            fill_segments(1);
+            flush();
+            work_in_background();
+        }
+    }
+    // A snapshot that lies before the floor.
+    Stamps old_snapshot(const std::string& name) {
+        must_write(0, 300);
+        ASSERT_NO_ERROR(zero(100, 50));
+        const Stamps then = now;
+        snapshot(name);
+        host.time = Time(host.time.value + 1'000'000);
+        churn(14);
+        EXPECT_LT(engine->snapshots().front().sequence, engine->info().floor);
+        EXPECT_GT(engine->info().streams, 0u);
+        return then;
+    }
+    void ASSERT_NO_ERROR(const Result<void>& result) { ASSERT_TRUE(result.ok()); }
+    uint64_t stream_segments() const { return engine->info().segments_stream; }
+};
+
+TEST_F(StreamTest, ASnapshotBeforeTheFloorIsStillThere) {
+    const Stamps then = old_snapshot("old");
+    EXPECT_EQ(content_at(at("old")), then);
+    EXPECT_EQ(content(), now);
+    kill_and_open();
+    EXPECT_EQ(content_at(at("old")), then);
+    lose_power_and_open();
+    EXPECT_EQ(content_at(at("old")), then);
+    close_and_open();
+    EXPECT_EQ(content_at(at("old")), then);
+}
+
+TEST_F(StreamTest, SeveralSnapshotsEachStayWhatTheyAre) {
+    std::vector<std::pair<std::string, Stamps>> kept;
+    for (int i = 0; i < 6; ++i) {
+        must_write(static_cast<uint64_t>(i) * 100, 250);
+        kept.emplace_back("s" + std::to_string(i), now);
+        snapshot(kept.back().first);
+        churn(6);
+    }
+    churn(10);
+    for (const auto& [name, then] : kept) {
+        EXPECT_EQ(content_at(at(name)), then) << name;
+    }
+    // One in the middle goes; the others stay.
+    ASSERT_TRUE(engine->snapshot_delete("s2").ok());
+    churn(10);
+    for (const auto& [name, then] : kept) {
+        if (name != "s2") {
+            EXPECT_EQ(content_at(at(name)), then) << name;
+        }
+    }
+    const auto checked = engine->check({});
+    ASSERT_TRUE(checked.ok());
+    EXPECT_EQ(checked.value().corruptions, 0u) << checked.value().findings.front();
+}
+
+TEST_F(StreamTest, GoingBackThereAndBackAgain) {
+    const Stamps then = old_snapshot("old");
+    const Stamps newest = now;
+    const auto rolled = engine->rollback(at("old"));
+    ASSERT_TRUE(rolled.ok()) << rolled.error().message;
+    EXPECT_EQ(content(), then);
+    now = then;
+    must_write(10, 20);
+    const Stamps branch = now;
+    EXPECT_EQ(content_at(at(rolled.value().from)), newest);
+    kill_and_open();
+    EXPECT_EQ(content(), branch);
+    const auto back = engine->rollback(at(rolled.value().from));
+    ASSERT_TRUE(back.ok());
+    EXPECT_EQ(content(), newest);
+    EXPECT_EQ(content_at(at(back.value().from)), branch);
+    lose_power_and_open();
+    EXPECT_EQ(content(), newest);
+    EXPECT_EQ(content_at(at(back.value().from)), branch);
+}
+
+TEST_F(StreamTest, WhatTheDiskHasOfAStreamIsMovedBeforeItIsDropped) {
+    const Stamps then = old_snapshot("old");
+    ASSERT_TRUE(engine->rollback(at("old")).ok());
+    now = then;
+    ASSERT_TRUE(engine->snapshot_delete("old").ok());
+    churn(20);
+    EXPECT_EQ(engine->info().streams, 0u);
+    EXPECT_EQ(content(), now);
+    ASSERT_TRUE(engine->checkpoint().ok());
+    churn(2);
+    EXPECT_EQ(stream_segments(), 0u);
+    kill_and_open();
+    EXPECT_EQ(content(), now);
+}
+
+TEST_F(StreamTest, WithItsSnapshotItGoes) {
+    old_snapshot("old");
+    ASSERT_GT(stream_segments(), 0u);
+    ASSERT_TRUE(engine->snapshot_delete("old").ok());
+    churn(3);
+    EXPECT_EQ(engine->info().streams, 0u);
+    ASSERT_TRUE(engine->checkpoint().ok());
+    churn(2);
+    EXPECT_EQ(stream_segments(), 0u);
+}
+
+TEST_F(StreamTest, AnOpenViewOfADroppedOneStaysWhatItIs) {
+    const Stamps then = old_snapshot("old");
+    auto view = engine->open_view(at("old"));
+    ASSERT_TRUE(view.ok());
+    ASSERT_TRUE(engine->snapshot_delete("old").ok());
+    churn(20);
+    EXPECT_EQ(content(*view.value()), then);
+    view.value().reset();
+    churn(2);
+    EXPECT_EQ(engine->info().streams, 0u);
+}
+
+TEST_F(StreamTest, ADamagedFrameIsAnErrorAndTheRestIsReadable) {
+    old_snapshot("old");
+    kill();
+    // The first block of content of each segment of a stream.
+    for (uint32_t id = 0; image_offset(id + 1, 0) <= file.bytes.size(); ++id) {
+        const auto* header = reinterpret_cast<const format::SegmentHeader*>(&file.bytes[image_offset(id, 0)]);
+        if (header->kind == static_cast<uint8_t>(format::SegmentKind::stream)) {
+            flip(image_offset(id, kBlockSize + 20));
+        }
+    }
+    open();
+    EXPECT_EQ(content(), now);
+    auto view = engine->open_view(at("old"));
+    ASSERT_TRUE(view.ok());
+    std::vector<uint8_t> sector(kSectorSize);
+    uint64_t bad = 0;
+    for (uint64_t s = 0; s < kTestSectors; ++s) {
+        const iovec part{sector.data(), sector.size()};
+        const auto read = view.value()->read(s * kSectorSize, {&part, 1});
+        EXPECT_TRUE(read.ok() || read.error().code == EIO);
+        bad += !read.ok();
+    }
+    EXPECT_GT(bad, 0u);
+    EXPECT_LT(bad, kTestSectors);
+    const auto checked = engine->check({});
+    ASSERT_TRUE(checked.ok());
+    EXPECT_GT(checked.value().corruptions, 0u);
+}
+
+TEST_F(StreamTest, PointsAndTimesKnowOfSnapshotsBeforeTheFloor) {
+    old_snapshot("old");
+    const SnapshotInfo old = engine->snapshots().front();
+    const auto points = engine->points({});
+    ASSERT_TRUE(points.ok());
+    ASSERT_FALSE(points.value().empty());
+    EXPECT_EQ(points.value().front().sequence, old.sequence);
+    EXPECT_EQ(points.value().front().snapshot, "old");
+    EXPECT_EQ(points.value().front().kept, Kept::snapshot);
+    const auto resolved = engine->resolve(at(old.time + 1));
+    ASSERT_TRUE(resolved.ok());
+    EXPECT_EQ(resolved.value().sequence, old.sequence);
+    uint64_t changed = 0;
+    for (const PointInfo& point : points.value()) {
+        changed += point.bytes_changed;
+    }
+    EXPECT_GT(changed, 0u);
+}
+
+TEST_F(StreamTest, AStreamThatCannotBeWrittenDropsNothing) {
+    must_write(0, 300);
+    const Stamps then = now;
+    snapshot("old");
+    for (int i = 0; i < 12; ++i) {
+        fill_segments(1);
+        flush();
+    }
+    bool failed = false;
+    file.fail = [&](const MemoryDevice::Call& call) {
+        const bool stream = call.op == MemoryDevice::Op::write && call.length > kTestSegment / 2 &&
+                            call.offset >= format::kSuperblockArea;
+        failed = failed || stream;
+        return stream ? EIO : 0;
+    };
+    work_in_background();
+    file.fail = nullptr;
+    EXPECT_EQ(content_at(at("old")), then);
+    EXPECT_EQ(content(), now);
+    churn(6);
+    EXPECT_EQ(content_at(at("old")), then);
+    EXPECT_GT(engine->info().streams, 0u);
+}
+
+}  // namespace
+}  // namespace predsnap::test
