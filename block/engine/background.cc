@@ -34,9 +34,9 @@ void Engine::Impl::on_progress() {
     if (opened != segments_opened) {
         segments_opened = opened;
         index_failed = pool_failed = checkpoint_failed = floor_failed = flush_failed = clean_failed = false;
+        reclaim_due = clean_due = true;
     }
     count_age(now);
-    reclaim_due = reclaim_due || history.floor > Sequence(0);
     if (working || paused || !core.writable) {
         return;
     }

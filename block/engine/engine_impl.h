@@ -87,7 +87,8 @@ struct Engine::Impl {
     // Ordinals of the index segments in which the two checkpoints leave off.
     uint64_t checkpoint_index = 0, previous_index = 0;
     bool beginning_forgotten = false;  // both slots of the superblock know that the log's beginning is gone
-    bool reclaim_due = false;
+    // Something has changed that may make segments useless, or worth cleaning: to look at all of them takes time.
+    bool reclaim_due = false, clean_due = false;
     struct Leaving {
         SegmentId id;
         Sequence since;  // the state that does not need it

@@ -44,16 +44,18 @@ Sequence Engine::Impl::oldest_reachable() const {
 
 bool Engine::Impl::reclaim_step() {
     Lock lock(core.mutex);
-    if (!reclaim_due || history.floor == Sequence(0)) {
+    if (history.floor == Sequence(0) || (!reclaim_due && leaving.empty())) {
         return false;
     }
     if (!segments.counted()) {
         segments.count_piece(core.geometry, disk.map);
         return true;
     }
-    reclaim_due = false;
-    find_leaving_data();
-    find_leaving_indexes();
+    if (reclaim_due) {
+        find_leaving_data();
+        find_leaving_indexes();
+        reclaim_due = false;
+    }
     core.readers.advance();
     if (leaving.empty()) {
         return false;
@@ -68,7 +70,6 @@ bool Engine::Impl::reclaim_step() {
         const bool flushed = log.flush(false).ok();
         lock.lock();
         flush_failed = !flushed;
-        reclaim_due = flushed;
         return flushed;
     }
     return release_leaving();
@@ -93,7 +94,6 @@ bool Engine::Impl::prepare_checkpoints(Lock& lock) {
     lock.lock();
     beginning_forgotten = beginning_forgotten || (known && done);
     checkpoint_failed = !done;
-    reclaim_due = done;
     return done;
 }
 
@@ -195,6 +195,9 @@ bool Engine::Impl::clean_step() {
     if (clean_failed || history.floor == Sequence(0) || !segments.counted()) {
         return false;
     }
+    if (!cleaner.busy() && !clean_due) {
+        return false;
+    }
     if (!cleaner.busy()) {
         if (const StreamInfo* needless = needless_stream(true); needless != nullptr) {
             // The disk was taken back to it: what it has of that goes to the log, and it can be dropped.
@@ -214,6 +217,7 @@ bool Engine::Impl::clean_step() {
         set_pressing(wanted && without_history && now.dead > now.live / kDeadShare + kPressingSegments * segment);
         if (!wanted || !cleaner.choose(oldest_reachable(), without_history)) {
             set_pressing(false);
+            clean_due = false;
             return false;
         }
     }
