@@ -150,6 +150,7 @@ bool Engine::Impl::release_leaving() {
         const SegmentId id = leaving.front().id;
         leaving.pop_front();
         indexes.forget(id);
+        streams.forget(id);
         segments.release(id);
         ++core.stats.reclaimed_segments;
         released = true;

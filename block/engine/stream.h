@@ -86,14 +86,21 @@ class StreamStore {
     Result<void> read(Place place, uint64_t sectors, uint8_t* to);
     // The same of a stream whose segments are not given away meanwhile, from a sector of its data on; not reported.
     Result<void> read_data(const StreamInfo& stream, uint64_t from, uint64_t sectors, uint8_t* to);
-    // Requires Core::mutex.
-    void forget(uint64_t stream);
+    // --- Require Core::mutex ---
+    // The stream is not in the history any more, but whoever looked a place of it up before may read it yet,
+    void retire(const StreamInfo& stream) { retired_.push_back(stream); }
+    void keep_after_all(uint64_t stream) {
+        std::erase_if(retired_, [&](const StreamInfo& retired) { return retired.id == stream; });
+    }
+    // until its segments are given away. Does nothing for segments of other streams.
+    void forget(SegmentId segment);
 
   private:
     struct Frame {
         uint64_t stream = 0, number = UINT64_MAX;
         std::vector<uint8_t> bytes;
     };
+    const StreamInfo* find(Place place) const;
     Result<void> read_content(const StreamInfo& stream, uint64_t offset, uint64_t length, uint8_t* to);
     Result<std::shared_ptr<const Frame>> frame(const StreamInfo& stream, const StreamIndex& index, uint64_t number);
 
@@ -102,6 +109,7 @@ class StreamStore {
     // Guarded by Core::mutex; newest first.
     std::list<std::pair<uint64_t, std::shared_ptr<const StreamIndex>>> recent_;
     std::shared_ptr<const Frame> last_;
+    std::vector<StreamInfo> retired_;
 };
 
 }  // namespace predsnap

@@ -138,11 +138,28 @@ Result<std::shared_ptr<const StreamIndex>> StreamStore::load(const StreamInfo& s
     return index;
 }
 
-void StreamStore::forget(uint64_t stream) {
-    recent_.remove_if([&](const auto& entry) { return entry.first == stream; });
-    if (last_ && last_->stream == stream) {
+void StreamStore::forget(SegmentId segment) {
+    const auto gone = std::find_if(retired_.begin(), retired_.end(), [&](const StreamInfo& stream) {
+        return std::find(stream.segments.begin(), stream.segments.end(), segment) != stream.segments.end();
+    });
+    if (gone == retired_.end()) {
+        return;
+    }
+    recent_.remove_if([&](const auto& entry) { return entry.first == gone->id; });
+    if (last_ && last_->stream == gone->id) {
         last_.reset();
     }
+    retired_.erase(gone);
+}
+
+const StreamInfo* StreamStore::find(Place place) const {
+    const StreamInfo* found = history_.stream_at(place);
+    for (const StreamInfo& stream : retired_) {
+        if (place >= stream.base && place < stream.base + stream.sectors) {
+            found = &stream;
+        }
+    }
+    return found;
 }
 
 Result<std::shared_ptr<const StreamStore::Frame>> StreamStore::frame(const StreamInfo& stream,
@@ -183,7 +200,7 @@ Result<void> StreamStore::read(Place place, uint64_t sectors, uint8_t* to) {
     StreamInfo stream;
     {
         Lock lock(core_.mutex);
-        const StreamInfo* found = history_.stream_at(place);
+        const StreamInfo* found = find(place);
         if (found == nullptr || place + sectors > found->base + found->sectors) {
             lock.unlock();
             return corruption(core_, 0, 0,

@@ -170,16 +170,21 @@ bool Engine::Impl::drop_stream_step() {
     std::vector<uint8_t> records;
     const format::StreamDropRecord record{gone.id};
     put_record(records, format::RecordType::stream_drop, &record, sizeof(record));
+    {
+        Lock lock(core.mutex);
+        streams.retire(gone);  // before it leaves the history; if it does not, that does no harm
+    }
     const bool dropped = log.append_records(records, ExtentKind::hole, Sector(0), 0).ok();
     Lock lock(core.mutex);
     floor_failed = !dropped;
     if (dropped) {
-        streams.forget(gone.id);
         segments.remove_stream(gone.base);
         for (const SegmentId id : gone.segments) {
             leave(id);
         }
         reclaim_due = true;
+    } else {
+        streams.keep_after_all(gone.id);
     }
     return dropped;
 }
