@@ -53,7 +53,8 @@ inline bool plausible(const Geometry& geometry, const Extent& extent) {
     }
     if (extent.place >= kStreamPlaces) {
         return extent.kind == ExtentKind::run && extent.count <= kMaxDataSectors &&
-               extent.place + extent.count < kPlaceLimit;
+               extent.place + extent.count < kPlaceLimit && extent.head <= extent.start.value % kSectorsPerBlock &&
+               extent.tail <= align_up(extent.end().value, kSectorsPerBlock) - extent.end().value;
     }
     if (to_bytes(extent.place) < format::kSuperblockArea + extent.head * kSectorSize ||
         extent.place + extent.count >= kPlaceLimit ||

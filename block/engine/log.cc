@@ -155,6 +155,9 @@ Result<Sequence> Log::append_mapping(ExtentKind kind, Sector start, uint64_t sec
 
 Result<Sequence> Log::append_records(std::span<const uint8_t> records, ExtentKind kind, Sector start,
                                      uint64_t count) {
+    if (records.size() > limits_.total_bytes / 2) {
+        return Error{EFBIG, "the records do not fit in a batch"};
+    }
     Lock lock(core_.mutex);
     Joined joined = join(0, 1, records.size());
     if (count > 0) {

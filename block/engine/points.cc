@@ -267,6 +267,10 @@ Result<Engine::Resolved> Engine::Impl::resolve_time(Time time) {
         Lock lock(core.mutex);
         return Resolved{floor, created, history.size_at(floor)};
     }
+    if (found != marks.rend() && Sequence(found->first) < floor && created <= time) {
+        Lock lock(core.mutex);
+        return Resolved{floor, created, history.size_at(floor)};  // newer than a snapshot before it
+    }
     oldest = std::min(oldest, created);
     if (found == marks.rend()) {
         return Error{ENOENT, text("time %lld lies before the history, which goes from %lld to %lld "

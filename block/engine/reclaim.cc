@@ -10,6 +10,7 @@
 //   - the two checkpoints are new enough (see checkpoints_allow_release), and
 //   - whoever may have looked up a place in it has read it.
 #include <algorithm>
+#include <unordered_set>
 
 #include "engine_impl.h"
 
@@ -111,21 +112,19 @@ void Engine::Impl::find_leaving_data() {
 void Engine::Impl::find_leaving_indexes() {
     // By ordinal: those before the one where the checkpoint leaves off, and that hold the index of a segment in use.
     const uint64_t first_kept = previous_segments.empty() ? checkpoint_index : previous_index;
-    std::vector<bool> needed(first_kept);
+    std::unordered_set<uint64_t> needed;
     for (uint32_t id = 0; id < segments.size(); ++id) {
         const Segment& segment = segments[SegmentId(id)];
-        if (segment.kind != format::SegmentKind::log || !segment.has_index()) {
-            continue;
-        }
-        const uint64_t end = std::min(segment.index.ordinal + segment.index_span, first_kept);
-        for (uint64_t ordinal = segment.index.ordinal; ordinal < end; ++ordinal) {
-            needed[ordinal] = true;
+        if (segment.kind == format::SegmentKind::log && segment.has_index()) {
+            for (uint64_t i = 0; i < segment.index_span; ++i) {
+                needed.insert(segment.index.ordinal + i);
+            }
         }
     }
     for (uint32_t id = 0; id < segments.size(); ++id) {
         const Segment& segment = segments[SegmentId(id)];
         if (segment.kind == format::SegmentKind::index && !segment.leaving &&
-            segment.ordinal < first_kept && !needed[segment.ordinal]) {
+            segment.ordinal < first_kept && !needed.contains(segment.ordinal)) {
             leave(SegmentId(id));
         }
     }

@@ -158,7 +158,8 @@ void SegmentTable::remove_stream(Place base) {
 
 Segment* SegmentTable::owner(const Geometry& geometry, const Extent& extent) {
     if (extent.place < kStreamPlaces) {
-        return &segments_[geometry.segment_of(extent.place).value];
+        const SegmentId id = geometry.segment_of(extent.place);
+        return contains(id) ? &segments_[id.value] : nullptr;  // a hostile image may name what is not there
     }
     const auto found = std::find_if(streams_.begin(), streams_.end(), [&](const StreamRange& range) {
         return extent.place >= range.base && extent.place < range.end;

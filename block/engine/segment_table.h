@@ -93,7 +93,7 @@ class SegmentTable {
   private:
     // Sectors of the extent that have been counted.
     uint64_t counted(const Extent& extent) const;
-    // The segment for which the extent counts; null if it is of a stream that is not there.
+    // The segment for which the extent counts; null if there is none.
     Segment* owner(const Geometry& geometry, const Extent& extent);
 
     std::vector<Segment> segments_;

@@ -118,6 +118,7 @@ Result<Engine::Resolved> Engine::Impl::with_time(Resolved resolved) {
         resolved.time = Time(superblock.create_time);
         return resolved;
     }
+    HistoryReader reading(*this);
     TRY(timeline.for_each_segment(resolved.sequence, resolved.sequence, false,
                                   [&](const SegmentIndex& index) -> Result<void> {
                                       for (const format::IndexRow& row : index.rows) {

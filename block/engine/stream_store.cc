@@ -118,7 +118,8 @@ Result<std::shared_ptr<const StreamIndex>> StreamStore::load(const StreamInfo& s
             }
         }
     }
-    if (stream.index_bytes > stream.segments.size() * uint64_t{core_.geometry.segment_size}) {
+    TRY_ASSIGN(const uint64_t image_bytes, core_.file.length());
+    if (stream.index_bytes > image_bytes) {
         return damaged(stream, "its index is longer than it is");
     }
     std::vector<uint8_t> blob(stream.index_bytes);

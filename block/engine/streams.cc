@@ -19,6 +19,8 @@ namespace {
 // Streams are not made of less log than that: every one has a last segment that is not full.
 constexpr size_t kLeastSegments = 4;
 constexpr int kLevel = 1;
+// The record of a stream names them all, in less than 64 KiB.
+constexpr size_t kMostStreamSegments = 16'000;
 
 }  // namespace
 
@@ -100,6 +102,9 @@ Result<void> Engine::Impl::seal(const std::vector<Sequence>& states, SealedStrea
         TRY_ASSIGN(stream.lower_time, time_of(stream.lower));
         sealed->writers.push_back(std::make_unique<StreamWriter>(core, segments, base, kLevel));
         TRY(write_stream(*sealed->writers.back(), &stream));
+        if (stream.segments.size() > kMostStreamSegments || stream.sectors >= kPlaceLimit - base) {
+            return Error{EFBIG, "what is to be kept is more than a stream, or all of them, can hold"};
+        }
         base += stream.sectors;
         sealed->streams.push_back(std::move(stream));
     }

@@ -178,6 +178,10 @@ TEST_F(StreamTest, PointsAndTimesKnowOfSnapshotsBeforeTheFloor) {
     const auto resolved = engine->resolve(at(old.time + 1));
     ASSERT_TRUE(resolved.ok());
     EXPECT_EQ(resolved.value().sequence, old.sequence);
+    // A time after the floor's, but before the next point's: the floor, not the snapshot.
+    const auto later = engine->resolve(at(old.time + 1'500'000));
+    ASSERT_TRUE(later.ok());
+    EXPECT_GE(later.value().sequence, engine->info().floor);
     uint64_t changed = 0;
     for (const PointInfo& point : points.value()) {
         changed += point.bytes_changed;
