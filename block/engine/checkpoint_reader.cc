@@ -2,8 +2,9 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <optional>
+#include <functional>
 #include <memory>
+#include <optional>
 
 #include "checkpoint.h"
 #include "checksum.h"
@@ -70,7 +71,6 @@ class ReadAhead {
     std::array<Slot, kReadsAhead + 1> slots_;
 };
 
-// Collects pages of one checkpoint, checking each.
 // The header of a checkpoint's segment; nothing if it is not that.
 Result<std::optional<format::SegmentHeader>> read_header(Core& core, SegmentId id, uint64_t checkpoint,
                                                          uint64_t ordinal) {
@@ -87,6 +87,7 @@ Result<std::optional<format::SegmentHeader>> read_header(Core& core, SegmentId i
     return std::optional<format::SegmentHeader>(header);
 }
 
+// Collects pages of one checkpoint, checking each.
 class PageStream {
   public:
     PageStream(Core& core, uint64_t id, LoadedCheckpoint& loaded)
@@ -263,6 +264,23 @@ class Cursor {
 
 const Error kShort{EIO, "checkpoint: state is cut short"};
 
+// Takes the payloads of that many bytes of records.
+Result<void> take_records(Cursor& cursor, uint64_t length,
+                          const std::function<Result<void>(std::span<const uint8_t>)>& take) {
+    std::span<const uint8_t> bytes;
+    if (!cursor.take(length, &bytes)) {
+        return kShort;
+    }
+    RecordReader reader(bytes);
+    for (;;) {
+        TRY_ASSIGN(const auto record, reader.next());
+        if (!record) {
+            return {};
+        }
+        TRY(take(record->payload));
+    }
+}
+
 Result<void> parse_history(Cursor& cursor, const format::CheckpointState& state, History& history) {
     if (state.initial_size % kSectorSize != 0 || state.initial_size > kMaxSize) {
         return Error{EIO, "checkpoint: impossible disk size"};
@@ -276,19 +294,11 @@ Result<void> parse_history(Cursor& cursor, const format::CheckpointState& state,
     }
     history.floor = Sequence(state.floor_sequence);
     history.floor_time = Time(state.floor_time);
-    std::span<const uint8_t> snapshots;
-    if (!cursor.take(state.snapshot_bytes, &snapshots)) {
-        return kShort;
-    }
-    RecordReader reader(snapshots);
-    for (;;) {
-        TRY_ASSIGN(const auto record, reader.next());
-        if (!record) {
-            break;
-        }
-        TRY_ASSIGN(SnapshotInfo snapshot, parse_snapshot(record->payload));
+    TRY(take_records(cursor, state.snapshot_bytes, [&](std::span<const uint8_t> payload) -> Result<void> {
+        TRY_ASSIGN(SnapshotInfo snapshot, parse_snapshot(payload));
         history.snapshots.push_back(std::move(snapshot));
-    }
+        return {};
+    }));
     Sequence last{0};
     for (uint64_t i = 0; i < state.rollback_count; ++i) {
         uint64_t row[2];
@@ -315,19 +325,11 @@ Result<void> parse_history(Cursor& cursor, const format::CheckpointState& state,
     }
     history.next_stream_id = state.next_stream_id;
     history.next_stream_base = std::max(Place(state.next_stream_base), kStreamPlaces);
-    std::span<const uint8_t> streams;
-    if (!cursor.take(state.stream_bytes, &streams)) {
-        return kShort;
-    }
-    RecordReader stream_reader(streams);
-    for (;;) {
-        TRY_ASSIGN(const auto record, stream_reader.next());
-        if (!record) {
-            return {};
-        }
-        TRY_ASSIGN(StreamInfo stream, parse_stream(record->payload));
+    return take_records(cursor, state.stream_bytes, [&](std::span<const uint8_t> payload) -> Result<void> {
+        TRY_ASSIGN(StreamInfo stream, parse_stream(payload));
         history.streams.insert(history.streams.begin(), std::move(stream));
-    }
+        return {};
+    });
 }
 
 Result<void> parse_state(const std::vector<uint8_t>& bytes, CheckpointParts& parts,

@@ -58,10 +58,13 @@ void Cleaner::finish(bool failed) {
     extents_.clear();
 }
 
-void Cleaner::choose_stream(Place base) {
-    const StreamInfo* stream = history_.stream_at(base);
-    victim_ = stream->segments.front();
-    stream_ = base;
+void Cleaner::choose_stream(const StreamInfo& stream) {
+    const SegmentId first = stream.segments.front();
+    if (segments_[first].failures >= kMaxFailures) {
+        return;
+    }
+    victim_ = first;
+    stream_ = stream.base;
     loaded_ = false;
 }
 

@@ -36,15 +36,15 @@ class Cleaner {
     static uint64_t packed_sectors(const Geometry& geometry, uint64_t max_request_sectors);
 
     // --- Require Core::mutex ---
-    // Segments that nothing in them is moved out of now.
+    // The segment that data is being moved out of (of a stream: its first); none if there is none.
     SegmentId victim() const { return victim_; }
     bool busy() const { return victim_ != kNoSegment; }
     // Begins with the segment that has the least to copy, among those that would become free: all that history does
     // not need (`oldest` is the oldest state that is), and if `any`, also those it still needs. False if none.
     bool choose(Sequence oldest, bool any);
 
-    // Begins with the stream that has its data there.
-    void choose_stream(Place base);
+    // Begins with the stream, unless moving its data has failed too often.
+    void choose_stream(const StreamInfo& stream);
 
     // Copies some. After an error the segment is left as it is.
     Result<void> step();

@@ -201,9 +201,7 @@ bool Engine::Impl::clean_step() {
     if (!cleaner.busy()) {
         if (const StreamInfo* needless = needless_stream(true); needless != nullptr) {
             // The disk was taken back to it: what it has of that goes to the log, and it can be dropped.
-            if (segments[needless->segments.front()].failures < 2) {
-                cleaner.choose_stream(needless->base);
-            }
+            cleaner.choose_stream(*needless);
         }
     }
     if (!cleaner.busy()) {
