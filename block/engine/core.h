@@ -5,7 +5,6 @@
 
 #include <atomic>
 #include <mutex>
-#include <utility>
 
 #include "buffer.h"
 #include "device.h"
@@ -22,25 +21,20 @@ class ReadPins {
   public:
     class Pin {
       public:
-        Pin() = default;
-        Pin(Pin&& other) noexcept : count_(std::exchange(other.count_, nullptr)) {}
-        Pin& operator=(Pin&&) = delete;
-        ~Pin() {
-            if (count_ != nullptr) {
-                count_->fetch_sub(1, std::memory_order_release);
-            }
-        }
+        ~Pin() { count_.fetch_sub(1, std::memory_order_release); }
+        Pin(const Pin&) = delete;
+        Pin& operator=(const Pin&) = delete;
 
       private:
         friend class ReadPins;
-        explicit Pin(std::atomic<uint32_t>* count) : count_(count) {
-            count->fetch_add(1, std::memory_order_relaxed);
+        explicit Pin(std::atomic<uint32_t>& count) : count_(count) {
+            count_.fetch_add(1, std::memory_order_relaxed);
         }
-        std::atomic<uint32_t>* count_ = nullptr;
+        std::atomic<uint32_t>& count_;
     };
 
     // The rest requires Core::mutex. Readers take a pin before they look anything up.
-    Pin pin() { return Pin(&readers_[epoch_ % 2]); }
+    Pin pin() { return Pin(readers_[epoch_ % 2]); }
     uint64_t epoch() const { return epoch_; }
     // Begins the next epoch, if all who came in the one before this are done.
     void advance() { epoch_ += readers_[(epoch_ + 1) % 2].load(std::memory_order_acquire) == 0; }

@@ -62,7 +62,7 @@ struct Superblock {
     uint32_t reserved0;
     char backing_file[1024];
     char backing_format[16];
-    uint32_t retention;           // RetentionFlags: which of the two limits there are
+    uint32_t retention;           // kRetain...: which of the two limits there are
     uint32_t reserved1;
     int64_t cdp_window_us;        // history younger than that is kept
     uint64_t cdp_bytes;           // but no more of it than that
@@ -133,7 +133,7 @@ struct Entry {
                          // where the payload before it ends, so that entries ascend by place
     uint32_t first_sum;  // data: index of its first unit's checksum in the batch (or index)
     uint8_t kind;        // ExtentKind
-    uint8_t flags;       // EntryFlags
+    uint8_t flags;       // kEntryMoved, kEntryVoid
     uint8_t reserved;
     uint8_t from[5];     // moved: the Place it was at
 

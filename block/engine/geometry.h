@@ -51,10 +51,12 @@ inline bool plausible(const Geometry& geometry, const Extent& extent) {
     if (!extent.is_data()) {
         return true;
     }
+    // Units of runs do not cross guest blocks.
+    const bool fits_run = extent.count <= kMaxDataSectors &&
+                          extent.head <= extent.start.value % kSectorsPerBlock &&
+                          extent.tail <= align_up(extent.end().value, kSectorsPerBlock) - extent.end().value;
     if (extent.place >= kStreamPlaces) {
-        return extent.kind == ExtentKind::run && extent.count <= kMaxDataSectors &&
-               extent.place + extent.count < kPlaceLimit && extent.head <= extent.start.value % kSectorsPerBlock &&
-               extent.tail <= align_up(extent.end().value, kSectorsPerBlock) - extent.end().value;
+        return extent.kind == ExtentKind::run && fits_run && extent.place + extent.count < kPlaceLimit;
     }
     if (to_bytes(extent.place) < format::kSuperblockArea + extent.head * kSectorSize ||
         extent.place + extent.count >= kPlaceLimit ||
@@ -64,9 +66,7 @@ inline bool plausible(const Geometry& geometry, const Extent& extent) {
     if (extent.kind == ExtentKind::unit) {
         return extent.head + extent.count + extent.tail <= kSectorsPerBlock;
     }
-    // Units of runs do not cross guest blocks.
-    return extent.count <= kMaxDataSectors && extent.head <= extent.start.value % kSectorsPerBlock &&
-           extent.tail <= align_up(extent.end().value, kSectorsPerBlock) - extent.end().value;
+    return fits_run;
 }
 
 }  // namespace predsnap

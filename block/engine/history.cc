@@ -239,9 +239,8 @@ const SnapshotInfo* History::find(const std::string& name) const {
 }
 
 const StreamInfo* History::stream_at(Place place) const {
-    const auto found = std::find_if(streams.begin(), streams.end(), [&](const StreamInfo& stream) {
-        return place >= stream.base && place < stream.base + stream.sectors;
-    });
+    const auto found = std::find_if(streams.begin(), streams.end(),
+                                    [&](const StreamInfo& stream) { return stream.holds(place); });
     return found == streams.end() ? nullptr : &*found;
 }
 

@@ -30,6 +30,8 @@ struct StreamInfo {
     uint64_t sectors = 0;     // of data
     uint64_t index_offset = 0, index_bytes = 0, index_hash = 0;
     std::vector<SegmentId> segments;
+
+    bool holds(Place place) const { return place >= base && place < base + sectors; }
 };
 
 // Undo or redo the batches first..last.

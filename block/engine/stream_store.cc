@@ -156,7 +156,7 @@ void StreamStore::forget(SegmentId segment) {
 const StreamInfo* StreamStore::find(Place place) const {
     const StreamInfo* found = history_.stream_at(place);
     for (const StreamInfo& stream : retired_) {
-        if (place >= stream.base && place < stream.base + stream.sectors) {
+        if (stream.holds(place)) {
             found = &stream;
         }
     }
