@@ -34,7 +34,7 @@ void Engine::Impl::on_progress() {
     if (opened != segments_opened) {
         segments_opened = opened;
         index_failed = pool_failed = checkpoint_failed = floor_failed = flush_failed = clean_failed = false;
-        reclaim_due = clean_due = true;
+        reclaim_due = clean_due = coalesce_due = true;
     }
     count_age(now);
     if (working || paused || !core.writable) {
@@ -89,9 +89,8 @@ bool Engine::Impl::work_step() {
             return false;
         }
     }
-    return write_index_step() || flush_step() || raise_floor_step() || drop_stream_step() ||
-           reclaim_step() || checkpoint_step() ||
-           clean_step() || fill_pool_step() || give_back_step();
+    return write_index_step() || flush_step() || raise_floor_step() || drop_stream_step() || reclaim_step() ||
+           checkpoint_step() || clean_step() || fill_pool_step() || give_back_step() || coalesce_step();
 }
 
 bool Engine::Impl::write_index_step() {

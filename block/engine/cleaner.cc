@@ -50,22 +50,26 @@ Result<void> Cleaner::step() {
 
 void Cleaner::finish(bool failed) {
     Lock lock(core_.mutex);
-    Segment& segment = segments_[victim_];
     // What a rollback or a write that failed left there may have changed what is in use.
-    segment.failures += failed || segment.live > 0;
-    core_.stats.cleaned_segments += !failed;
+    if (stream_.value != 0) {
+        if (SegmentTable::StreamUse* const use = segments_.stream_use(stream_)) {  // else it has been dropped
+            use->failures += failed || use->live > 0;
+        }
+    } else {
+        Segment& segment = segments_[victim_];
+        segment.failures += failed || segment.live > 0;
+        core_.stats.cleaned_segments += !failed;
+    }
     victim_ = kNoSegment;
+    stream_ = Place(0);
     extents_.clear();
 }
 
 void Cleaner::choose_stream(const StreamInfo& stream) {
-    const SegmentId first = stream.segments.front();
-    if (segments_[first].failures >= kMaxFailures) {
-        return;
+    if (const auto* use = segments_.stream_use(stream.base); use != nullptr && use->failures < kMaxFailures) {
+        stream_ = stream.base;
+        loaded_ = false;
     }
-    victim_ = first;
-    stream_ = stream.base;
-    loaded_ = false;
 }
 
 // What of [start, start + count) is at that place.

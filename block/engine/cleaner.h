@@ -36,9 +36,9 @@ class Cleaner {
     static uint64_t packed_sectors(const Geometry& geometry, uint64_t max_request_sectors);
 
     // --- Require Core::mutex ---
-    // The segment that data is being moved out of (of a stream: its first); none if there is none.
+    // The segment that data is being moved out of; none if it is a stream, or if there is none.
     SegmentId victim() const { return victim_; }
-    bool busy() const { return victim_ != kNoSegment; }
+    bool busy() const { return victim_ != kNoSegment || stream_.value != 0; }
     // Begins with the segment that has the least to copy, among those that would become free: all that history does
     // not need (`oldest` is the oldest state that is), and if `any`, also those it still needs. False if none.
     bool choose(Sequence oldest, bool any);
@@ -67,7 +67,7 @@ class Cleaner {
     Reader& reader_;
 
     SegmentId victim_ = kNoSegment;
-    Place stream_;                 // if the victim is of a stream: its base
+    Place stream_;                 // or the base of the stream that data is being moved out of; 0: none
     bool loaded_ = false;
     std::vector<Extent> extents_;  // in use when it was begun, by sector
     size_t next_ = 0;

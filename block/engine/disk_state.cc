@@ -62,10 +62,10 @@ Sequence DiskState::oldest_view() const {
     return oldest;
 }
 
-Sequence DiskState::oldest_view_state() const {
-    Sequence oldest{UINT64_MAX};
+uint64_t DiskState::oldest_view_number() const {
+    uint64_t oldest = UINT64_MAX;
     for (const FrozenState* view : views_) {
-        oldest = std::min(oldest, view->sequence);
+        oldest = std::min(oldest, view->number);
     }
     return oldest;
 }

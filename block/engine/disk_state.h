@@ -22,6 +22,7 @@ struct FrozenState {
     Sequence pinned;    // states from here on have what it refers to in the log; 0 while it is being made
     Time time;
     uint64_t size = 0;  // bytes of guest disk
+    uint64_t number = 0;  // views are numbered as they are added
 };
 
 class DiskState {
@@ -33,13 +34,17 @@ class DiskState {
     uint64_t entries_applied = 0;  // since open
 
     // Views that follow changes. The pointer is valid until removed.
-    void add_view(FrozenState* view) { views_.insert(view); }
+    void add_view(FrozenState* view) {
+        view->number = next_view_++;
+        views_.insert(view);
+    }
     void remove_view(FrozenState* view) { views_.erase(view); }
     size_t view_count() const { return views_.size(); }
-    // The oldest state whose data in the log they need, and the oldest they show; the highest there is if there are
-    // none.
+    uint64_t next_view() const { return next_view_; }
+    // The oldest state whose data in the log they need, and the number of the oldest one; the highest there is if
+    // there are none.
     Sequence oldest_view() const;
-    Sequence oldest_view_state() const;
+    uint64_t oldest_view_number() const;
 
     // Maps the extent. If `undo` is given, what it replaces is appended to it, holes included.
     void apply(const Extent& extent, std::vector<format::PackedExtent>* undo);
@@ -61,6 +66,7 @@ class DiskState {
     void save(std::span<const Extent> replaced);
 
     std::unordered_set<FrozenState*> views_;
+    uint64_t next_view_ = 0;
     std::vector<Extent> replaced_, whole_, absent_, present_;  // scratch
 };
 

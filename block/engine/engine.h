@@ -63,6 +63,7 @@ struct OpenOptions {
     uint64_t pool_max = 512 << 20;
     // A checkpoint is due after so many segments of log.
     uint64_t checkpoint_segments = 128;
+    int compression_level = 1;  // of old history: zstd's, 1 to 19
     bool repair = false;  // open without a damaged checkpoint, or even without acknowledged history; for check -r
 };
 
@@ -170,6 +171,7 @@ struct EngineStats {
     uint64_t cleaned_segments = 0, moved_bytes = 0;  // copied out of segments that were mostly unused
     uint64_t reclaimed_segments = 0, given_back_bytes = 0;
     uint64_t sealed_bytes = 0, stream_bytes = 0;  // of the guest's, put into streams; and what these take
+    uint64_t coalesced_bytes = 0;              // of the guest's, in streams that were merged
     uint64_t recovered_batches = 0;            // read from the log's tail when opened
     int64_t open_us = 0;                       // how long opening took
 };

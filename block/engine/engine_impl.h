@@ -88,13 +88,21 @@ struct Engine::Impl {
     uint64_t checkpoint_index = 0, previous_index = 0;
     bool beginning_forgotten = false;  // both slots of the superblock know that the log's beginning is gone
     // Something has changed that may make segments useless, or worth cleaning: to look at all of them takes time.
-    bool reclaim_due = false, clean_due = false;
+    bool reclaim_due = false, clean_due = false, coalesce_due = false;
     struct Leaving {
         SegmentId id;
         Sequence since;  // the state that does not need it
         uint64_t epoch;  // of Core::readers
+        uint64_t view;   // views made before may need it
     };
     std::deque<Leaving> leaving;
+    StreamTail stream_tail;
+    // Runs that were not worth merging, by their oldest stream, and how much they held.
+    struct Assessed {
+        uint64_t oldest;
+        uint64_t sectors;
+    };
+    std::vector<Assessed> assessed;
     std::atomic<bool> pressing = false;  // guest writes wait for the cleaner
     WaitList throttled;
     AlignedBuffer zeros;  // what the pool writes; of the one task that works
@@ -125,12 +133,30 @@ struct Engine::Impl {
     bool too_little_to_seal(SegmentId last) const;
     struct SealedStreams {
         std::vector<StreamInfo> streams;  // oldest first
-        std::vector<std::unique_ptr<StreamWriter>> writers;
+        std::unique_ptr<StreamWriter> writer;
+        uint64_t next_id = 0;
     };
-    Result<void> write_stream(StreamWriter& writer, StreamInfo* stream);
+    Result<void> write_stream(StreamWriter& writer, const ExtentMap& extents, StreamInfo* stream);
+    Result<size_t> read_some(std::span<const Extent> extents, uint8_t* to);
+    Result<ExtentMap> difference(Sequence upper, Sequence lower);
+    Result<void> begin_streams(SealedStreams* sealed);
+    Result<void> add_stream(const ExtentMap& extents, StreamInfo stream, SealedStreams* sealed);
+    Result<void> end_streams(SealedStreams* sealed);
     Result<void> seal(const std::vector<Sequence>& states, SealedStreams* sealed);
     void adopt(SealedStreams& sealed, bool appended);
+    void remove_stream(const StreamInfo& stream, Sequence since);
     Result<Time> time_of(Sequence state);
+    // Coalescing. A run: neighbours in the chain, newest first.
+    using StreamRun = std::vector<StreamInfo>;
+    bool wanted(Sequence state) const;
+    std::vector<StreamRun> mergeable() const;
+    bool still_mergeable(const StreamRun& run) const;
+    bool not_worth_merging(const StreamRun& run) const;
+    void note_assessed(const StreamRun& run);
+    Result<ExtentMap> merge_streams(const StreamRun& run);
+    Result<bool> coalesce(const StreamRun& run);
+    enum class StreamUse : uint8_t { none, by_disk, by_history };
+    StreamUse stream_use(const StreamInfo& stream) const;
     const StreamInfo* needless_stream(bool in_use) const;
     bool splits_branch(Sequence floor) const;
     SegmentId choose_floor(bool* forced, size_t most_segments = SIZE_MAX) const;
@@ -138,7 +164,7 @@ struct Engine::Impl {
     Sequence oldest_reachable() const;
     void find_leaving_data();
     void find_leaving_indexes();
-    void leave(SegmentId id);
+    void leave(SegmentId id, Sequence since);
     bool checkpoints_allow_release() const;
     bool prepare_checkpoints(Lock& lock);
     bool release_leaving();
@@ -179,6 +205,7 @@ struct Engine::Impl {
     bool checkpoint_step();
     bool raise_floor_step();
     bool drop_stream_step();
+    bool coalesce_step();
     bool reclaim_step();
     bool clean_step();
     bool give_back_step();

@@ -208,8 +208,10 @@ Result<void> History::apply_one(Sequence sequence, Time time, const RecordReader
                 return Error{EIO, "a stream is of states that do not exist yet"};
             }
             next_stream_id = std::max(next_stream_id, stream.id + 1);
-            next_stream_base = std::max(next_stream_base, stream.base + stream.sectors);
-            streams.insert(streams.begin(), std::move(stream));
+            next_stream_base = std::max(next_stream_base, stream.places_end());
+            const auto below = std::find_if(streams.begin(), streams.end(),
+                                            [&](const StreamInfo& other) { return other.upper <= stream.upper; });
+            streams.insert(below, std::move(stream));
             return {};
         }
         case RecordType::stream_drop: {

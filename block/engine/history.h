@@ -31,6 +31,8 @@ struct StreamInfo {
     uint64_t index_offset = 0, index_bytes = 0, index_hash = 0;
     std::vector<SegmentId> segments;
 
+    // Where the places of the next stream can begin: no two begin alike.
+    Place places_end() const { return base + (sectors > 0 ? sectors : 1); }
     bool holds(Place place) const { return place >= base && place < base + sectors; }
 };
 

@@ -64,9 +64,10 @@ bool Engine::Impl::reclaim_step() {
     if (!checkpoints_allow_release()) {
         return !checkpoint_failed && prepare_checkpoints(lock);
     }
-    const Sequence since = leaving.front().since;
-    const bool flush = since > log.durable() && since <= disk.sequence && leaving.size() >= kMaxLeaving;
-    if (flush && !flush_failed) {
+    const bool flush = std::any_of(leaving.begin(), leaving.end(), [&](const Leaving& next) {
+        return next.since > log.durable() && next.since <= disk.sequence;
+    });
+    if (flush && leaving.size() >= kMaxLeaving && !flush_failed) {
         lock.unlock();
         const bool flushed = log.flush(false).ok();
         lock.lock();
@@ -104,7 +105,7 @@ void Engine::Impl::find_leaving_data() {
         Segment& segment = segments[SegmentId(id)];
         if (segment.kind == format::SegmentKind::log && segment.past && !segment.leaving && segment.live == 0 &&
             segment.last_death <= oldest && SegmentId(id) != cleaner.victim()) {
-            leave(SegmentId(id));
+            leave(SegmentId(id), disk.sequence);
         }
     }
 }
@@ -125,35 +126,39 @@ void Engine::Impl::find_leaving_indexes() {
         const Segment& segment = segments[SegmentId(id)];
         if (segment.kind == format::SegmentKind::index && !segment.leaving &&
             segment.ordinal < first_kept && !needed.contains(segment.ordinal)) {
-            leave(SegmentId(id));
+            leave(SegmentId(id), disk.sequence);
         }
     }
 }
 
-void Engine::Impl::leave(SegmentId id) {
+void Engine::Impl::leave(SegmentId id, Sequence since) {
     segments[id].leaving = true;
-    leaving.push_back({id, disk.sequence, core.readers.epoch()});
+    // Of the log, views need what they were made of (see oldest_reachable); of streams, what was there at that time.
+    const bool stream = segments[id].kind == format::SegmentKind::stream;
+    leaving.push_back({id, since, core.readers.epoch(), stream ? disk.next_view() : 0});
 }
 
 bool Engine::Impl::release_leaving() {
     bool released = false;
+    const uint64_t oldest_view = disk.oldest_view_number();
     const auto ready = [&](const Leaving& next) {
 #if PREDSNAP_CANARY == 5  // a known bug: a segment is used again though a crash may lead back to where it was needed
         const bool durable = true;
 #else
         const bool durable = next.since <= log.durable();
 #endif
-        return durable && history_readers == 0 && core.readers.drained(next.epoch);
+        return durable && history_readers == 0 && core.readers.drained(next.epoch) && next.view <= oldest_view;
     };
-    while (!leaving.empty() && ready(leaving.front())) {
-        const SegmentId id = leaving.front().id;
-        leaving.pop_front();
-        indexes.forget(id);
-        streams.forget(id);
-        segments.release(id);
+    std::erase_if(leaving, [&](const Leaving& next) {
+        if (!ready(next)) {
+            return false;
+        }
+        indexes.forget(next.id);
+        streams.forget(next.id);
+        segments.release(next.id);
         ++core.stats.reclaimed_segments;
-        released = true;
-    }
+        return released = true;
+    });
     if (released) {
         throttled.wake_all(core.host);
     }

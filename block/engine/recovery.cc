@@ -344,7 +344,9 @@ Result<void> Recovery::mark_segments() {
             if (id.value >= limit) {
                 return Error{EIO, text("a stream lies in segment %u, but the image has %u", id.value, limit)};
             }
-            TRY(claim(id));
+            if (segments_.ensure(id).streams == 0) {  // it may be in a stream before this one, too
+                TRY(claim(id));
+            }
         }
         segments_.add_stream(stream.segments, stream.base, stream.base + stream.sectors);
     }

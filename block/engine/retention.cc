@@ -202,7 +202,7 @@ bool Engine::Impl::raise_floor_step() {
     {
         Lock lock(core.mutex);
         floor_failed = !raised;
-        reclaim_due = clean_due = true;
+        reclaim_due = clean_due = coalesce_due = true;
     }
     if (raised && forced) {
         core.host.report(Event::window_shrunk, 0, 0,

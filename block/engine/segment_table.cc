@@ -134,60 +134,75 @@ void SegmentTable::count_piece(const Geometry& geometry, const ExtentMap& map) {
 
 void SegmentTable::recount(Sequence sequence) {
     counted_to_ = Sector(0);
-    for (Segment& segment : segments_) {
-        segment.live = 0;
-        segment.last_death = std::max(segment.last_death, sequence);
-    }
+    const auto begin_anew = [&](Use& use) {
+        use.live = 0;
+        use.last_death = std::max(use.last_death, sequence);
+    };
+    std::for_each(segments_.begin(), segments_.end(), begin_anew);
+    std::for_each(streams_.begin(), streams_.end(), begin_anew);
 }
 
 void SegmentTable::add_stream(const std::vector<SegmentId>& ids, Place base, Place end) {
-    for (size_t i = 0; i < ids.size(); ++i) {
-        Segment& segment = ensure(ids[i]);
+    for (const SegmentId id : ids) {
+        Segment& segment = ensure(id);
+        const uint32_t others = segment.kind == format::SegmentKind::stream ? segment.streams : 0;
         segment = Segment{};
         segment.kind = format::SegmentKind::stream;
-        segment.ordinal = i;
+        segment.streams = others + 1;
     }
-    if (!ids.empty()) {
-        streams_.push_back({base, end, ids.front()});
+    StreamUse use;
+    use.base = base;
+    use.end = end;
+    streams_.push_back(use);
+}
+
+void SegmentTable::remove_stream(const std::vector<SegmentId>& ids, Place base, std::vector<SegmentId>* unused) {
+    std::erase_if(streams_, [&](const StreamUse& use) { return use.base == base; });
+    for (const SegmentId id : ids) {
+        if (--segments_[id.value].streams == 0) {
+            unused->push_back(id);
+        }
     }
 }
 
-void SegmentTable::remove_stream(Place base) {
-    std::erase_if(streams_, [&](const StreamRange& range) { return range.base == base; });
+SegmentTable::StreamUse* SegmentTable::stream_use(Place base) {
+    const auto found =
+        std::find_if(streams_.begin(), streams_.end(), [&](const StreamUse& use) { return use.base == base; });
+    return found == streams_.end() ? nullptr : &*found;
 }
 
-Segment* SegmentTable::owner(const Geometry& geometry, const Extent& extent) {
+Use* SegmentTable::owner(const Geometry& geometry, const Extent& extent) {
     if (extent.place < kStreamPlaces) {
         const SegmentId id = geometry.segment_of(extent.place);
         return contains(id) ? &segments_[id.value] : nullptr;  // a hostile image may name what is not there
     }
-    const auto found = std::find_if(streams_.begin(), streams_.end(), [&](const StreamRange& range) {
-        return extent.place >= range.base && extent.place < range.end;
+    const auto found = std::find_if(streams_.begin(), streams_.end(), [&](const StreamUse& use) {
+        return extent.place >= use.base && extent.place < use.end;
     });
-    return found == streams_.end() ? nullptr : &segments_[found->first.value];
+    return found == streams_.end() ? nullptr : &*found;
 }
 
 void SegmentTable::added(const Geometry& geometry, const Extent& extent) {
     if (extent.is_data()) {
-        if (Segment* const segment = owner(geometry, extent)) {
-            segment->live += counted(extent);
+        if (Use* const use = owner(geometry, extent)) {
+            use->live += counted(extent);
         }
     }
 }
 
 void SegmentTable::removed(const Geometry& geometry, const Extent& extent) {
     if (extent.is_data()) {
-        if (Segment* const segment = owner(geometry, extent)) {
-            segment->live -= counted(extent);
+        if (Use* const use = owner(geometry, extent)) {
+            use->live -= counted(extent);
         }
     }
 }
 
 void SegmentTable::replaced(const Geometry& geometry, const Extent& extent, Sequence sequence) {
     if (extent.is_data()) {
-        if (Segment* const segment = owner(geometry, extent)) {
-            segment->live -= counted(extent);
-            segment->last_death = sequence;
+        if (Use* const use = owner(geometry, extent)) {
+            use->live -= counted(extent);
+            use->last_death = sequence;
         }
     }
 }

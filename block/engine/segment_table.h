@@ -14,7 +14,14 @@
 
 namespace predsnap {
 
-struct Segment {
+// What the current map refers to.
+struct Use {
+    uint64_t live = 0;    // sectors of it, once they are counted
+    Sequence last_death;  // the newest batch that replaced any of them
+};
+
+// Of log segments, use is counted here; of the places in a stream, beside the stream.
+struct Segment : Use {
     format::SegmentKind kind = format::SegmentKind::free;
     bool announced = false;  // taken as the next of a stream, nothing in it yet
     uint64_t ordinal = 0;
@@ -26,8 +33,7 @@ struct Segment {
     bool leaving = false;     // nothing refers to it, but somebody may still be reading
     uint8_t failures = 0;     // attempts to move its data elsewhere that failed
     int64_t age_mark = 0;     // log: RetentionClock when it was closed
-    uint64_t live = 0;        // log: sectors of the current map that are in it, once they are counted
-    Sequence last_death;      // log: the newest batch that replaced any of its data
+    uint32_t streams = 0;     // stream: how many have something in it
 
     bool has_index() const { return index.segment != kNoSegment.value; }
     bool in_use() const { return announced || kind != format::SegmentKind::free; }
@@ -74,10 +80,17 @@ class SegmentTable {
     // Segments without any batch after `floor` leave the log: they are past. Those without an index stay.
     void retire(Sequence floor);
 
-    // The segments of a stream, in which the places from `base` up to `end` are. What is in use of it counts for
-    // the first of them.
+    struct StreamUse : Use {
+        Place base, end;
+        uint8_t failures = 0;  // attempts to move its data elsewhere that failed
+    };
+    // The segments of a stream, which may hold others too, and in which the places from `base` up to `end` are.
     void add_stream(const std::vector<SegmentId>& ids, Place base, Place end);
-    void remove_stream(Place base);
+    // Appends to `unused` those of its segments that hold no stream any more.
+    void remove_stream(const std::vector<SegmentId>& ids, Place base, std::vector<SegmentId>* unused);
+    // Of the stream that begins at `base`; null if there is none.
+    StreamUse* stream_use(Place base);
+    const StreamUse* stream_use(Place base) const { return const_cast<SegmentTable*>(this)->stream_use(base); }
 
     // How much of each segment the current map refers to is counted piece by piece, after the image was opened and
     // after each rollback; what has been counted follows the changes of the map.
@@ -93,18 +106,14 @@ class SegmentTable {
   private:
     // Sectors of the extent that have been counted.
     uint64_t counted(const Extent& extent) const;
-    // The segment for which the extent counts; null if there is none.
-    Segment* owner(const Geometry& geometry, const Extent& extent);
+    // Where the extent counts; null if nowhere.
+    Use* owner(const Geometry& geometry, const Extent& extent);
 
     std::vector<Segment> segments_;
     std::vector<SegmentId> log_;
     std::deque<SegmentId> ready_;
     std::deque<SegmentId> bare_;
-    struct StreamRange {
-        Place base, end;
-        SegmentId first;
-    };
-    std::vector<StreamRange> streams_;
+    std::vector<StreamUse> streams_;
     Sector counted_to_;
 };
 

@@ -65,6 +65,10 @@ Result<void> Engine::snapshot_delete(const std::string& name) {
     std::vector<uint8_t> record;
     put_record(record, format::RecordType::snapshot_delete, &gone, sizeof(gone));
     TRY(e.log.append_records(record, ExtentKind::hole, Sector(0), 0));
+    {
+        Lock lock(e.core.mutex);
+        e.coalesce_due = true;
+    }
     return e.settle(text("snapshot '%s' was deleted", name.c_str()));
 }
 

@@ -35,40 +35,62 @@ struct StreamIndex {
     }
 };
 
-// Writes one stream into segments of its own, which are taken as needed.
+// Where the last segment that streams were written to has room yet. Not kept beyond a process.
+struct StreamTail {
+    SegmentId segment = kNoSegment;
+    uint64_t used = 0;  // bytes of its content
+};
+
+// Writes streams, one after the other, into segments that are taken as needed; the next begins where the one before
+// ends.
 class StreamWriter {
   public:
-    // `base`: the virtual place of the first sector of data.
-    StreamWriter(Core& core, SegmentTable& segments, Place base, int level);
+    // `base`: the virtual place of the first sector of data. The first stream begins at the tail, if that is in a
+    // segment.
+    StreamWriter(Core& core, SegmentTable& segments, Place base, int level, const StreamTail& tail);
     // Releases the segments taken unless keep() was called.
     ~StreamWriter();
     StreamWriter(const StreamWriter&) = delete;
 
-    // Extents ascend and do not overlap; of data, the content follows by put_data.
+    // Of one stream: extents ascend and do not overlap; of data, the content follows by put_data.
     void put_extent(const Extent& extent);
     Result<void> put_data(const uint8_t* data, uint64_t sectors);
-    // Writes the rest and the index; fills in base, sectors, index and segments. Not durable before a flush.
-    Result<void> finish(StreamInfo* stream);
+    // The stream is complete. Fills in base, sectors, index and segments.
+    Result<void> end_stream(StreamInfo* stream);
+    // Writes what is not written yet. Not durable before a flush.
+    Result<void> finish() { return write_out(); }
+    // Afterwards: where there is room.
+    StreamTail tail() const { return {taken_.empty() ? kNoSegment : taken_.back(), used_}; }
     void keep() { kept_ = true; }
 
   private:
-    Result<void> end_frame();
+    // Frames that are compressed at once, by the host's executor.
+    static constexpr size_t kFramesAtOnce = 16;
+
+    Result<void> pack_frames();
+    Result<void> put_frame(const uint8_t* bytes, uint32_t length, bool raw);
     Result<void> write(const uint8_t* bytes, uint64_t length);
+    Result<void> begin_segment();
     Result<void> write_out();
     uint64_t capacity() const { return core_.geometry.segment_size - kBlockSize; }
+    uint64_t position() const { return (taken_.size() - 1) * capacity() + used_; }
 
     Core& core_;
     SegmentTable& segments_;
-    const Place base_;
     const int level_;
+    // Of the present stream.
+    Place base_;
     StreamIndex index_;
-    uint64_t sectors_ = 0;        // of data, so far
-    std::vector<uint8_t> frame_;  // not yet complete
-    std::vector<uint8_t> packed_;
-    AlignedBuffer buffer_;        // content of the segment being filled
-    uint64_t used_ = 0;
-    uint64_t written_ = 0;        // bytes of content in all segments before it
+    uint64_t sectors_ = 0;       // of data, so far
+    std::vector<uint8_t> raw_;   // not yet compressed
+    size_t first_segment_ = 0;   // in which it begins, of taken_
+    bool begun_ = false;
+    std::vector<uint8_t> packed_[kFramesAtOnce];
+    AlignedBuffer buffer_;       // content of the segment being filled
+    uint64_t used_ = 0;          // bytes of it,
+    uint64_t on_disk_ = 0;       // which was there before this writer
     std::vector<SegmentId> taken_;
+    bool continued_ = false;     // the first of them is not this writer's
     bool kept_ = false;
 };
 
@@ -77,6 +99,8 @@ class StreamStore {
   public:
     // Bytes of indexes kept in memory, beside the newest used.
     static constexpr uint64_t kMaxBytes = 32 << 20;
+    // Frames kept unpacked.
+    static constexpr size_t kMaxFrames = 32;
 
     StreamStore(Core& core, const History& history) : core_(core), history_(history) {}
 
@@ -108,7 +132,7 @@ class StreamStore {
     const History& history_;
     // Guarded by Core::mutex; newest first.
     std::list<std::pair<uint64_t, std::shared_ptr<const StreamIndex>>> recent_;
-    std::shared_ptr<const Frame> last_;
+    std::list<std::shared_ptr<const Frame>> frames_;
     std::vector<StreamInfo> retired_;
 };
 

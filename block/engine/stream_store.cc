@@ -140,17 +140,14 @@ Result<std::shared_ptr<const StreamIndex>> StreamStore::load(const StreamInfo& s
 }
 
 void StreamStore::forget(SegmentId segment) {
-    const auto gone = std::find_if(retired_.begin(), retired_.end(), [&](const StreamInfo& stream) {
-        return std::find(stream.segments.begin(), stream.segments.end(), segment) != stream.segments.end();
+    std::erase_if(retired_, [&](const StreamInfo& stream) {
+        if (std::find(stream.segments.begin(), stream.segments.end(), segment) == stream.segments.end()) {
+            return false;
+        }
+        recent_.remove_if([&](const auto& entry) { return entry.first == stream.id; });
+        frames_.remove_if([&](const auto& frame) { return frame->stream == stream.id; });
+        return true;
     });
-    if (gone == retired_.end()) {
-        return;
-    }
-    recent_.remove_if([&](const auto& entry) { return entry.first == gone->id; });
-    if (last_ && last_->stream == gone->id) {
-        last_.reset();
-    }
-    retired_.erase(gone);
 }
 
 const StreamInfo* StreamStore::find(Place place) const {
@@ -167,8 +164,11 @@ Result<std::shared_ptr<const StreamStore::Frame>> StreamStore::frame(const Strea
                                                                      const StreamIndex& index, uint64_t number) {
     {
         Lock lock(core_.mutex);
-        if (last_ && last_->stream == stream.id && last_->number == number) {
-            return last_;
+        for (auto found = frames_.begin(); found != frames_.end(); ++found) {
+            if ((*found)->stream == stream.id && (*found)->number == number) {
+                frames_.splice(frames_.begin(), frames_, found);
+                return frames_.front();
+            }
         }
     }
     const FrameRow& row = index.frames[number];
@@ -193,7 +193,10 @@ Result<std::shared_ptr<const StreamStore::Frame>> StreamStore::frame(const Strea
         return damaged(stream, "a frame of it cannot be unpacked");
     }
     Lock lock(core_.mutex);
-    last_ = frame;
+    frames_.push_front(frame);
+    if (frames_.size() > kMaxFrames) {
+        frames_.pop_back();
+    }
     return std::shared_ptr<const Frame>(frame);
 }
 

@@ -12,16 +12,34 @@ namespace predsnap {
 
 using format::kFrameSectors;
 
-StreamWriter::StreamWriter(Core& core, SegmentTable& segments, Place base, int level)
-    : core_(core), segments_(segments), base_(base), level_(level), buffer_(core.geometry.segment_size) {
-    packed_.resize(ZSTD_compressBound(kFrameSectors * kSectorSize));
+namespace {
+
+constexpr size_t kFrameBytes = kFrameSectors * kSectorSize;
+
+// Empty if that would not save a sixteenth.
+void compress(std::span<const uint8_t> frame, int level, std::vector<uint8_t>* packed) {
+    packed->resize(ZSTD_compressBound(frame.size()));
+    const size_t length = ZSTD_compress(packed->data(), packed->size(), frame.data(), frame.size(), level);
+    const bool pays = ZSTD_isError(length) == 0 && length < frame.size() - frame.size() / 16;
+    packed->resize(pays ? length : 0);
+}
+
+}  // namespace
+
+StreamWriter::StreamWriter(Core& core, SegmentTable& segments, Place base, int level, const StreamTail& tail)
+    : core_(core), segments_(segments), level_(level), base_(base), buffer_(core.geometry.segment_size) {
+    if (tail.segment != kNoSegment && tail.used < capacity()) {
+        taken_.push_back(tail.segment);
+        used_ = on_disk_ = align_up(tail.used, kBlockSize);
+        continued_ = true;
+    }
 }
 
 StreamWriter::~StreamWriter() {
     if (!kept_) {
         Lock lock(core_.mutex);
-        for (const SegmentId id : taken_) {
-            segments_.release(id);
+        for (size_t i = continued_ ? 1 : 0; i < taken_.size(); ++i) {
+            segments_.release(taken_[i]);
         }
     }
 }
@@ -32,49 +50,67 @@ void StreamWriter::put_extent(const Extent& extent) {
         stored.kind = ExtentKind::run;
         stored.head = stored.tail = 0;
         stored.checksum = 0;
-        stored.place = base_ + sectors_ + frame_.size() / kSectorSize;
+        stored.place = base_ + sectors_;
     }
     index_.extents.push_back(format::pack(stored));
 }
 
 Result<void> StreamWriter::put_data(const uint8_t* data, uint64_t sectors) {
-    while (sectors > 0) {
-        const uint64_t room = kFrameSectors - frame_.size() / kSectorSize;
-        const uint64_t part = std::min(room, sectors);
-        frame_.insert(frame_.end(), data, data + part * kSectorSize);
-        data += part * kSectorSize;
-        sectors -= part;
-        if (part == room) {
-            TRY(end_frame());
+    sectors_ += sectors;
+    for (uint64_t left = sectors * kSectorSize; left > 0;) {
+        const uint64_t part = std::min<uint64_t>(left, kFramesAtOnce * kFrameBytes - raw_.size());
+        raw_.insert(raw_.end(), data, data + part);
+        data += part;
+        left -= part;
+        if (raw_.size() == kFramesAtOnce * kFrameBytes) {
+            TRY(pack_frames());
         }
     }
     return {};
 }
 
-Result<void> StreamWriter::end_frame() {
-    const size_t packed = ZSTD_compress(packed_.data(), packed_.size(), frame_.data(), frame_.size(), level_);
-    const bool raw = ZSTD_isError(packed) != 0 || packed >= frame_.size() - frame_.size() / 16;
-    const uint8_t* bytes = raw ? frame_.data() : packed_.data();
-    const uint64_t length = raw ? frame_.size() : packed;
-    if (used_ + length > capacity()) {
-        TRY(write_out());  // frames lie in one segment each
+Result<void> StreamWriter::pack_frames() {
+    const size_t count = (raw_.size() + kFrameBytes - 1) / kFrameBytes;
+    const auto frame = [&](size_t i) {
+        return std::span<const uint8_t>(raw_).subspan(i * kFrameBytes,
+                                                      std::min(kFrameBytes, raw_.size() - i * kFrameBytes));
+    };
+    core_.host.run_on_executor([&] {
+        for (size_t i = 0; i < count; ++i) {
+            compress(frame(i), level_, &packed_[i]);
+        }
+    });
+    for (size_t i = 0; i < count; ++i) {
+        const bool raw = packed_[i].empty();
+        const std::span<const uint8_t> bytes = raw ? frame(i) : std::span<const uint8_t>(packed_[i]);
+        TRY(put_frame(bytes.data(), static_cast<uint32_t>(bytes.size()), raw));
+    }
+    raw_.clear();
+    return {};
+}
+
+Result<void> StreamWriter::put_frame(const uint8_t* bytes, uint32_t length, bool raw) {
+    if (taken_.empty() || used_ + length > capacity()) {
+        TRY(begin_segment());  // frames lie in one segment each
     }
     format::FrameRow row{};
-    row.offset = written_ + used_;
-    row.stored = static_cast<uint32_t>(length);
+    row.stored = length;
     row.raw = raw;
     row.hash = xxh3(bytes, length, core_.seed);
+    row.offset = position();
     index_.frames.push_back(row);
-    sectors_ += frame_.size() / kSectorSize;
-    frame_.clear();
     return write(bytes, length);
 }
 
 // What does not fit into this segment goes on in the next.
 Result<void> StreamWriter::write(const uint8_t* bytes, uint64_t length) {
     while (length > 0) {
-        if (used_ == capacity()) {
-            TRY(write_out());
+        if (taken_.empty() || used_ == capacity()) {
+            TRY(begin_segment());
+        }
+        if (!begun_) {
+            first_segment_ = taken_.size() - 1;
+            begun_ = true;
         }
         const uint64_t part = std::min(length, capacity() - used_);
         std::memcpy(buffer_.data() + kBlockSize + used_, bytes, part);
@@ -85,45 +121,56 @@ Result<void> StreamWriter::write(const uint8_t* bytes, uint64_t length) {
     return {};
 }
 
-// Writes the segment that is filled, and begins the next.
-Result<void> StreamWriter::write_out() {
-    SegmentId id;
-    {
-        Lock lock(core_.mutex);
-        TRY_ASSIGN(id, segments_.take(core_.geometry));
-        taken_.push_back(id);
-    }
-    format::SegmentHeader header{};
-    header.kind = static_cast<uint8_t>(format::SegmentKind::stream);
-    header.self = id.value;
-    header.next = kNoSegment.value;
-    header.ordinal = taken_.size() - 1;
-    header.first_sequence = base_.value;
-    const AlignedBuffer block = segment_header_block(core_, header);
-    std::memcpy(buffer_.data(), block.data(), kBlockSize);
-    const uint64_t length = align_up(kBlockSize + used_, kBlockSize);
-    std::memset(buffer_.data() + kBlockSize + used_, 0, length - kBlockSize - used_);
-    TRY(core_.file.pwrite(core_.geometry.offset(id), buffer_.data(), length));
-    written_ += capacity();
-    used_ = 0;
+Result<void> StreamWriter::begin_segment() {
+    TRY(write_out());
+    Lock lock(core_.mutex);
+    TRY_ASSIGN(const SegmentId id, segments_.take(core_.geometry));
+    taken_.push_back(id);
+    used_ = on_disk_ = 0;
     return {};
 }
 
-Result<void> StreamWriter::finish(StreamInfo* stream) {
-    if (!frame_.empty()) {
-        TRY(end_frame());
+// Writes what was put into the present segment, whole blocks.
+Result<void> StreamWriter::write_out() {
+    if (taken_.empty() || used_ == on_disk_) {
+        return {};
+    }
+    const SegmentId id = taken_.back();
+    const uint64_t end = align_up(kBlockSize + used_, kBlockSize);
+    std::memset(buffer_.data() + kBlockSize + used_, 0, end - kBlockSize - used_);
+    uint64_t begin = 0;
+    if (on_disk_ > 0) {
+        begin = kBlockSize + on_disk_;
+    } else {
+        format::SegmentHeader header{};
+        header.kind = static_cast<uint8_t>(format::SegmentKind::stream);
+        header.self = id.value;
+        header.next = kNoSegment.value;
+        header.first_sequence = base_.value;
+        const AlignedBuffer block = segment_header_block(core_, header);
+        std::memcpy(buffer_.data(), block.data(), kBlockSize);
+    }
+    on_disk_ = used_;
+    return core_.file.pwrite(core_.geometry.offset(id) + begin, buffer_.data() + begin, end - begin);
+}
+
+Result<void> StreamWriter::end_stream(StreamInfo* stream) {
+    TRY(pack_frames());
+    for (format::FrameRow& row : index_.frames) {
+        row.offset -= first_segment_ * capacity();
     }
     const std::vector<uint8_t> blob = index_.encode();
     stream->base = base_;
     stream->sectors = sectors_;
-    stream->index_offset = written_ + used_;
     stream->index_bytes = blob.size();
     stream->index_hash = xxh3(blob.data(), blob.size(), core_.seed);
     TRY(write(blob.data(), blob.size()));
-    if (used_ > 0) {
-        TRY(write_out());
-    }
-    stream->segments = taken_;
+    stream->index_offset = position() - blob.size() - first_segment_ * capacity();
+    stream->segments.assign(taken_.begin() + static_cast<ptrdiff_t>(first_segment_), taken_.end());
+    base_ = stream->places_end();
+    sectors_ = 0;
+    index_ = {};
+    begun_ = false;
     return {};
 }
 

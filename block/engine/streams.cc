@@ -18,7 +18,9 @@ namespace {
 
 // Streams are not made of less log than that: every one has a last segment that is not full.
 constexpr size_t kLeastSegments = 4;
-constexpr int kLevel = 1;
+// Read at once, to be put into a stream; and reads of that which run at once.
+constexpr uint64_t kReadSectors = (1 << 20) / kSectorSize;
+constexpr size_t kReadsAtOnce = 8;
 // The record of a stream names them all, in less than 64 KiB.
 constexpr size_t kMostStreamSegments = 16'000;
 
@@ -61,54 +63,97 @@ bool Engine::Impl::too_little_to_seal(SegmentId last) const {
     return static_cast<size_t>(at - list.begin()) + 1 < kLeastSegments && !boundaries(segments[last].last).empty();
 }
 
-// Writes the stream of the content of `lower` where it differs from `upper`.
-Result<void> Engine::Impl::write_stream(StreamWriter& writer, StreamInfo* stream) {
-    TRY_ASSIGN(Overlay difference, timeline.difference(stream->upper, stream->lower));
-    ExtentMap extents;
-    difference.take_pieces(
-        [&](std::span<const Extent> piece) { extents.insert_all(piece, ExtentMap::Holes::keep); });
+// Writes one stream of these extents, whose data is read from where they say.
+Result<void> Engine::Impl::write_stream(StreamWriter& writer, const ExtentMap& extents, StreamInfo* stream) {
+    AlignedBuffer data(kReadSectors * kSectorSize);
     std::vector<Extent> some;
     for (Sector at{0}; at < kSectorLimit;) {
         some.clear();
-        at = extents.lookup(at, kSectorLimit, 1024, &some);
-        for (const Extent& extent : some) {
-            writer.put_extent(extent);
-            if (extent.is_data()) {
-                AlignedBuffer data(extent.count * kSectorSize);
-                TRY(reader.read_extent(extent, data.data()));
-                TRY(writer.put_data(data.data(), extent.count));
+        at = extents.lookup(at, kSectorLimit, kReadSectors / kSectorsPerBlock, &some);
+        for (size_t i = 0; i < some.size();) {
+            TRY_ASSIGN(const size_t count, read_some(std::span<const Extent>(some).subspan(i), data.data()));
+            const uint8_t* bytes = data.data();
+            for (const size_t end = i + count; i < end; ++i) {
+                writer.put_extent(some[i]);
+                if (some[i].is_data()) {
+                    TRY(writer.put_data(bytes, some[i].count));
+                    bytes += some[i].count * kSectorSize;
+                }
             }
         }
         if (paused) {
             return Error{ECANCELED, "background work is paused"};
         }
     }
-    return writer.finish(stream);
+    return writer.end_stream(stream);
+}
+
+// Reads the data of as many of the extents as fit, one after the other. Returns how many.
+Result<size_t> Engine::Impl::read_some(std::span<const Extent> extents, uint8_t* to) {
+    TaskGroup group(core.host, kReadsAtOnce);
+    uint64_t sectors = 0;
+    size_t count = 0;
+    for (const Extent& extent : extents) {
+        const uint64_t need = extent.is_data() ? extent.count : 0;
+        if (sectors + need > kReadSectors) {
+            break;
+        }
+        if (need > 0) {
+            group.run([this, &extent, at = to + sectors * kSectorSize] { return reader.read_extent(extent, at); });
+        }
+        sectors += need;
+        ++count;
+    }
+    TRY(group.wait());
+    return count;
+}
+
+// The content of `lower` where it differs from `upper`.
+Result<ExtentMap> Engine::Impl::difference(Sequence upper, Sequence lower) {
+    TRY_ASSIGN(Overlay overlay, timeline.difference(upper, lower));
+    ExtentMap extents;
+    overlay.take_pieces([&](std::span<const Extent> piece) { extents.insert_all(piece, ExtentMap::Holes::keep); });
+    return extents;
+}
+
+Result<void> Engine::Impl::begin_streams(SealedStreams* sealed) {
+    Lock lock(core.mutex);
+    sealed->next_id = history.next_stream_id;
+    sealed->writer = std::make_unique<StreamWriter>(core, segments, history.next_stream_base,
+                                                    options.compression_level, stream_tail);
+    return {};
+}
+
+Result<void> Engine::Impl::add_stream(const ExtentMap& extents, StreamInfo stream, SealedStreams* sealed) {
+    stream.id = sealed->next_id++;
+    TRY(write_stream(*sealed->writer, extents, &stream));
+    if (stream.segments.size() > kMostStreamSegments || stream.base + stream.sectors >= kPlaceLimit) {
+        return Error{EFBIG, "what is to be kept is more than a stream, or all of them, can hold"};
+    }
+    sealed->streams.push_back(std::move(stream));
+    return {};
+}
+
+// All of them are written, durably.
+Result<void> Engine::Impl::end_streams(SealedStreams* sealed) {
+    if (sealed->streams.empty()) {
+        return {};
+    }
+    TRY(sealed->writer->finish());
+    return core.file.flush();
 }
 
 Result<void> Engine::Impl::seal(const std::vector<Sequence>& states, SealedStreams* sealed) {
-    uint64_t id;
-    Place base;
-    {
-        Lock lock(core.mutex);
-        id = history.next_stream_id;
-        base = history.next_stream_base;
-    }
+    TRY(begin_streams(sealed));
     for (size_t i = 0; i + 1 < states.size(); ++i) {
         StreamInfo stream;
-        stream.id = id++;
         stream.lower = states[i];
         stream.upper = states[i + 1];
         TRY_ASSIGN(stream.lower_time, time_of(stream.lower));
-        sealed->writers.push_back(std::make_unique<StreamWriter>(core, segments, base, kLevel));
-        TRY(write_stream(*sealed->writers.back(), &stream));
-        if (stream.segments.size() > kMostStreamSegments || stream.sectors >= kPlaceLimit - base) {
-            return Error{EFBIG, "what is to be kept is more than a stream, or all of them, can hold"};
-        }
-        base += stream.sectors;
-        sealed->streams.push_back(std::move(stream));
+        TRY_ASSIGN(const ExtentMap extents, difference(stream.upper, stream.lower));
+        TRY(add_stream(extents, std::move(stream), sealed));
     }
-    return sealed->streams.empty() ? Result<void>() : core.file.flush();
+    return end_streams(sealed);
 }
 
 Result<Time> Engine::Impl::time_of(Sequence state) {
@@ -125,30 +170,50 @@ Result<Time> Engine::Impl::time_of(Sequence state) {
 // After the attempt to append their records.
 void Engine::Impl::adopt(SealedStreams& sealed, bool appended) {
     Lock lock(core.mutex);
-    for (size_t i = 0; i < sealed.streams.size(); ++i) {
-        const StreamInfo& stream = sealed.streams[i];
-        sealed.writers[i]->keep();
+    sealed.writer->keep();
+    stream_tail = appended ? sealed.writer->tail() : StreamTail{};
+    for (const StreamInfo& stream : sealed.streams) {
         segments.add_stream(stream.segments, stream.base, stream.base + stream.sectors);
         core.stats.sealed_bytes += stream.sectors * kSectorSize;
         core.stats.stream_bytes += stream.segments.size() * core.geometry.segment_size;
-        if (!appended) {
-            segments.remove_stream(stream.base);
-            for (const SegmentId id : stream.segments) {
-                segments[id].leaving = true;
-                leaving.push_back({id, disk.sequence + 1, core.readers.epoch()});
-            }
+    }
+    if (!appended) {
+        // They may be on the disk all the same, until a later batch is durable.
+        for (const StreamInfo& stream : sealed.streams) {
+            remove_stream(stream, disk.sequence + 1);
         }
     }
+}
+
+// The stream is not in the history any more. `since`: the first state that does not need it.
+void Engine::Impl::remove_stream(const StreamInfo& stream, Sequence since) {
+    std::vector<SegmentId> unused;
+    segments.remove_stream(stream.segments, stream.base, &unused);
+    for (const SegmentId id : unused) {
+        leave(id, since);
+        if (id == stream_tail.segment) {
+            stream_tail = {};
+        }
+    }
+}
+
+// Who refers to places of the stream, beside its state.
+Engine::Impl::StreamUse Engine::Impl::stream_use(const StreamInfo& stream) const {
+    const SegmentTable::StreamUse* const use = segments.stream_use(stream.base);
+    if (use == nullptr) {
+        return StreamUse::by_history;  // a hostile image has two with the same places
+    }
+    if (use->last_death > oldest_reachable()) {
+        return StreamUse::by_history;
+    }
+    return use->live > 0 ? StreamUse::by_disk : StreamUse::none;
 }
 
 // A stream that no kept state needs; which one does not matter, as long as nobody uses it.
 const StreamInfo* Engine::Impl::needless_stream(bool in_use) const {
     const Sequence oldest = oldest_kept();
     for (const StreamInfo& stream : history.streams) {
-        const Segment* first = stream.segments.empty() ? nullptr : &segments[stream.segments.front()];
-        const bool used = first != nullptr && first->live > 0;
-        const bool reachable = first != nullptr && first->last_death > oldest_reachable();
-        if (stream.lower < oldest && stream.lower < disk.oldest_view_state() && used == in_use && !reachable) {
+        if (stream.lower < oldest && stream_use(stream) == (in_use ? StreamUse::by_disk : StreamUse::none)) {
             return &stream;
         }
     }
@@ -183,10 +248,7 @@ bool Engine::Impl::drop_stream_step() {
     Lock lock(core.mutex);
     floor_failed = !dropped;
     if (dropped) {
-        segments.remove_stream(gone.base);
-        for (const SegmentId id : gone.segments) {
-            leave(id);
-        }
+        remove_stream(gone, disk.sequence);
         reclaim_due = true;
     } else {
         streams.keep_after_all(gone.id);

@@ -140,11 +140,19 @@ TEST_F(StreamTest, AnOpenViewOfADroppedOneStaysWhatItIs) {
 TEST_F(StreamTest, ADamagedFrameIsAnErrorAndTheRestIsReadable) {
     old_snapshot("old");
     kill();
-    // The first block of content of each segment of a stream.
+    // Every other frame; they begin with zstd's magic number.
+    constexpr uint8_t kFrame[] = {0x28, 0xb5, 0x2f, 0xfd};
+    bool this_one = false;
     for (uint32_t id = 0; image_offset(id + 1, 0) <= file.bytes.size(); ++id) {
         const auto* header = reinterpret_cast<const format::SegmentHeader*>(&file.bytes[image_offset(id, 0)]);
-        if (header->kind == static_cast<uint8_t>(format::SegmentKind::stream)) {
-            flip(image_offset(id, kBlockSize + 20));
+        if (header->kind != static_cast<uint8_t>(format::SegmentKind::stream)) {
+            continue;
+        }
+        for (uint64_t at = image_offset(id, kBlockSize); at < image_offset(id + 1, 0); ++at) {
+            if (std::equal(std::begin(kFrame), std::end(kFrame), &file.bytes[at])) {
+                this_one = !this_one;
+                this_one ? flip(at + 6) : void();
+            }
         }
     }
     open();
@@ -164,6 +172,52 @@ TEST_F(StreamTest, ADamagedFrameIsAnErrorAndTheRestIsReadable) {
     const auto checked = engine->check({});
     ASSERT_TRUE(checked.ok());
     EXPECT_GT(checked.value().corruptions, 0u);
+}
+
+// Between two snapshots that stay.
+TEST_F(StreamTest, WithoutTheSnapshotBetweenThemNeighboursAreMerged) {
+    std::vector<Stamps> then;
+    for (int i = 0; i < 3; ++i) {
+        must_write(static_cast<uint64_t>(i) * 10, 400);
+        then.push_back(now);
+        snapshot("s" + std::to_string(i));
+        churn(8);
+    }
+    churn(10);
+    auto view = engine->open_view(at("s1"));
+    ASSERT_TRUE(view.ok());
+    const uint64_t merged = engine->stats().coalesced_bytes;
+    ASSERT_TRUE(engine->snapshot_delete("s1").ok());
+    churn(1);
+    EXPECT_GT(engine->stats().coalesced_bytes, merged);
+    const auto check_all = [&] {
+        EXPECT_EQ(content_at(at("s0")), then[0]);
+        EXPECT_EQ(content_at(at("s2")), then[2]);
+        EXPECT_EQ(content(), now);
+        const auto checked = engine->check({});
+        ASSERT_TRUE(checked.ok());
+        EXPECT_EQ(checked.value().corruptions, 0u) << checked.value().findings.front();
+    };
+    check_all();
+    churn(6);
+    EXPECT_EQ(content(*view.value()), then[1]);
+    view.value().reset();
+    kill_and_open();
+    check_all();
+    lose_power_and_open();
+    check_all();
+    EXPECT_FALSE(engine->open_view(at("s1")).ok());
+}
+
+// Many small ones: each would waste most of a segment.
+TEST_F(StreamTest, StreamsShareSegments) {
+    for (int i = 0; i < 40; ++i) {
+        must_write(static_cast<uint64_t>(i), 1);
+        snapshot("s" + std::to_string(i));
+    }
+    churn(16);
+    EXPECT_GE(engine->info().streams, 40u);
+    EXPECT_LT(stream_segments(), 20u);
 }
 
 TEST_F(StreamTest, PointsAndTimesKnowOfSnapshotsBeforeTheFloor) {

@@ -100,6 +100,7 @@ bool check_floor(World& world) {
     world.coverage.hit("segments reclaimed", stats.reclaimed_segments > 0);
     world.coverage.hit("segments cleaned", stats.cleaned_segments > 0);
     world.coverage.hit("data moved by the cleaner", stats.moved_bytes > 0);
+    world.coverage.hit("streams merged", stats.coalesced_bytes > 0);
     world.coverage.hit("space given back", stats.given_back_bytes > 0);
     const bool reclaimed = stats.reclaimed_segments > world.reclaimed;
     world.reclaimed = stats.reclaimed_segments;

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Coalescing: neighbouring streams are merged where the state between them is not kept any more. Of what both hold, only
+// the older one's content is needed then. By the one background task.
+//
+//   1. A run of streams is chosen of which nobody uses a place but by its states. What its merged stream would hold is
+//      computed from their indexes; if too little would be saved, the run is left for later: what is read and written
+//      is never more than a few times what becomes free.
+//   2. The merged stream is written into segments of its own, and flushed.
+//   3. One batch drops the old ones and adds the new one, so a crash finds either. Views that were open read the old
+//      ones until they are closed.
+#include <algorithm>
+#include <numeric>
+
+#include "engine_impl.h"
+#include "stream.h"
+
+namespace predsnap {
+
+namespace {
+
+// A run is merged when it gets smaller by this part of it,
+constexpr uint64_t kWorth = 4;
+// and no more of it at once: what is written needs space beside it.
+constexpr size_t kMostStreams = 64;
+constexpr size_t kMostSegments = 512;
+
+}  // namespace
+
+// Whether the state is kept, apart from being where streams meet.
+bool Engine::Impl::wanted(Sequence state) const {
+    return std::any_of(history.snapshots.begin(), history.snapshots.end(),
+                       [&](const SnapshotInfo& snapshot) { return snapshot.sequence == state; });
+}
+
+// Runs of streams between which no state is wanted, each newest first and of two at least. The oldest run comes first,
+// and the oldest streams of many make one, so that new ones change the newest run only.
+std::vector<Engine::Impl::StreamRun> Engine::Impl::mergeable() const {
+    std::vector<StreamRun> runs;
+    StreamRun run;
+    size_t segments_in_run = 0;
+    const auto end_run = [&] {
+        if (run.size() > 1) {
+            runs.emplace_back(run.rbegin(), run.rend());
+        }
+        run.clear();
+        segments_in_run = 0;
+    };
+    for (size_t i = history.chain_length(); i-- > 0;) {
+        const StreamInfo& stream = history.streams[i];
+        if (stream_use(stream) != StreamUse::none) {
+            end_run();
+            continue;
+        }
+        const size_t size = stream.segments.size();
+        if (run.size() == kMostStreams || (run.size() > 1 && segments_in_run + size > kMostSegments) ||
+            wanted(stream.lower)) {
+            end_run();
+        }
+        run.push_back(stream);
+        segments_in_run += size;
+    }
+    end_run();
+    return runs;
+}
+
+// What the merged stream holds: the content of the oldest state where any of them tells it.
+Result<ExtentMap> Engine::Impl::merge_streams(const StreamRun& run) {
+    uint64_t size;
+    {
+        Lock lock(core.mutex);
+        size = history.size_at(run.back().lower);
+    }
+    Overlay overlay(size / kSectorSize);
+    for (const StreamInfo& stream : run) {
+        TRY_ASSIGN(const auto index, streams.load(stream));
+        for (const format::PackedExtent& extent : index->extents) {
+            overlay.add(extent);
+        }
+    }
+    ExtentMap merged;
+    overlay.take_pieces([&](std::span<const Extent> piece) { merged.insert_all(piece, ExtentMap::Holes::keep); });
+    return merged;
+}
+
+namespace {
+
+uint64_t data_sectors(const ExtentMap& extents) {
+    uint64_t sectors = 0;
+    extents.for_each(Sector(0), [&](const Extent& extent) {
+        sectors += extent.is_data() ? extent.count : 0;
+        return true;
+    });
+    return sectors;
+}
+
+uint64_t data_sectors(std::span<const StreamInfo> run) {
+    return std::accumulate(run.begin(), run.end(), uint64_t{0},
+                           [](uint64_t sum, const StreamInfo& stream) { return sum + stream.sectors; });
+}
+
+bool worth_merging(uint64_t before, uint64_t after) { return before - after >= before / kWorth; }
+
+}  // namespace
+
+// Whether there is nothing to be saved, as far as that is known without reading the indexes.
+bool Engine::Impl::not_worth_merging(const StreamRun& run) const {
+    const uint64_t before = data_sectors(run);
+    uint64_t largest = 0;  // the merged one is no smaller
+    for (const StreamInfo& stream : run) {
+        largest = std::max(largest, stream.sectors);
+    }
+    const auto known = std::find_if(assessed.begin(), assessed.end(),
+                                    [&](const Assessed& one) { return one.oldest == run.back().id; });
+    const bool much_more = known == assessed.end() || before > known->sectors + known->sectors / 8;
+    return !much_more || !worth_merging(before, largest);
+}
+
+void Engine::Impl::note_assessed(const StreamRun& run) {
+    std::erase_if(assessed, [&](const Assessed& one) {
+        return one.oldest == run.back().id ||
+               std::none_of(history.streams.begin(), history.streams.end(),
+                            [&](const StreamInfo& stream) { return stream.id == one.oldest; });
+    });
+    assessed.push_back({run.back().id, data_sectors(run)});
+}
+
+bool Engine::Impl::coalesce_step() {
+    StreamRun run;
+    {
+        Lock lock(core.mutex);
+        if (floor_failed || !coalesce_due || !segments.counted()) {
+            return false;
+        }
+        for (StreamRun& next : mergeable()) {
+            if (!not_worth_merging(next)) {
+                run = std::move(next);
+                break;
+            }
+        }
+        if (run.empty()) {
+            coalesce_due = false;
+            return false;
+        }
+    }
+    const Result<bool> done = coalesce(run);
+    Lock lock(core.mutex);
+    if (!done.ok()) {
+        floor_failed = true;
+    } else if (!done.value()) {
+        note_assessed(run);
+    }
+    return done.ok();
+}
+
+// False if it is not worth it.
+Result<bool> Engine::Impl::coalesce(const StreamRun& run) {
+    SealedStreams sealed;
+    {
+        TRY_ASSIGN(const ExtentMap merged, merge_streams(run));
+        if (!worth_merging(data_sectors(run), data_sectors(merged))) {
+            return false;
+        }
+        TRY(begin_streams(&sealed));
+        StreamInfo stream;
+        stream.lower = run.back().lower;
+        stream.lower_time = run.back().lower_time;
+        stream.upper = run.front().upper;
+        TRY(add_stream(merged, std::move(stream), &sealed));
+        TRY(end_streams(&sealed));
+    }
+    // Not while a rollback or a view finds its way through them.
+    TaskMutex::Guard guard(core.host, control);
+    std::vector<uint8_t> records;
+    {
+        Lock lock(core.mutex);
+        if (!still_mergeable(run)) {
+            return true;  // a rollback came first: look again
+        }
+        for (const StreamInfo& stream : run) {
+            const format::StreamDropRecord record{stream.id};
+            put_record(records, format::RecordType::stream_drop, &record, sizeof(record));
+            streams.retire(stream);  // before it leaves the history; if it does not, that does no harm
+        }
+    }
+    put_stream(records, sealed.streams.front());
+    const bool merged = log.append_records(records, ExtentKind::hole, Sector(0), 0).ok();
+    adopt(sealed, merged);
+    Lock lock(core.mutex);
+    for (const StreamInfo& stream : run) {
+        if (merged) {
+            remove_stream(stream, disk.sequence);
+            core.stats.coalesced_bytes += stream.sectors * kSectorSize;
+        } else {
+            streams.keep_after_all(stream.id);
+        }
+    }
+    reclaim_due = true;
+    return merged ? Result<bool>(true) : Error{EIO, "the records of a merged stream could not be written"};
+}
+
+// Nothing has happened to the streams since they were chosen that speaks against it.
+bool Engine::Impl::still_mergeable(const StreamRun& run) const {
+    if (!segments.counted()) {
+        return false;
+    }
+    for (size_t i = 0; i < run.size(); ++i) {
+        if (stream_use(run[i]) != StreamUse::none || (i + 1 < run.size() && wanted(run[i].lower))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+}  // namespace predsnap
