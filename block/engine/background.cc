@@ -36,7 +36,7 @@ void Engine::Impl::on_progress() {
         index_failed = pool_failed = checkpoint_failed = floor_failed = flush_failed = clean_failed = false;
         reclaim_due = clean_due = coalesce_due = true;
     }
-    count_age(now);
+    count_age();
     if (working || paused || !core.writable) {
         return;
     }
@@ -99,6 +99,7 @@ bool Engine::Impl::write_index_step() {
         return false;
     }
     const SegmentId id = log.open_indexes().front().segment;
+    log.open_indexes().front().clock = segments[id].age_mark;
     const std::vector<uint8_t> blob = log.open_indexes().front().encode();
     lock.unlock();
     const Result<IndexStream::Appended> appended = stream.append(blob);
@@ -229,6 +230,7 @@ CheckpointParts Engine::Impl::capture(FrozenState* view) {
         row.last_time = segment.times.last.value;
         row.index = segment.index;
         row.index_span = segment.index_span;
+        row.clock = segment.age_mark;
         parts.segments.push_back(row);
     }
     view->sequence = view->pinned = disk.sequence;

@@ -294,6 +294,7 @@ Result<void> parse_history(Cursor& cursor, const format::CheckpointState& state,
     }
     history.floor = Sequence(state.floor_sequence);
     history.floor_time = Time(state.floor_time);
+    history.floor_clock = state.floor_clock;
     TRY(take_records(cursor, state.snapshot_bytes, [&](std::span<const uint8_t> payload) -> Result<void> {
         TRY_ASSIGN(SnapshotInfo snapshot, parse_snapshot(payload));
         history.snapshots.push_back(std::move(snapshot));

@@ -133,6 +133,7 @@ Result<void> CheckpointWriter::finish(const CheckpointParts& parts) {
     state.point_time = history.last_point_time.value;
     state.floor_sequence = history.floor.value;
     state.floor_time = history.floor_time.value;
+    state.floor_clock = history.floor_clock;
     std::vector<uint8_t> streams;
     for (auto stream = history.streams.rbegin(); stream != history.streams.rend(); ++stream) {
         put_stream(streams, *stream);

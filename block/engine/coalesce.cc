@@ -27,12 +27,6 @@ constexpr size_t kMostSegments = 512;
 
 }  // namespace
 
-// Whether the state is kept, apart from being where streams meet.
-bool Engine::Impl::wanted(Sequence state) const {
-    return std::any_of(history.snapshots.begin(), history.snapshots.end(),
-                       [&](const SnapshotInfo& snapshot) { return snapshot.sequence == state; });
-}
-
 // Runs of streams between which no state is wanted, each newest first and of two at least. The oldest run comes first,
 // and the oldest streams of many make one, so that new ones change the newest run only.
 std::vector<Engine::Impl::StreamRun> Engine::Impl::mergeable() const {
@@ -46,6 +40,7 @@ std::vector<Engine::Impl::StreamRun> Engine::Impl::mergeable() const {
         run.clear();
         segments_in_run = 0;
     };
+    const KeptStates kept = kept_states();
     for (size_t i = history.chain_length(); i-- > 0;) {
         const StreamInfo& stream = history.streams[i];
         if (stream_use(stream) != StreamUse::none) {
@@ -54,7 +49,7 @@ std::vector<Engine::Impl::StreamRun> Engine::Impl::mergeable() const {
         }
         const size_t size = stream.segments.size();
         if (run.size() == kMostStreams || (run.size() > 1 && segments_in_run + size > kMostSegments) ||
-            wanted(stream.lower)) {
+            keeps(kept, stream.lower)) {
             end_run();
         }
         run.push_back(stream);
@@ -161,10 +156,11 @@ Result<bool> Engine::Impl::coalesce(const StreamRun& run) {
         if (!worth_merging(data_sectors(run), data_sectors(merged))) {
             return false;
         }
-        TRY(begin_streams(&sealed));
+        begin_streams(&sealed);
         StreamInfo stream;
         stream.lower = run.back().lower;
         stream.lower_time = run.back().lower_time;
+        stream.lower_clock = run.back().lower_clock;
         stream.upper = run.front().upper;
         TRY(add_stream(merged, std::move(stream), &sealed));
         TRY(end_streams(&sealed));
@@ -204,8 +200,9 @@ bool Engine::Impl::still_mergeable(const StreamRun& run) const {
     if (!segments.counted()) {
         return false;
     }
+    const KeptStates kept = kept_states();
     for (size_t i = 0; i < run.size(); ++i) {
-        if (stream_use(run[i]) != StreamUse::none || (i + 1 < run.size() && wanted(run[i].lower))) {
+        if (stream_use(run[i]) != StreamUse::none || (i + 1 < run.size() && keeps(kept, run[i].lower))) {
             return false;
         }
     }

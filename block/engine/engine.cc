@@ -135,8 +135,7 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
     impl->ready_at_open = impl->segments.ready_count();
     impl->segments_opened = impl->segments.log().size();
     impl->rate_since = begin;
-    impl->retention_clock.start(begin);
-    impl->start_retention(0);
+    impl->start_retention();
     impl->segments.recount(impl->disk.sequence);  // when their data was replaced is not stored
     if (options.writable) {
         TRY_ASSIGN(const std::vector<uint32_t> damaged, damaged_slots(file));

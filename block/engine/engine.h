@@ -43,10 +43,21 @@ struct CreateOptions {
 constexpr uint64_t kMaxSize = to_bytes(kVmStateBase);  // 256 TiB
 constexpr uint64_t kMaxVmState = to_bytes(kSectorLimit) - kMaxSize;
 
-// How much history is kept. Without either limit: all of it. Snapshots are kept until they are deleted.
+// Beyond the window: of the points in each period of `every_us` one is kept, until it is older than `for_us`.
+struct RetentionRule {
+    int64_t every_us = 0;
+    int64_t for_us = 0;
+
+    bool operator==(const RetentionRule&) const = default;
+};
+
+// How much history is kept. Without either limit: all of it. Snapshots are kept until they are deleted. Age is counted
+// in time of use: while the image is not open, nothing grows old.
 struct Retention {
     std::optional<int64_t> window_us;  // states younger than that; 0: none but the newest
     std::optional<uint64_t> bytes;     // at most so many of the image, even if that is less than the window
+    // With a window; periods and reach ascend, and the first reaches further back than the window.
+    std::vector<RetentionRule> rules = {};
 
     bool limited() const { return window_us || bytes; }
     bool operator==(const Retention&) const = default;
@@ -94,6 +105,7 @@ enum class Kept : uint8_t {
     all,       // history has no limit
     window,    // it is younger than the window, or there is no window and room
     snapshot,  // there is a snapshot of it
+    rule,      // a rule for old history keeps it
     leaving,   // it is not: it will be gone soon
 };
 

@@ -3,6 +3,7 @@
 // The parts of an open engine, and the work it does in the background.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <deque>
 
@@ -125,11 +126,20 @@ struct Engine::Impl {
     Result<void> trim_image();
 
     Retention retention() const;
-    void start_retention(int64_t reading);
-    void count_age(Time now);
+    void start_retention();
+    void count_age();
     Sequence oldest_wanted() const;
-    Sequence oldest_kept() const;
-    std::vector<Sequence> boundaries(Sequence top) const;
+    // Of the states before the floor, those that are kept, oldest first.
+    using KeptStates = std::vector<Sequence>;
+    std::vector<OldState> old_states() const;
+    void mark_snapshots(std::vector<OldState>& states) const;
+    KeptStates kept_states() const;
+    static bool keeps(const KeptStates& kept, Sequence state) {
+        return std::binary_search(kept.begin(), kept.end(), state);
+    }
+    bool keeps_before(Sequence top) const;
+    Result<std::vector<OldState>> states_to_seal(SegmentId last);
+    Result<std::vector<OldState>> boundaries(SegmentId last);
     bool too_little_to_seal(SegmentId last) const;
     struct SealedStreams {
         std::vector<StreamInfo> streams;  // oldest first
@@ -139,16 +149,14 @@ struct Engine::Impl {
     Result<void> write_stream(StreamWriter& writer, const ExtentMap& extents, StreamInfo* stream);
     Result<size_t> read_some(std::span<const Extent> extents, uint8_t* to);
     Result<ExtentMap> difference(Sequence upper, Sequence lower);
-    Result<void> begin_streams(SealedStreams* sealed);
+    void begin_streams(SealedStreams* sealed);
     Result<void> add_stream(const ExtentMap& extents, StreamInfo stream, SealedStreams* sealed);
     Result<void> end_streams(SealedStreams* sealed);
-    Result<void> seal(const std::vector<Sequence>& states, SealedStreams* sealed);
+    Result<void> seal(SegmentId last, SealedStreams* sealed);
     void adopt(SealedStreams& sealed, bool appended);
     void remove_stream(const StreamInfo& stream, Sequence since);
-    Result<Time> time_of(Sequence state);
     // Coalescing. A run: neighbours in the chain, newest first.
     using StreamRun = std::vector<StreamInfo>;
-    bool wanted(Sequence state) const;
     std::vector<StreamRun> mergeable() const;
     bool still_mergeable(const StreamRun& run) const;
     bool not_worth_merging(const StreamRun& run) const;
@@ -160,7 +168,7 @@ struct Engine::Impl {
     const StreamInfo* needless_stream(bool in_use) const;
     bool splits_branch(Sequence floor) const;
     SegmentId choose_floor(bool* forced, size_t most_segments = SIZE_MAX) const;
-    Kept why_kept(Sequence point) const;
+    Kept why_kept(Sequence point, const KeptStates& kept) const;
     Sequence oldest_reachable() const;
     void find_leaving_data();
     void find_leaving_indexes();

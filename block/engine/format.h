@@ -39,6 +39,13 @@ struct StreamPosition {
 };
 static_assert(sizeof(StreamPosition) == 16);
 
+// A point every so many microseconds, until it is so old.
+struct RetentionRuleRow {
+    int64_t every_us;
+    int64_t for_us;
+};
+static_assert(sizeof(RetentionRuleRow) == 16);
+
 struct Superblock {
     uint8_t magic[4];
     uint32_t version;
@@ -71,7 +78,10 @@ struct Superblock {
     uint64_t previous_sequence;
     uint64_t previous_id;
     uint64_t previous_index;      // ordinal of the index segment in which it leaves off
-    uint8_t reserved[2840];
+    uint32_t rule_count;          // beyond the window: by how many rules points are kept
+    uint32_t reserved2;
+    RetentionRuleRow rules[8];
+    uint8_t reserved[2704];
     uint64_t checksum;
 };
 static_assert(sizeof(Superblock) == kBlockSize);
@@ -215,6 +225,7 @@ struct ResizeRecord {
 struct FloorRecord {
     uint64_t sequence;   // states before this one are no longer kept
     int64_t time;        // of that state
+    int64_t clock;       // when it was the newest one: microseconds of use of the image (retention.h)
 };
 
 struct StreamRecord {     // followed by the numbers of its segments, u32 each
@@ -227,8 +238,9 @@ struct StreamRecord {     // followed by the numbers of its segments, u32 each
     uint64_t index_offset; // bytes in its content: of its segments one after the other, without their first blocks
     uint64_t index_bytes;
     uint64_t index_hash;   // XXH3 of the index, seed S
+    int64_t lower_clock;   // when `lower` was the newest state: microseconds of use of the image
 };
-static_assert(sizeof(StreamRecord) == 72);
+static_assert(sizeof(StreamRecord) == 80);
 
 struct StreamDropRecord {
     uint64_t id;
@@ -298,8 +310,9 @@ struct IndexHeader {
     uint64_t record_bytes;
     uint64_t undo_count;
     uint64_t redo_count;
+    int64_t clock;            // when it was closed: microseconds of use of the image
 };
-static_assert(sizeof(IndexHeader) == 88);
+static_assert(sizeof(IndexHeader) == 96);
 
 // One batch in an index.
 struct IndexRow {
@@ -345,8 +358,9 @@ struct SegmentRow {
     int64_t first_time;    // log: earliest and latest time of its batches and the points they record
     int64_t last_time;
     StreamPosition index;  // log: first chunk of its blob; segment 0xffffffff: none yet
+    int64_t clock;         // log: as in IndexHeader
 };
-static_assert(sizeof(SegmentRow) == 64);
+static_assert(sizeof(SegmentRow) == 72);
 
 struct CheckpointState {
     uint64_t sequence;        // the state is that after this batch
@@ -364,6 +378,7 @@ struct CheckpointState {
     int64_t point_time;
     uint64_t floor_sequence;  // states before it are no longer kept
     int64_t floor_time;
+    int64_t floor_clock;
     uint64_t next_stream_id;
     uint64_t next_stream_base;
     uint64_t stream_bytes;    // after the resizes: stream_add records
@@ -371,7 +386,7 @@ struct CheckpointState {
     uint64_t rollback_count;  // then: sequence, target; u64 each
     uint64_t resize_count;    // then: sequence, size; u64 each
 };
-static_assert(sizeof(CheckpointState) == 176);
+static_assert(sizeof(CheckpointState) == 184);
 
 inline PackedExtent pack(const Extent& extent) {
     const uint64_t location = extent.is_data() ? extent.place.value : extent.count;

@@ -75,6 +75,7 @@ void put_stream(std::vector<uint8_t>& out, const StreamInfo& stream) {
     record.lower = stream.lower.value;
     record.upper = stream.upper.value;
     record.lower_time = stream.lower_time.value;
+    record.lower_clock = stream.lower_clock;
     record.base = stream.base.value;
     record.sectors = stream.sectors;
     record.index_offset = stream.index_offset;
@@ -100,6 +101,7 @@ Result<StreamInfo> parse_stream(std::span<const uint8_t> payload) {
     stream.lower = Sequence(record.lower);
     stream.upper = Sequence(record.upper);
     stream.lower_time = Time(record.lower_time);
+    stream.lower_clock = record.lower_clock;
     stream.base = Place(record.base);
     stream.sectors = record.sectors;
     stream.index_offset = record.index_offset;
@@ -227,6 +229,7 @@ Result<void> History::apply_one(Sequence sequence, Time time, const RecordReader
             if (floor < Sequence(raised.sequence)) {
                 floor = Sequence(raised.sequence);
                 floor_time = Time(raised.time);
+                floor_clock = raised.clock;
             }
             return {};
         }

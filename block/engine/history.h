@@ -26,6 +26,7 @@ struct StreamInfo {
     uint64_t id = 0;
     Sequence lower, upper;
     Time lower_time;
+    int64_t lower_clock = 0;  // age of `lower`: RetentionClock
     Place base;               // virtual place of its data
     uint64_t sectors = 0;     // of data
     uint64_t index_offset = 0, index_bytes = 0, index_hash = 0;
@@ -89,6 +90,7 @@ class History {
     Time last_point_time;
     Sequence floor;                       // the oldest state that is kept
     Time floor_time;                      // of it; means nothing while floor is 0
+    int64_t floor_clock = 0;              // its age: RetentionClock
     std::vector<StreamInfo> streams;      // from the floor down
     uint64_t next_stream_id = 1;
     Place next_stream_base = kStreamPlaces;

@@ -31,6 +31,8 @@ class Host {
     virtual ~Host() = default;
 
     virtual Time now() = 0;
+    // Microseconds from some moment on, whatever happens to the clock. Differences mean something in one process.
+    virtual int64_t uptime_us() = 0;
     virtual uint64_t random() = 0;
 
     // The running task. Every call into the engine that can block must come from a task.

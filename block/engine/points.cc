@@ -98,6 +98,12 @@ static Marks live_marks(Engine::Impl& e) {
         mark.time = mark.time == Time() ? snapshot.time : mark.time;
         mark.snapshot = snapshot.name;
     }
+    const Engine::Impl::KeptStates kept = e.kept_states();
+    for (const StreamInfo& stream : e.history.streams) {
+        if (Engine::Impl::keeps(kept, stream.lower)) {
+            marks.try_emplace(stream.lower.value, Mark{stream.lower_time, false, {}});
+        }
+    }
     if (e.disk.sequence.value > 0 && !marks.contains(e.disk.sequence.value)) {
         marks[e.disk.sequence.value] = {e.disk.time, false, {}};
     }
@@ -115,7 +121,7 @@ static Sequence erase_dropped(Engine::Impl& e, Marks& marks) {
     Lock lock(e.core.mutex);
     std::erase_if(marks, [&](const auto& mark) {
         const Sequence state(mark.first);
-        return state < e.history.floor && (mark.second.snapshot.empty() || !e.history.in_streams(state));
+        return state < e.history.floor && !e.history.in_streams(state);
     });
     return e.history.floor;
 }
@@ -220,9 +226,10 @@ Result<std::vector<PointInfo>> Engine::points(const PointQuery& query) {
             return {};
         }));
     Lock lock(e.core.mutex);
+    const Engine::Impl::KeptStates kept = e.kept_states();
     for (PointInfo& point : points) {
         point.branch = e.history.branch_of(point.sequence);
-        point.kept = e.why_kept(point.sequence);
+        point.kept = e.why_kept(point.sequence, kept);
     }
     return points;
 }

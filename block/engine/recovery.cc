@@ -158,6 +158,7 @@ Result<void> Recovery::begin_at_checkpoint(SegmentId first, uint64_t id, uint64_
         segment.times = {Time(row.first_time), Time(row.last_time)};
         segment.index = row.index;
         segment.index_span = row.index_span;
+        segment.age_mark = row.clock;
         if (segment.kind == SegmentKind::log) {
             segments_.log().push_back(SegmentId(row.id));
         }
@@ -243,6 +244,7 @@ Result<bool> Recovery::replay_blob(const IndexStream::Read& read) {
     segment.first = index.first;
     segment.last = index.last;
     segment.times = times_of(index);
+    segment.age_mark = index.clock;
     segment.index = index_tail_.at;
     segment.index_span = static_cast<uint16_t>(read.segments.size());
     TRY(replay_rows(index));

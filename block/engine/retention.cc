@@ -16,6 +16,8 @@ namespace {
 constexpr uint64_t kLeastSegments = 4;
 // Segments of log that go into streams at once: it bounds how much memory and space that takes meanwhile.
 constexpr size_t kMostSealed = 64;
+// How much older history gets at most while the image is closed.
+constexpr uint64_t kPartOfWindow = 8;
 
 }  // namespace
 
@@ -26,6 +28,9 @@ Retention Engine::Impl::retention() const {
     }
     if ((superblock.retention & format::kRetainBytes) != 0) {
         result.bytes = superblock.cdp_bytes;
+    }
+    for (uint32_t i = 0; i < superblock.rule_count; ++i) {
+        result.rules.push_back({superblock.rules[i].every_us, superblock.rules[i].for_us});
     }
     return result;
 }
@@ -50,6 +55,7 @@ Result<void> Engine::set_retention(const Retention& retention) {
     if (retention.window_us && *retention.window_us < 0) {
         return Error{EINVAL, "the window of history cannot be negative"};
     }
+    TRY(check_rules(retention));
     // What was going to be dropped by the limits before is dropped when this returns, and nothing else.
     TaskMutex::Guard guard(impl_->core.host, impl_->control);
     if (retention != this->retention()) {
@@ -58,30 +64,46 @@ Result<void> Engine::set_retention(const Retention& retention) {
                               (retention.bytes ? format::kRetainBytes : 0);
             block.cdp_window_us = retention.window_us.value_or(0);
             block.cdp_bytes = retention.bytes.value_or(0);
+            block.rule_count = static_cast<uint32_t>(retention.rules.size());
+            std::fill(std::begin(block.rules), std::end(block.rules), format::RetentionRuleRow{});
+            std::transform(retention.rules.begin(), retention.rules.end(), block.rules, [](const RetentionRule& rule) {
+                return format::RetentionRuleRow{rule.every_us, rule.for_us};
+            });
         }));
     }
     Lock lock(impl_->core.mutex);
-    impl_->start_retention(impl_->retention_clock.reading());
+    impl_->coalesce_due = true;
     impl_->on_progress();
     return {};
 }
 
-// Segments closed before this process began are as old as the times in them say, as far as these are believed.
-void Engine::Impl::start_retention(int64_t reading) {
-    retention_clock.set_window(superblock.cdp_window_us);
+// The clock goes on from where it is known to have been, and a part of the window at most: the image may have been
+// closed for long, or the computer's clock may be wrong.
+void Engine::Impl::start_retention() {
     const std::vector<SegmentId>& list = segments.log();
-    newest_aged = list.empty() ? kNoSegment : list.back();
-    for (size_t i = list.size(); i-- > 0;) {
-        if (i + 1 < list.size()) {
-            reading -= retention_clock.counted(segments[list[i]].times.last, segments[list[i + 1]].times.last);
-        }
-        segments[list[i]].age_mark = reading;
+    int64_t reading = history.floor_clock;
+    for (const SegmentId id : list) {
+        reading = std::max(reading, segments[id].age_mark);
     }
+    const Time now = core.host.now();
+    if (disk.time < now) {
+        const auto closed = static_cast<uint64_t>(now.value) - static_cast<uint64_t>(disk.time.value);
+        const auto most = static_cast<uint64_t>(retention().window_us.value_or(0)) / kPartOfWindow;
+        reading = std::min(reading, INT64_MAX / 2);  // a hostile image may say anything
+        reading += static_cast<int64_t>(std::min(closed, most));
+    }
+    retention_clock.start(reading, core.host.uptime_us());
+    for (const SegmentId id : list) {
+        if (!segments[id].has_index()) {
+            segments[id].age_mark = reading;  // not known
+        }
+    }
+    newest_aged = list.empty() ? kNoSegment : list.back();
 }
 
 // The log has moved on.
-void Engine::Impl::count_age(Time now) {
-    retention_clock.tick(now);
+void Engine::Impl::count_age() {
+    retention_clock.tick(core.host.uptime_us());
     // Those written to since the last time, the one that was the newest then among them.
     const std::vector<SegmentId>& list = segments.log();
     for (size_t i = list.size(); i-- > 0;) {
@@ -118,7 +140,7 @@ SegmentId Engine::Impl::choose_floor(bool* forced, size_t most_segments) const {
         if (!segment.has_index() || segment.last > wanted || segment.last <= history.floor) {
             break;
         }
-        const bool old = limits.window_us && retention_clock.reading() - segment.age_mark >= *limits.window_us;
+        const bool old = limits.window_us && retention_clock.age(segment.age_mark) >= *limits.window_us;
         const bool too_much =
             limits.bytes && history_bytes - i * uint64_t{core.geometry.segment_size} > *limits.bytes;
         if (!old && !too_much) {
@@ -132,7 +154,7 @@ SegmentId Engine::Impl::choose_floor(bool* forced, size_t most_segments) const {
     return chosen;
 }
 
-Kept Engine::Impl::why_kept(Sequence point) const {
+Kept Engine::Impl::why_kept(Sequence point, const KeptStates& kept) const {
     const Retention limits = retention();
     if (!limits.limited()) {
         return Kept::all;
@@ -143,20 +165,19 @@ Kept Engine::Impl::why_kept(Sequence point) const {
         return Kept::snapshot;
     }
     if (point < history.floor) {
-        return Kept::leaving;
+        return keeps(kept, point) ? Kept::rule : Kept::leaving;
     }
     const std::vector<SegmentId>& list = segments.log();
     const size_t at = segments.log_position(point);
     if (at >= list.size() || !limits.window_us) {
         return Kept::window;
     }
-    const bool young = retention_clock.reading() - segments[list[at]].age_mark < *limits.window_us;
+    const bool young = retention_clock.age(segments[list[at]].age_mark) < *limits.window_us;
     return young ? Kept::window : Kept::leaving;
 }
 
 bool Engine::Impl::raise_floor_step() {
     bool forced;
-    std::vector<Sequence> states;
     SegmentId last;
     {
         Lock lock(core.mutex);
@@ -170,10 +191,9 @@ bool Engine::Impl::raise_floor_step() {
         if (last == kNoSegment || too_little_to_seal(last)) {
             return false;
         }
-        states = boundaries(segments[last].last);
     }
     SealedStreams sealed;
-    if (const Result<void> written = seal(states, &sealed); !written.ok()) {
+    if (!seal(last, &sealed).ok()) {
         Lock lock(core.mutex);
         floor_failed = true;
         return false;
@@ -191,6 +211,7 @@ bool Engine::Impl::raise_floor_step() {
         }
         record.sequence = segments[last].last.value;
         record.time = segments[last].times.last.value;
+        record.clock = segments[last].age_mark;
     }
     std::vector<uint8_t> records;
     for (const StreamInfo& stream : sealed.streams) {

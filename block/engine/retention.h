@@ -1,39 +1,54 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// How old history is. A clock may jump; but no jump must make history look old that is not. So age is counted
-// in steps, each at most a small part of the window: what is younger than the window by that count is kept, and
-// where nothing happened for long, history is only kept longer.
+// How old history is, and which of its states are kept. Clocks jump; so age is counted in time of use: while the image
+// is open, by how long this process has been running. Of the time in between only little counts, so where nothing
+// happened for long, history is only kept longer.
 #pragma once
 
 #include <algorithm>
+#include <span>
+#include <vector>
 
+#include "engine.h"
 #include "types.h"
 
 namespace predsnap {
 
 class RetentionClock {
   public:
-    static constexpr int64_t kStepsPerWindow = 8;
-
-    void set_window(int64_t window_us) { longest_ = window_us / kStepsPerWindow + 1; }
-    // What of the time between two moments counts.
-    int64_t counted(Time from, Time to) const {
-        // A jump may be as long as the numbers are.
-        const auto elapsed = static_cast<uint64_t>(to.value) - static_cast<uint64_t>(from.value);
-        return to <= from ? 0 : static_cast<int64_t>(std::min<uint64_t>(elapsed, static_cast<uint64_t>(longest_)));
+    void start(int64_t reading, int64_t uptime_us) {
+        now_ = std::clamp<int64_t>(reading, 0, INT64_MAX / 2);  // a hostile image may say anything
+        last_ = uptime_us;
     }
-    void start(Time now) { last_ = now; }
-    void tick(Time now) {
-        age_us_ += counted(last_, now);
-        last_ = now;
+    void tick(int64_t uptime_us) {
+        now_ += uptime_us > last_ ? uptime_us - last_ : 0;
+        last_ = uptime_us;
     }
-    // Grows; only differences mean anything.
-    int64_t reading() const { return age_us_; }
+    // Microseconds of use.
+    int64_t reading() const { return now_; }
+    // How old what happened at that reading is.
+    int64_t age(int64_t reading) const { return reading >= now_ ? 0 : now_ - std::max<int64_t>(reading, 0); }
 
   private:
-    Time last_;
-    int64_t longest_ = 1;
-    int64_t age_us_ = 0;
+    int64_t last_ = 0;
+    int64_t now_ = 0;
 };
+
+// A state older than the window.
+struct OldState {
+    Sequence sequence;
+    Time time;
+    int64_t clock = 0;      // when it was the newest
+    bool snapshot = false;  // kept in any case
+};
+
+// Which of the states, in order of their sequence, are kept: the rule for a state is the first that reaches back to it,
+// and of the states in each of its periods the first is kept. So a state that is not kept now will not be later, and
+// what a rule keeps does not change while others grow old, provided that longer periods are multiples of shorter ones.
+std::vector<bool> thin(std::span<const RetentionRule> rules, std::span<const OldState> states,
+                       const RetentionClock& clock);
+
+// Errors: EINVAL, with what is wrong with them.
+Result<void> check_rules(const Retention& retention);
 
 }  // namespace predsnap

@@ -189,6 +189,7 @@ std::vector<uint8_t> SegmentIndex::encode() const {
     header.record_bytes = records.size();
     header.undo_count = undo.size();
     header.redo_count = redo.size();
+    header.clock = clock;
 
     std::vector<uint8_t> out;
     out.reserve(sizeof(header) + rows.size() * sizeof(IndexRow) + entries.size() * sizeof(Entry) +
@@ -232,6 +233,7 @@ Result<SegmentIndex> SegmentIndex::decode(const Geometry& geometry, std::span<co
     index.last = Sequence(header.last_sequence);
     index.last_hash = header.last_hash;
     index.end_offset = header.end_offset;
+    index.clock = header.clock;
     index.rows = take<IndexRow>(bytes, header.row_count);
     index.entries = take<Entry>(bytes, header.entry_count);
     index.sums = take<uint32_t>(bytes, header.sum_count);

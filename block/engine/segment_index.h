@@ -24,6 +24,7 @@ struct SegmentIndex {
     Sequence last;       // of its last applied batch; first - 1 if none
     uint64_t last_hash = 0;
     uint32_t end_offset = 0;
+    int64_t clock = 0;   // RetentionClock when it was closed
 
     // Batch i has row i; its entries, records, undo and redo follow those of batch i - 1.
     std::vector<format::IndexRow> rows;

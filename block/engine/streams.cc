@@ -8,6 +8,7 @@
 //   2. One batch has the records of the streams and of the floor. If it cannot be written, it may still be on the disk,
 //      so their segments are not used again before a later batch is durable.
 #include <algorithm>
+#include <map>
 
 #include "engine_impl.h"
 #include "stream.h"
@@ -21,46 +22,128 @@ constexpr size_t kLeastSegments = 4;
 // Read at once, to be put into a stream; and reads of that which run at once.
 constexpr uint64_t kReadSectors = (1 << 20) / kSectorSize;
 constexpr size_t kReadsAtOnce = 8;
+// Of the points a rule keeps, no more are sealed at once: their records are one batch.
+constexpr size_t kMostByRule = 100;
 // The record of a stream names them all, in less than 64 KiB.
 constexpr size_t kMostStreamSegments = 16'000;
 
 }  // namespace
 
-// The oldest state that is kept for itself.
-Sequence Engine::Impl::oldest_kept() const {
-    Sequence oldest{UINT64_MAX};
-    for (const SnapshotInfo& snapshot : history.snapshots) {
-        oldest = std::min(oldest, snapshot.sequence);
+// States before the floor that there are streams of, oldest first.
+std::vector<OldState> Engine::Impl::old_states() const {
+    std::vector<OldState> states;
+    for (size_t i = history.chain_length(); i-- > 0;) {
+        const StreamInfo& stream = history.streams[i];
+        states.push_back({stream.lower, stream.lower_time, stream.lower_clock, false});
     }
-    return oldest;
+    mark_snapshots(states);
+    return states;
 }
 
-// States between which streams are needed for `top` to become the floor, ascending; none if no older state is kept.
-std::vector<Sequence> Engine::Impl::boundaries(Sequence top) const {
-    const Sequence oldest = oldest_kept();
-    if (oldest >= top) {
-        return {};
-    }
-#if PREDSNAP_CANARY == 8  // a known bug: what lies between the older streams and the newest kept state is left out
-    std::vector<Sequence> states{std::max(oldest, history.floor + 1), top};
-#else
-    std::vector<Sequence> states{std::max(oldest, history.floor), top};
-#endif
+void Engine::Impl::mark_snapshots(std::vector<OldState>& states) const {
     for (const SnapshotInfo& snapshot : history.snapshots) {
-        if (snapshot.sequence > states.front() && snapshot.sequence < top) {
-            states.push_back(snapshot.sequence);
+        const auto found = std::lower_bound(states.begin(), states.end(), snapshot.sequence,
+                                            [](const OldState& s, Sequence at) { return s.sequence < at; });
+        if (found != states.end() && found->sequence == snapshot.sequence) {
+            found->snapshot = true;
         }
     }
-    std::sort(states.begin(), states.end());
-    states.erase(std::unique(states.begin(), states.end()), states.end());
+}
+
+// Which states before the floor are kept, oldest first.
+Engine::Impl::KeptStates Engine::Impl::kept_states() const {
+    const std::vector<OldState> states = old_states();
+    const std::vector<bool> kept = thin(retention().rules, states, retention_clock);
+    KeptStates result;
+    for (size_t i = 0; i < states.size(); ++i) {
+        if (kept[i]) {
+            result.push_back(states[i].sequence);
+        }
+    }
+    return result;
+}
+
+// Whether anything is kept of what was before that state.
+bool Engine::Impl::keeps_before(Sequence top) const {
+    return !retention().rules.empty() ||
+           std::any_of(history.snapshots.begin(), history.snapshots.end(),
+                       [&](const SnapshotInfo& snapshot) { return snapshot.sequence < top; });
+}
+
+// The states from the floor to the end of that segment that may be kept: the floor, points and snapshots.
+Result<std::vector<OldState>> Engine::Impl::states_to_seal(SegmentId last) {
+    std::map<Sequence, OldState> found;
+    Sequence floor, top;
+    const auto clock_at = [&](Sequence state) { return segments[segments.log()[segments.log_position(state)]].age_mark; };
+    bool points;
+    {
+        Lock lock(core.mutex);
+        floor = history.floor;
+        top = segments[last].last;
+        points = !retention().rules.empty();
+        const Time floor_time = floor > Sequence(0) ? history.floor_time : Time(superblock.create_time);
+        found[floor] = {floor, floor_time, history.floor_clock, false};
+        for (const SnapshotInfo& snapshot : history.snapshots) {
+            if (snapshot.sequence > floor && snapshot.sequence < top) {
+                found[snapshot.sequence] = {snapshot.sequence, snapshot.time, clock_at(snapshot.sequence), false};
+            }
+        }
+    }
+    const auto add = [&](const format::PointRecord& point) {
+        const Sequence state(point.sequence);
+        if (state > floor && state < top) {
+            Lock lock(core.mutex);
+            found.try_emplace(state, OldState{state, Time(point.time), clock_at(state), false});
+        }
+    };
+    if (points) {
+        TRY(timeline.for_each_segment(floor + 1, top, false, [&](const SegmentIndex& index) -> Result<void> {
+            for_each_point(index.records, add);
+            return {};
+        }));
+    }
+    std::vector<OldState> states;
+    for (const auto& [sequence, state] : found) {
+        states.push_back(state);
+    }
     return states;
+}
+
+// States between which streams are needed for the end of that segment to become the floor, ascending, that last; none
+// if no older state is kept.
+Result<std::vector<OldState>> Engine::Impl::boundaries(SegmentId last) {
+    TRY_ASSIGN(const std::vector<OldState> sealable, states_to_seal(last));
+    Lock lock(core.mutex);
+    std::vector<OldState> states = old_states();
+    const size_t older = states.size();
+    states.insert(states.end(), sealable.begin(), sealable.end());
+    mark_snapshots(states);
+    const std::vector<bool> kept = thin(retention().rules, states, retention_clock);
+    std::vector<OldState> result;
+    const bool chain = std::find(kept.begin(), kept.begin() + static_cast<ptrdiff_t>(older), true) !=
+                       kept.begin() + static_cast<ptrdiff_t>(older);
+    size_t by_rule = 0;
+    for (size_t i = older; i < states.size(); ++i) {
+#if PREDSNAP_CANARY == 8  // a known bug: what lies between the older streams and the newest kept state is left out
+        const bool needed = kept[i];
+#else
+        const bool needed = kept[i] || (i == older && chain);
+#endif
+        if (needed && (states[i].snapshot || i == older || ++by_rule <= kMostByRule)) {
+            result.push_back(states[i]);
+        }
+    }
+    if (!result.empty()) {
+        result.push_back({segments[last].last, Time(), 0, false});
+    }
+    return result;
 }
 
 // Whether so little would become past that streams are not worth it yet.
 bool Engine::Impl::too_little_to_seal(SegmentId last) const {
     const std::vector<SegmentId>& list = segments.log();
     const auto at = std::find(list.begin(), list.end(), last);
-    return static_cast<size_t>(at - list.begin()) + 1 < kLeastSegments && !boundaries(segments[last].last).empty();
+    return static_cast<size_t>(at - list.begin()) + 1 < kLeastSegments && keeps_before(segments[last].last);
 }
 
 // Writes one stream of these extents, whose data is read from where they say.
@@ -116,12 +199,11 @@ Result<ExtentMap> Engine::Impl::difference(Sequence upper, Sequence lower) {
     return extents;
 }
 
-Result<void> Engine::Impl::begin_streams(SealedStreams* sealed) {
+void Engine::Impl::begin_streams(SealedStreams* sealed) {
     Lock lock(core.mutex);
     sealed->next_id = history.next_stream_id;
     sealed->writer = std::make_unique<StreamWriter>(core, segments, history.next_stream_base,
                                                     options.compression_level, stream_tail);
-    return {};
 }
 
 Result<void> Engine::Impl::add_stream(const ExtentMap& extents, StreamInfo stream, SealedStreams* sealed) {
@@ -143,28 +225,20 @@ Result<void> Engine::Impl::end_streams(SealedStreams* sealed) {
     return core.file.flush();
 }
 
-Result<void> Engine::Impl::seal(const std::vector<Sequence>& states, SealedStreams* sealed) {
-    TRY(begin_streams(sealed));
+// Writes what is kept of the history up to the end of that segment.
+Result<void> Engine::Impl::seal(SegmentId last, SealedStreams* sealed) {
+    TRY_ASSIGN(const std::vector<OldState> states, boundaries(last));
+    begin_streams(sealed);
     for (size_t i = 0; i + 1 < states.size(); ++i) {
         StreamInfo stream;
-        stream.lower = states[i];
-        stream.upper = states[i + 1];
-        TRY_ASSIGN(stream.lower_time, time_of(stream.lower));
+        stream.lower = states[i].sequence;
+        stream.lower_time = states[i].time;
+        stream.lower_clock = states[i].clock;
+        stream.upper = states[i + 1].sequence;
         TRY_ASSIGN(const ExtentMap extents, difference(stream.upper, stream.lower));
         TRY(add_stream(extents, std::move(stream), sealed));
     }
     return end_streams(sealed);
-}
-
-Result<Time> Engine::Impl::time_of(Sequence state) {
-    {
-        Lock lock(core.mutex);
-        if (state == history.floor && state > Sequence(0)) {
-            return history.floor_time;
-        }
-    }
-    TRY_ASSIGN(const Engine::Resolved resolved, with_time({state, Time(), 0}));
-    return resolved.time;
 }
 
 // After the attempt to append their records.
@@ -211,7 +285,8 @@ Engine::Impl::StreamUse Engine::Impl::stream_use(const StreamInfo& stream) const
 
 // A stream that no kept state needs; which one does not matter, as long as nobody uses it.
 const StreamInfo* Engine::Impl::needless_stream(bool in_use) const {
-    const Sequence oldest = oldest_kept();
+    const KeptStates kept = kept_states();
+    const Sequence oldest = kept.empty() ? Sequence(UINT64_MAX) : kept.front();
     for (const StreamInfo& stream : history.streams) {
         if (stream.lower < oldest && stream_use(stream) == (in_use ? StreamUse::by_disk : StreamUse::none)) {
             return &stream;

@@ -2,6 +2,7 @@
 #include "superblock.h"
 
 #include <cstring>
+#include <span>
 
 #include "buffer.h"
 #include "checksum.h"
@@ -43,6 +44,12 @@ Result<void> validate(const Superblock& block) {
     if (block.backing_file_length >= sizeof(block.backing_file) ||
         block.backing_format_length >= sizeof(block.backing_format)) {
         return Error{EINVAL, "superblock: backing file name is too long"};
+    }
+    const std::span rules(block.rules, std::min<size_t>(block.rule_count, std::size(block.rules)));
+    if (rules.size() != block.rule_count || std::any_of(rules.begin(), rules.end(), [](const auto& rule) {
+            return rule.every_us <= 0 || rule.for_us <= 0;
+        })) {
+        return Error{EINVAL, "superblock: a rule for old history is out of range"};
     }
     return {};
 }

@@ -46,6 +46,13 @@ static PredsnapHistory *predsnap_history(const PdsInfo *info)
     history->cdp_window = retention->window_us / 1000000;
     history->has_cdp_bytes = retention->has_bytes;
     history->cdp_bytes = retention->bytes;
+    for (unsigned i = retention->rule_count; i-- > 0; ) {
+        PredsnapRetentionRule *rule = g_new0(PredsnapRetentionRule, 1);
+
+        rule->every = retention->rules[i].every_us / 1000000;
+        rule->q_for = retention->rules[i].for_us / 1000000;
+        QAPI_LIST_PREPEND(history->retention, rule);
+    }
     return history;
 }
 

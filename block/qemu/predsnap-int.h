@@ -24,6 +24,7 @@
 #define PREDSNAP_OPT_POINT_INTERVAL "point-interval"
 #define PREDSNAP_OPT_CDP_WINDOW "cdp-window"
 #define PREDSNAP_OPT_CDP_BYTES "cdp-bytes"
+#define PREDSNAP_OPT_RETENTION "retention"
 /* A thousand years, in seconds: so that no sum of times overflows. */
 #define PREDSNAP_CDP_WINDOW_MAX INT64_C(31557600000)
 
@@ -34,6 +35,9 @@ typedef struct PredsnapSettings {
     bool has_cdp_bytes;
     int64_t cdp_window_s;   /* -1: without limit */
     uint64_t cdp_bytes;     /* 0: without limit */
+    bool has_retention;
+    unsigned rule_count;
+    struct PdsRetentionRule rules[PDS_RULES_MAX];
 } PredsnapSettings;
 
 /* Counts events of one kind, to allow only so many a second. */

@@ -5,6 +5,12 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qapi/qapi-types-predsnap.h"
+#include "qapi/qapi-visit-predsnap.h"
+#include "qapi/qobject-input-visitor.h"
+#include "qobject/qdict.h"
+#include "qobject/qlist.h"
+#include "block/qdict.h"
 #include "qemu/cutils.h"
 #include "qemu/option.h"
 #include "predsnap-int.h"
@@ -39,6 +45,7 @@ const char *const predsnap_mutable_opts[] = {
     PREDSNAP_OPT_POINT_INTERVAL,
     PREDSNAP_OPT_CDP_WINDOW,
     PREDSNAP_OPT_CDP_BYTES,
+    PREDSNAP_OPT_RETENTION,
     NULL
 };
 
@@ -74,6 +81,71 @@ static bool parse_cdp_window(QemuOpts *opts, PredsnapSettings *settings,
     return true;
 }
 
+static bool take_rules(PredsnapRetentionRuleList *list,
+                       PredsnapSettings *settings, Error **errp)
+{
+    settings->rule_count = 0;
+    for (; list; list = list->next) {
+        const PredsnapRetentionRule *rule = list->value;
+
+        if (settings->rule_count == PDS_RULES_MAX) {
+            error_setg(errp, "Option '" PREDSNAP_OPT_RETENTION "' can have %d "
+                       "rules at most", PDS_RULES_MAX);
+            return false;
+        }
+        if (rule->every < 1 || rule->every > PREDSNAP_CDP_WINDOW_MAX ||
+            rule->q_for < 1 || rule->q_for > PREDSNAP_CDP_WINDOW_MAX) {
+            error_setg(errp, "In option '" PREDSNAP_OPT_RETENTION "' both "
+                       "'every' and 'for' are in seconds, from 1 to %" PRIi64,
+                       PREDSNAP_CDP_WINDOW_MAX);
+            return false;
+        }
+        settings->rules[settings->rule_count++] = (struct PdsRetentionRule) {
+            .every_us = rule->every * 1000000,
+            .for_us = rule->q_for * 1000000,
+        };
+    }
+    return true;
+}
+
+/* The option is a list, so it comes in parts: retention.0.every and so on. */
+static bool parse_retention(QDict *options, PredsnapSettings *settings,
+                            Error **errp)
+{
+    g_autoptr(PredsnapRetentionRuleList) list = NULL;
+    QDict *parts;
+    Visitor *v;
+    bool ok;
+
+    settings->has_retention = false;
+    if (qdict_haskey(options, PREDSNAP_OPT_RETENTION)) {
+        QList *whole = qobject_to(QList, qdict_get(options,
+                                                   PREDSNAP_OPT_RETENTION));
+
+        if (!whole || !qlist_empty(whole)) {
+            error_setg(errp, "Option '" PREDSNAP_OPT_RETENTION "' is a list of "
+                       "rules with 'every' and 'for'");
+            return false;
+        }
+        qdict_del(options, PREDSNAP_OPT_RETENTION);
+        settings->has_retention = true;
+        settings->rule_count = 0;
+        return true;
+    }
+    qdict_extract_subqdict(options, &parts, PREDSNAP_OPT_RETENTION ".");
+    if (!qdict_size(parts)) {
+        qobject_unref(parts);
+        return true;
+    }
+    settings->has_retention = true;
+    v = qobject_input_visitor_new_flat_confused(parts, errp);
+    ok = v && visit_type_PredsnapRetentionRuleList(v, NULL, &list, errp) &&
+         take_rules(list, settings, errp);
+    visit_free(v);
+    qobject_unref(parts);
+    return ok;
+}
+
 bool predsnap_absorb_options(QDict *options, PredsnapSettings *settings,
                              Error **errp)
 {
@@ -81,7 +153,8 @@ bool predsnap_absorb_options(QDict *options, PredsnapSettings *settings,
                                       &error_abort);
     bool ok = qemu_opts_absorb_qdict(opts, options, errp) &&
               parse_point_interval(opts, settings, errp) &&
-              parse_cdp_window(opts, settings, errp);
+              parse_cdp_window(opts, settings, errp) &&
+              parse_retention(options, settings, errp);
 
     if (ok) {
         settings->has_cdp_bytes = qemu_opt_find(opts, PREDSNAP_OPT_CDP_BYTES);
@@ -123,7 +196,8 @@ int coroutine_fn predsnap_co_set_retention(BlockDriverState *bs,
     PdsRetention retention;
     PdsInfo info;
 
-    if (!settings->has_cdp_window && !settings->has_cdp_bytes) {
+    if (!settings->has_cdp_window && !settings->has_cdp_bytes &&
+        !settings->has_retention) {
         return 0;
     }
     pds_info(engine, &info, NULL, NULL);
@@ -135,6 +209,12 @@ int coroutine_fn predsnap_co_set_retention(BlockDriverState *bs,
     if (settings->has_cdp_bytes) {
         retention.has_bytes = settings->cdp_bytes > 0;
         retention.bytes = settings->cdp_bytes;
+    }
+    if (settings->has_retention) {
+        retention.rule_count = settings->rule_count;
+        memcpy(retention.rules, settings->rules, sizeof(retention.rules));
+    } else if (!retention.has_window) {
+        retention.rule_count = 0; /* all history is kept, rules or not */
     }
     return pds_set_retention(engine, &retention, message);
 }

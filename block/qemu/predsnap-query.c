@@ -27,6 +27,8 @@ static PredsnapKept to_qapi_kept(PdsKept kept)
         return PREDSNAP_KEPT_WINDOW;
     case PDS_KEPT_SNAPSHOT:
         return PREDSNAP_KEPT_SNAPSHOT;
+    case PDS_KEPT_RULE:
+        return PREDSNAP_KEPT_RULE;
     case PDS_KEPT_LEAVING:
         break;
     }

@@ -243,6 +243,9 @@ int pds_set_retention(PdsEngine* engine, const PdsRetention* retention, char** m
     if (retention->has_bytes) {
         wanted.bytes = retention->bytes;
     }
+    for (unsigned i = 0; i < retention->rule_count; ++i) {
+        wanted.rules.push_back({retention->rules[i].every_us, retention->rules[i].for_us});
+    }
     return finish(engine->engine->set_retention(wanted), message);
 }
 
@@ -303,6 +306,18 @@ int pds_rollback(PdsEngine* engine, const PdsMoment* moment, PdsRollback* rollba
 
 namespace {
 
+PdsRetention to_retention(const predsnap::Retention& from) {
+    PdsRetention retention{};
+    retention.has_window = from.window_us.has_value();
+    retention.window_us = from.window_us.value_or(0);
+    retention.has_bytes = from.bytes.has_value();
+    retention.bytes = from.bytes.value_or(0);
+    for (const predsnap::RetentionRule& rule : from.rules) {
+        retention.rules[retention.rule_count++] = {rule.every_us, rule.for_us};
+    }
+    return retention;
+}
+
 PdsKept to_kept(predsnap::Kept kept) {
     switch (kept) {
         case predsnap::Kept::all:
@@ -311,6 +326,8 @@ PdsKept to_kept(predsnap::Kept kept) {
             return PDS_KEPT_WINDOW;
         case predsnap::Kept::snapshot:
             return PDS_KEPT_SNAPSHOT;
+        case predsnap::Kept::rule:
+            return PDS_KEPT_RULE;
         case predsnap::Kept::leaving:
             break;
     }
@@ -414,8 +431,7 @@ void pds_info(const PdsEngine* engine, PdsInfo* info, PdsBranchFn* fn, void* opa
     info->segments_leaving = from.segments_leaving;
     info->floor = from.floor.value;
     info->floor_time_us = from.floor_time.value;
-    info->retention = {from.retention.window_us.has_value(), from.retention.bytes.has_value(),
-                       from.retention.window_us.value_or(0), from.retention.bytes.value_or(0)};
+    info->retention = to_retention(from.retention);
     info->image_bytes = from.image_bytes;
     info->live_extents = from.live_extents;
     info->map_memory_bytes = from.map_memory_bytes;

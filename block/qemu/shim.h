@@ -170,11 +170,17 @@ int pds_set_backing(PdsEngine *engine, const char *file, const char *format, cha
 void pds_set_point_interval(PdsEngine *engine, uint32_t interval_ms);
 
 /* How much history is kept: without either limit, all of it. Snapshots are kept until they are deleted. */
+#define PDS_RULES_MAX 8
 typedef struct PdsRetention {
     bool has_window;
     bool has_bytes;
     int64_t window_us;  /* states younger than that */
     uint64_t bytes;     /* at most so many of the image, even if that is less than the window */
+    unsigned rule_count;  /* beyond the window: one point of every so many microseconds, for so long */
+    struct PdsRetentionRule {
+        int64_t every_us;
+        int64_t for_us;
+    } rules[PDS_RULES_MAX];
 } PdsRetention;
 
 /* The least limit in bytes that works. Any context. */
@@ -246,6 +252,7 @@ typedef enum PdsKept {
     PDS_KEPT_ALL,       /* history has no limit */
     PDS_KEPT_WINDOW,    /* younger than the window */
     PDS_KEPT_SNAPSHOT,  /* there is a snapshot of it */
+    PDS_KEPT_RULE,      /* a rule for old history keeps it */
     PDS_KEPT_LEAVING,   /* it will be gone soon */
 } PdsKept;
 

@@ -90,6 +90,11 @@ class CallbackHost final : public Host {
         clock_gettime(CLOCK_REALTIME, &t);
         return Time(int64_t{t.tv_sec} * 1'000'000 + t.tv_nsec / 1000);
     }
+    int64_t uptime_us() override {
+        timespec t{};
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return int64_t{t.tv_sec} * 1'000'000 + t.tv_nsec / 1000;
+    }
     uint64_t random() override {
         uint64_t value = 0;
         // Eight bytes come whole or, on a kernel that has no entropy yet, block until they do.

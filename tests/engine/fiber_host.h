@@ -22,6 +22,7 @@ class FiberHost final : public Host {
     ~FiberHost() override;
 
     Time now() override;
+    int64_t uptime_us() override { return uptime; }
     uint64_t random() override;
     Task* self() override;
     void suspend() override;
@@ -39,6 +40,12 @@ class FiberHost final : public Host {
     // The clock: set, and how far each look at it moves it.
     Time time{1'000'000};
     int64_t tick_us = 0;
+    int64_t uptime = 0;
+    // Time passes.
+    void pass(int64_t us) {
+        time += us;
+        uptime += us;
+    }
 
     struct Report {
         Event event;

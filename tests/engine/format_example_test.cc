@@ -47,8 +47,11 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
             FIELD(Superblock, reserved1), FIELD(Superblock, cdp_window_us), FIELD(Superblock, cdp_bytes),
             FIELD(Superblock, previous_segments), FIELD(Superblock, previous_segment),
             FIELD(Superblock, previous_sequence), FIELD(Superblock, previous_id), FIELD(Superblock, previous_index),
+            FIELD(Superblock, rule_count), FIELD(Superblock, reserved2), FIELD(Superblock, rules),
             FIELD(Superblock, reserved),
             FIELD(Superblock, checksum)}}},
+        {"RetentionRuleRow", {sizeof(format::RetentionRuleRow), {
+            FIELD(RetentionRuleRow, every_us), FIELD(RetentionRuleRow, for_us)}}},
         {"SegmentHeader", {sizeof(format::SegmentHeader), {
             FIELD(SegmentHeader, magic), FIELD(SegmentHeader, kind), FIELD(SegmentHeader, reserved0),
             FIELD(SegmentHeader, uuid), FIELD(SegmentHeader, self), FIELD(SegmentHeader, next),
@@ -81,7 +84,7 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
             FIELD(StreamRecord, id), FIELD(StreamRecord, lower), FIELD(StreamRecord, upper),
             FIELD(StreamRecord, lower_time), FIELD(StreamRecord, base), FIELD(StreamRecord, sectors),
             FIELD(StreamRecord, index_offset), FIELD(StreamRecord, index_bytes),
-            FIELD(StreamRecord, index_hash)}}},
+            FIELD(StreamRecord, index_hash), FIELD(StreamRecord, lower_clock)}}},
         {"StreamDropRecord", {sizeof(format::StreamDropRecord), {FIELD(StreamDropRecord, id)}}},
         {"StreamIndexHeader", {sizeof(format::StreamIndexHeader), {
             FIELD(StreamIndexHeader, extents), FIELD(StreamIndexHeader, frames)}}},
@@ -89,7 +92,7 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
             FIELD(FrameRow, offset), FIELD(FrameRow, stored), FIELD(FrameRow, raw),
             FIELD(FrameRow, hash)}}},
         {"FloorRecord", {sizeof(format::FloorRecord), {
-            FIELD(FloorRecord, sequence), FIELD(FloorRecord, time)}}},
+            FIELD(FloorRecord, sequence), FIELD(FloorRecord, time), FIELD(FloorRecord, clock)}}},
         {"PackedExtent", {sizeof(format::PackedExtent), {
             FIELD(PackedExtent, start_low), FIELD(PackedExtent, place_low),
             FIELD(PackedExtent, checksum), FIELD(PackedExtent, count),
@@ -108,7 +111,8 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
             FIELD(IndexHeader, last_hash), FIELD(IndexHeader, end_offset),
             FIELD(IndexHeader, row_count), FIELD(IndexHeader, entry_count),
             FIELD(IndexHeader, sum_count), FIELD(IndexHeader, record_bytes),
-            FIELD(IndexHeader, undo_count), FIELD(IndexHeader, redo_count)}}},
+            FIELD(IndexHeader, undo_count), FIELD(IndexHeader, redo_count),
+            FIELD(IndexHeader, clock)}}},
         {"IndexRow", {sizeof(format::IndexRow), {
             FIELD(IndexRow, sequence), FIELD(IndexRow, time), FIELD(IndexRow, entry_count),
             FIELD(IndexRow, record_bytes), FIELD(IndexRow, undo_count), FIELD(IndexRow, redo_count)}}},
@@ -121,7 +125,7 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
             FIELD(SegmentRow, index_span),
             FIELD(SegmentRow, ordinal), FIELD(SegmentRow, first_sequence),
             FIELD(SegmentRow, last_sequence), FIELD(SegmentRow, first_time),
-            FIELD(SegmentRow, last_time), FIELD(SegmentRow, index)}}},
+            FIELD(SegmentRow, last_time), FIELD(SegmentRow, index), FIELD(SegmentRow, clock)}}},
         {"CheckpointState", {sizeof(format::CheckpointState), {
             FIELD(CheckpointState, sequence), FIELD(CheckpointState, initial_size),
             FIELD(CheckpointState, next_snapshot_id), FIELD(CheckpointState, next_blob),
@@ -131,6 +135,7 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
             FIELD(CheckpointState, log_hash), FIELD(CheckpointState, last_time),
             FIELD(CheckpointState, point_sequence), FIELD(CheckpointState, point_time),
             FIELD(CheckpointState, floor_sequence), FIELD(CheckpointState, floor_time),
+            FIELD(CheckpointState, floor_clock),
             FIELD(CheckpointState, next_stream_id), FIELD(CheckpointState, next_stream_base),
             FIELD(CheckpointState, stream_bytes),
             FIELD(CheckpointState, snapshot_bytes), FIELD(CheckpointState, rollback_count),

@@ -32,6 +32,11 @@ PosixHost::~PosixHost() {
     join_spawned();
 }
 
+int64_t PosixHost::uptime_us() {
+    const auto now = std::chrono::steady_clock::now().time_since_epoch();
+    return std::chrono::duration_cast<std::chrono::microseconds>(now).count();
+}
+
 Time PosixHost::now() {
     const auto now = std::chrono::system_clock::now().time_since_epoch();
     return Time(std::chrono::duration_cast<std::chrono::microseconds>(now).count());

@@ -21,6 +21,7 @@ class PosixHost final : public Host {
     ~PosixHost() override;
 
     Time now() override;
+    int64_t uptime_us() override;
     uint64_t random() override;
     Task* self() override;
     void suspend() override;

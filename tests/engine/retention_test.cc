@@ -4,6 +4,7 @@
 #include "block/engine/retention.h"
 
 #include <algorithm>
+#include <map>
 
 #include "image_test.h"
 
@@ -12,20 +13,85 @@ namespace {
 
 constexpr int64_t kSecond = 1'000'000;
 
-TEST(RetentionClock, CountsTimeInStepsOfPartOfTheWindow) {
+TEST(RetentionClock, CountsTheTimeOfUse) {
     RetentionClock clock;
-    clock.set_window(8 * kSecond);
-    clock.start(Time(100 * kSecond));
-    clock.tick(Time(100 * kSecond + 10));
-    EXPECT_EQ(clock.reading(), 10);
-    clock.tick(Time(5000 * kSecond));  // far ahead
-    EXPECT_LE(clock.reading(), 10 + kSecond + 1);
-    const int64_t before = clock.reading();
-    clock.tick(Time(3 * kSecond));  // and back
-    EXPECT_EQ(clock.reading(), before);
-    clock.tick(Time(INT64_MAX));
-    clock.tick(Time(INT64_MIN));
-    EXPECT_LE(clock.reading(), before + kSecond + 1);
+    clock.start(50, 1000);
+    clock.tick(1010);
+    EXPECT_EQ(clock.reading(), 60);
+    EXPECT_EQ(clock.age(55), 5);
+    EXPECT_EQ(clock.age(70), 0);
+    // What a hostile image says.
+    clock.start(INT64_MAX, 0);
+    clock.tick(1'000'000);
+    EXPECT_GE(clock.age(INT64_MIN), 0);
+    clock.start(INT64_MIN, 0);
+    EXPECT_EQ(clock.age(INT64_MIN), 0);
+}
+
+// States one second apart, the newest of age 0.
+std::vector<OldState> a_state_each_second(int count, RetentionClock* clock) {
+    std::vector<OldState> states;
+    for (int i = 0; i < count; ++i) {
+        states.push_back({Sequence(static_cast<uint64_t>(i + 1)), Time(i * kSecond), i * kSecond, false});
+    }
+    clock->start((count - 1) * kSecond, 0);
+    return states;
+}
+
+// Checks against the rules, read literally.
+TEST(Thinning, KeepsTheFirstPointOfEachPeriodForAsLongAsItSays) {
+    const std::vector<RetentionRule> rules{{10 * kSecond, 60 * kSecond}, {30 * kSecond, 300 * kSecond}};
+    RetentionClock clock;
+    const std::vector<OldState> states = a_state_each_second(500, &clock);
+    const std::vector<bool> kept = thin(rules, states, clock);
+    for (int i = 0; i < 500; ++i) {
+        const int age = 499 - i;
+        const bool expected = age < 60 ? i % 10 == 0 : age < 300 && i % 30 == 0;
+        // Where the first rule that reaches back to it begins, the first state of all is kept.
+        const bool edge = age == 299 || age == 59;
+        EXPECT_TRUE(kept[static_cast<size_t>(i)] == expected || edge) << i;
+    }
+}
+
+TEST(Thinning, WhatIsNotKeptNowWouldNotBeLater) {
+    const std::vector<RetentionRule> rules{{7 * kSecond, 60 * kSecond}, {21 * kSecond, 300 * kSecond}};
+    RetentionClock clock;
+    std::vector<OldState> all = a_state_each_second(400, &clock), thinned = all;
+    for (int64_t now = 399; now < 800; now += 3) {
+        clock.start(now * kSecond, 0);
+        const std::vector<bool> kept = thin(rules, thinned, clock), at_once = thin(rules, all, clock);
+        std::vector<OldState> next;
+        for (size_t i = 0; i < thinned.size(); ++i) {
+            if (kept[i]) {
+                next.push_back(thinned[i]);
+            }
+        }
+        // Thinned step by step it is never worse than thinned at once, but for where a rule begins.
+        EXPECT_GE(next.size() + 2, static_cast<size_t>(std::count(at_once.begin(), at_once.end(), true)));
+        thinned = next;
+    }
+    EXPECT_TRUE(thinned.empty());
+}
+
+TEST(Thinning, ClocksThatJumpNeitherDropNorReorder) {
+    const std::vector<RetentionRule> rules{{10 * kSecond, 100 * kSecond}};
+    RetentionClock clock;
+    std::vector<OldState> states = a_state_each_second(40, &clock);
+    for (size_t i = 20; i < 30; ++i) {
+        states[i].time = Time(INT64_MAX - 5);  // far ahead, and back
+    }
+    states[35].time = Time(INT64_MIN + 5);
+    const std::vector<bool> kept = thin(rules, states, clock);
+    EXPECT_TRUE(kept[0] && kept[10] && kept[20] && kept[30] && kept[35] && kept[36]);
+}
+
+TEST(Thinning, SnapshotsAreKept) {
+    RetentionClock clock;
+    std::vector<OldState> states = a_state_each_second(10, &clock);
+    states[3].snapshot = true;
+    const std::vector<bool> kept = thin({}, states, clock);
+    EXPECT_EQ(std::count(kept.begin(), kept.end(), true), 1);
+    EXPECT_TRUE(kept[3]);
 }
 
 class RetentionTest : public ImageTest {
@@ -135,10 +201,69 @@ TEST_F(RetentionTest, AWindowIsKeptAndNoClockMakesItShorter) {
     churn(3);
     EXPECT_EQ(code_of_view(early), 0);
     for (int i = 0; i < 20; ++i) {  // time passes
-        host.time = Time(host.time.value + 9 * kSecond);
+        host.pass(9 * kSecond);
         churn(1);
     }
     EXPECT_EQ(code_of_view(early), ENOENT);
+}
+
+// A point each second for 4 s, one of 10 s beyond that, for 60 s.
+TEST_F(RetentionTest, RulesKeepPointsBeyondTheWindow) {
+    ASSERT_TRUE(engine->set_retention({4 * kSecond, {}, {{10 * kSecond, 60 * kSecond}}}).ok());
+    std::map<uint64_t, std::pair<Stamps, Time>> states;
+    for (int i = 0; i < 200; ++i) {
+        must_write(static_cast<uint64_t>(i) % kTestSectors, 1);
+        flush();
+        states[sequence().value] = {now, host.time};
+        fill_segments(1);
+        flush();
+        host.pass(kSecond);
+        work_in_background();
+        if (i % 90 == 89) {
+            kill_and_open();
+        }
+    }
+    const auto points = engine->points({});
+    ASSERT_TRUE(points.ok());
+    int old = 0;
+    Time before{0};
+    for (const PointInfo& point : points.value()) {
+        if (point.sequence >= floor()) {
+            break;
+        }
+        EXPECT_EQ(point.kept, Kept::rule);
+        EXPECT_GE(point.time - before, 5 * kSecond);
+        before = point.time;
+        const auto known = states.find(point.sequence.value);
+        if (known != states.end()) {
+            EXPECT_EQ(content_at(at(point.sequence)), known->second.first);
+            ++old;
+        }
+    }
+    EXPECT_GE(old, 4);
+    EXPECT_LE(points.value().front().time, host.time + -50 * kSecond);
+    EXPECT_GE(points.value().front().time, host.time + -90 * kSecond);
+    EXPECT_GT(engine->stats().coalesced_bytes, 0u);
+    // Without rules nothing keeps them.
+    keep(4 * kSecond);
+    churn(3);
+    EXPECT_EQ(engine->info().streams, 0u);
+}
+
+TEST_F(RetentionTest, RulesThatContradictAreRefused) {
+    const auto refuse = [&](const Retention& retention, const char* what) {
+        const auto result = engine->set_retention(retention);
+        ASSERT_FALSE(result.ok());
+        EXPECT_EQ(result.error().code, EINVAL);
+        EXPECT_NE(result.error().message.find(what), std::string::npos) << result.error().message;
+    };
+    refuse({{}, {}, {{kSecond, 60 * kSecond}}}, "window first");
+    refuse({60 * kSecond, {}, {{kSecond, 60 * kSecond}}}, "more than 60 s");
+    refuse({0, {}, {{0, 60 * kSecond}}}, "longer periods");
+    refuse({0, {}, {{9 * kSecond, 60 * kSecond}, {8 * kSecond, 90 * kSecond}}}, "8 s comes after 9 s");
+    refuse({0, {}, {{kSecond, 90 * kSecond}, {2 * kSecond, 80 * kSecond}}}, "more than 90 s");
+    refuse({0, {}, std::vector<RetentionRule>(9, {kSecond, 90 * kSecond})}, "at most 8");
+    EXPECT_FALSE(engine->retention().limited());
 }
 
 TEST_F(RetentionTest, ALimitInBytesShortensTheWindowAndSaysSo) {
@@ -154,6 +279,10 @@ TEST_F(RetentionTest, LimitsAreStoredInTheImage) {
     keep(7 * kSecond, 100 * kTestSegment);
     close_and_open();
     EXPECT_EQ(engine->retention(), (Retention{7 * kSecond, 100 * kTestSegment}));
+    const Retention rules{5 * kSecond, {}, {{kSecond, 60 * kSecond}, {9 * kSecond, 100 * kSecond}}};
+    ASSERT_TRUE(engine->set_retention(rules).ok());
+    kill_and_open();
+    EXPECT_EQ(engine->retention(), rules);
     keep({}, {});
     kill_and_open();
     EXPECT_FALSE(engine->retention().limited());

@@ -6,11 +6,25 @@
 namespace predsnap::sim {
 namespace {
 
+std::vector<RetentionRule> draw_rules(World& world, int64_t window_us) {
+    std::vector<RetentionRule> rules;
+    RetentionRule rule{0, window_us};
+    for (uint64_t count = world.random.between(1, 3); count > 0; --count) {
+        rule.every_us += static_cast<int64_t>(1 + world.random.skewed(300'000));
+        rule.for_us += static_cast<int64_t>(1 + world.random.skewed(3'000'000));
+        rules.push_back(rule);
+    }
+    return rules;
+}
+
 Retention draw_retention(World& world) {
     Retention retention;
     if (world.random.chance(0.8)) {
         retention.window_us =
             world.random.chance(0.5) ? 0 : static_cast<int64_t>(world.random.skewed(2'000'000));
+        if (world.random.chance(0.4)) {
+            retention.rules = draw_rules(world, *retention.window_us);
+        }
     }
     if (world.random.chance(0.3)) {
         retention.bytes = world.random.between(4, 40) * world.plan.segment_size;
@@ -100,6 +114,7 @@ bool check_floor(World& world) {
     world.coverage.hit("segments reclaimed", stats.reclaimed_segments > 0);
     world.coverage.hit("segments cleaned", stats.cleaned_segments > 0);
     world.coverage.hit("data moved by the cleaner", stats.moved_bytes > 0);
+    world.coverage.hit("points kept by rules", !info.retention.rules.empty() && info.streams > world.snapshots.size());
     world.coverage.hit("streams merged", stats.coalesced_bytes > 0);
     world.coverage.hit("space given back", stats.given_back_bytes > 0);
     const bool reclaimed = stats.reclaimed_segments > world.reclaimed;

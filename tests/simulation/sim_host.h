@@ -24,6 +24,7 @@ class SimHost final : public Host {
     SimHost(Scheduler& scheduler, uint64_t seed);
 
     Time now() override;
+    int64_t uptime_us() override { return static_cast<int64_t>(scheduler_.now_us()); }
     uint64_t random() override { return random_.next(); }
     Task* self() override { return reinterpret_cast<Task*>(scheduler_.self()); }
     void suspend() override { scheduler_.suspend(); }

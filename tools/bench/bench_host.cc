@@ -47,6 +47,11 @@ void BenchHost::run(std::function<void()> main) {
     }
 }
 
+int64_t BenchHost::uptime_us() {
+    const auto now = std::chrono::steady_clock::now().time_since_epoch();
+    return std::chrono::duration_cast<std::chrono::microseconds>(now).count();
+}
+
 Time BenchHost::now() {
     const auto now = std::chrono::system_clock::now().time_since_epoch();
     return Time(std::chrono::duration_cast<std::chrono::microseconds>(now).count());

@@ -31,6 +31,7 @@ class BenchHost final : public Host {
     uint64_t reports() const { return reports_; }
 
     Time now() override;
+    int64_t uptime_us() override;
     uint64_t random() override { return random_(); }
     Task* self() override { return reinterpret_cast<Task*>(running_); }
     void suspend() override;
