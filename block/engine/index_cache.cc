@@ -46,7 +46,10 @@ Result<SegmentIndex> IndexCache::read(SegmentId segment, format::StreamPosition 
     if (!found.ok()) {
         return Error{EIO, found.error().message};
     }
-    TRY_ASSIGN(SegmentIndex index, SegmentIndex::decode(core_.geometry, found.value().blob));
+    const std::vector<uint8_t>& blob = found.value().blob;
+    Result<SegmentIndex> decoded = SegmentIndex();
+    compute(core_, blob.size(), [&] { decoded = SegmentIndex::decode(core_.geometry, blob); });
+    TRY_ASSIGN(SegmentIndex index, std::move(decoded));
     if (index.segment != segment) {
         return Error{EIO, text("index of log segment %u describes segment %u", segment.value,
                                index.segment.value)};
