@@ -286,6 +286,7 @@ Result<void> Recovery::replay_rows(const SegmentIndex& index) {
 }
 
 void Recovery::lay_replayed() {
+    replayed_.sort(core_.host);
     replayed_.take_pieces([this](std::span<const Extent> piece) { disk_.apply_piece(piece); });
 }
 

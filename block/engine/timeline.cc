@@ -42,6 +42,7 @@ Result<Overlay> Timeline::difference(Sequence from, Sequence to) {
             overlay.add(extent);
         }
     }
+    overlay.sort(core_.host);
     return overlay;
 }
 
