@@ -47,9 +47,10 @@ Result<SegmentIndex> IndexCache::read(SegmentId segment, format::StreamPosition 
         return Error{EIO, found.error().message};
     }
     const std::vector<uint8_t>& blob = found.value().blob;
-    Result<SegmentIndex> decoded = SegmentIndex();
-    compute(core_, blob.size(), [&] { decoded = SegmentIndex::decode(core_.geometry, blob); });
-    TRY_ASSIGN(SegmentIndex index, std::move(decoded));
+    TRY_ASSIGN(SegmentIndex index, SegmentIndex::sized_for(core_.geometry, blob));
+    Result<void> filled;
+    compute(core_, blob.size(), [&] { filled = index.fill(core_.geometry, blob); });
+    TRY(filled);
     if (index.segment != segment) {
         return Error{EIO, text("index of log segment %u describes segment %u", segment.value,
                                index.segment.value)};

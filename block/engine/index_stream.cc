@@ -190,6 +190,8 @@ Result<IndexStream::Read> IndexStream::read(StreamPosition at) const {
     Read read{};
     do {
         TRY_ASSIGN(const AlignedBuffer buffer, read_chunk(at, image_bytes));
+        const auto* chunk = reinterpret_cast<const ChunkHeader*>(buffer.data());
+        read.blob.reserve(read.blob.size() + chunk->bytes);  // not by a thread of the executor, which keeps some
         Result<void> taken;
         compute(core_, buffer.size(), [&] { taken = take_chunk(at, buffer, read); });
         TRY(taken);
