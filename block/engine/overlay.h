@@ -34,6 +34,9 @@ class Overlay {
     // Does what take_pieces() would have to do first, on the host's executor, by two at once. Suspends.
     void sort(Host& host);
 
+    // Where memory comes from if it is ready there; null: from nowhere else again.
+    void use(ChunkSupply* supply) { arena_->use(supply); }
+
     // Calls visit with what lies on top, and forgets it. The extents of a piece ascend and do not overlap; later
     // pieces lie over earlier ones.
     using Visit = std::function<void(std::span<const Extent>)>;
