@@ -19,9 +19,11 @@ constexpr uint64_t kBucketMax = uint64_t{1} << 32;
 }  // namespace
 
 Overlay::Overlay(uint64_t disk_sectors)
-    : shift_(std::max(kShiftMin + 10, static_cast<unsigned>(std::bit_width(std::max<uint64_t>(disk_sectors, 1) - 1))) - 10),
-      arena_(std::make_unique<NodeArena>()) {
-    static_assert(kLastBucket == 1 << 10);
+    : arena_(std::make_unique<NodeArena>()) {
+    constexpr unsigned kBucketBits = 10;
+    static_assert(kLastBucket == 1 << kBucketBits);
+    const auto bits = static_cast<unsigned>(std::bit_width(std::max<uint64_t>(disk_sectors, 1) - 1));
+    shift_ = std::max(bits, kShiftMin + kBucketBits) - kBucketBits;
 }
 
 size_t Overlay::bucket_of(uint64_t sector) const {
