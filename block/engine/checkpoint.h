@@ -76,8 +76,8 @@ struct LoadedCheckpoint {
     std::vector<SegmentId> segments;  // it lies in
 };
 
-// Errors: EIO naming what is damaged.
-Result<LoadedCheckpoint> read_checkpoint(Core& core, SegmentId first, uint64_t id);
+// Errors: EIO naming what is damaged. The map goes on using the supply, if one is given.
+Result<LoadedCheckpoint> read_checkpoint(Core& core, SegmentId first, uint64_t id, ChunkSupply* supply = nullptr);
 // Only which segments it lies in; there are `count` of them. None if it is damaged; an error if the device cannot tell.
 Result<std::vector<SegmentId>> checkpoint_chain(Core& core, SegmentId first, uint64_t id, uint32_t count);
 

@@ -401,8 +401,9 @@ Result<std::vector<SegmentId>> checkpoint_chain(Core& core, SegmentId first, uin
     return chain;
 }
 
-Result<LoadedCheckpoint> read_checkpoint(Core& core, SegmentId first, uint64_t id) {
+Result<LoadedCheckpoint> read_checkpoint(Core& core, SegmentId first, uint64_t id, ChunkSupply* supply) {
     LoadedCheckpoint loaded;
+    loaded.map.use(supply);
     PageStream stream(core, id, loaded);
     TRY(stream.read_all(first));
     uint32_t open_indexes = 0;

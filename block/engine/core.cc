@@ -7,6 +7,15 @@
 
 namespace predsnap {
 
+void compute(Core& core, size_t bytes, const std::function<void()>& work) {
+    constexpr size_t kWorthTheWay = 64 << 10;
+    if (bytes < kWorthTheWay) {
+        work();
+    } else {
+        core.host.run_on_executor(work);
+    }
+}
+
 AlignedBuffer segment_header_block(const Core& core, format::SegmentHeader header) {
     std::memcpy(header.magic, format::kSegmentMagic, sizeof(header.magic));
     std::memcpy(header.uuid, core.uuid.data(), core.uuid.size());

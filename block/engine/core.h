@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <mutex>
 
 #include "buffer.h"
@@ -66,6 +67,10 @@ struct Core {
     bool corrupt = false;     // guarded
     ReadPins readers;
 };
+
+// Checks or decodes that many bytes: on the host's executor, if there are enough to be worth the way there. So it
+// goes on beside what tasks compute. Suspends; without the lock.
+void compute(Core& core, size_t bytes, const std::function<void()>& work);
 
 // The first block of a segment. Magic, image and checksum are filled in; the rest is the caller's.
 AlignedBuffer segment_header_block(const Core& core, format::SegmentHeader header);

@@ -1,41 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "extent_arena.h"
 
-#include <sys/mman.h>
-
 #include <cassert>
-#include <cstdio>
-#include <cstdlib>
 #include <new>
+
+#include "chunk_supply.h"
 
 namespace predsnap {
 
 namespace {
 
-constexpr size_t kChunkSize = 2u << 20;
+// Aligned to its size, so that a slot's address leads to its chunk's header.
+constexpr size_t kChunkSize = ChunkSupply::kChunkSize;
 // The first slot of a chunk holds its header.
 constexpr uint32_t kSlotsPerChunk = kChunkSize / NodeArena::kSlotSize - 1;
 
 struct FreeSlot {
     FreeSlot* next;
 };
-
-// A chunk-aligned mapping, so that a slot's address leads to its chunk's header.
-void* map_chunk() {
-    const size_t size = 2 * kChunkSize;
-    void* raw = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (raw == MAP_FAILED) {
-        fprintf(stderr, "predsnap: out of memory for the extent map\n");
-        abort();
-    }
-    const uintptr_t begin = reinterpret_cast<uintptr_t>(raw);
-    const uintptr_t aligned = (begin + kChunkSize - 1) & ~(kChunkSize - 1);
-    if (aligned > begin) {
-        munmap(raw, aligned - begin);
-    }
-    munmap(reinterpret_cast<void*>(aligned + kChunkSize), begin + kChunkSize - aligned);
-    return reinterpret_cast<void*>(aligned);
-}
 
 }  // namespace
 
@@ -47,7 +29,7 @@ struct NodeArena::Chunk {
     FreeSlot* free = nullptr;  // released slots
     uint32_t fresh = 0;        // slots from this one on were never used
     uint32_t live = 0;
-    bool huge = false;  // asked to be one huge page, and so counted whole
+    bool whole = false;  // resident, or asked to be one huge page: counted whole
 
     bool full() const { return live == kSlotsPerChunk; }
     char* slot(uint32_t i) { return reinterpret_cast<char*>(this) + (i + 1) * kSlotSize; }
@@ -69,7 +51,7 @@ void* NodeArena::allocate() {
     } else {
         assert(chunk->fresh < kSlotsPerChunk);
         slot = chunk->slot(chunk->fresh++);
-        bytes_ += chunk->huge ? 0 : kSlotSize;
+        bytes_ += chunk->whole ? 0 : kSlotSize;
     }
     ++live_;
     ++chunk->live;
@@ -109,28 +91,32 @@ void NodeArena::release_all() {
 
 // Only from the second chunk on are huge pages asked for: a small map should stay small.
 NodeArena::Chunk* NodeArena::add_chunk() {
-    void* memory = map_chunk();
-    const bool huge = chunks_ != nullptr && madvise(memory, kChunkSize, MADV_HUGEPAGE) == 0;
+    void* memory = chunks_ != nullptr && supply_ != nullptr ? supply_->take() : nullptr;
+    bool whole = memory != nullptr;
+    if (!whole) {
+        memory = ChunkSupply::map();
+        whole = chunks_ != nullptr && ChunkSupply::make_huge(memory);
+    }
     Chunk* chunk = new (memory) Chunk;
-    chunk->huge = huge;
+    chunk->whole = whole;
     chunk->next = chunks_;
     if (chunks_ != nullptr) {
         chunks_->prev = chunk;
     }
     chunks_ = chunk;
-    bytes_ += huge ? kChunkSize : kSlotSize;
+    bytes_ += whole ? kChunkSize : kSlotSize;
     link(chunk);
     return chunk;
 }
 
 // The chunk is no longer in open_.
 void NodeArena::drop_chunk(Chunk* chunk) {
-    bytes_ -= chunk->huge ? kChunkSize : (1 + chunk->fresh) * kSlotSize;
+    bytes_ -= chunk->whole ? kChunkSize : (1 + chunk->fresh) * kSlotSize;
     (chunk->prev != nullptr ? chunk->prev->next : chunks_) = chunk->next;
     if (chunk->next != nullptr) {
         chunk->next->prev = chunk->prev;
     }
-    munmap(chunk, kChunkSize);
+    ChunkSupply::unmap(chunk);
 }
 
 void NodeArena::link(Chunk* chunk) {

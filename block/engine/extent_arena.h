@@ -10,6 +10,8 @@
 
 namespace predsnap {
 
+class ChunkSupply;
+
 class NodeArena {
   public:
     static constexpr size_t kSlotSize = 1024;
@@ -25,6 +27,9 @@ class NodeArena {
     void release(void* slot);
     void release_all();
 
+    // Chunks come from there if any are ready; null: from nowhere else again.
+    void use(ChunkSupply* supply) { supply_ = supply; }
+
     size_t live_slots() const { return live_; }
     // What the arena can occupy in RAM, free slots and its own records included.
     size_t memory_bytes() const { return bytes_; }
@@ -37,6 +42,7 @@ class NodeArena {
     void link(Chunk* chunk);
     void unlink(Chunk* chunk);
 
+    ChunkSupply* supply_ = nullptr;
     Chunk* chunks_ = nullptr;  // all
     Chunk* open_ = nullptr;    // those with a free slot
     size_t live_ = 0;

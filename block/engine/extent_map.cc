@@ -256,6 +256,9 @@ uint64_t ExtentMap::data_sectors() const {
 uint64_t ExtentMap::memory_bytes() const {
     return sizeof(Tree) + tree_->arena_.memory_bytes();
 }
+void ExtentMap::use(ChunkSupply* supply) {
+    tree_->arena_.use(supply);
+}
 void ExtentMap::clear() {
     tree_->clear();
 }

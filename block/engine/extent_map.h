@@ -16,6 +16,8 @@
 
 namespace predsnap {
 
+class ChunkSupply;
+
 class ExtentMap {
   public:
     ExtentMap();
@@ -68,6 +70,9 @@ class ExtentMap {
     bool empty() const { return extent_count() == 0; }
     void clear();
     void swap(ExtentMap& other);
+
+    // Where memory comes from if it is ready there; null: from nowhere else again.
+    void use(ChunkSupply* supply);
 
     // Walks everything and says whether the structure is sound. For tests: slow.
     bool check() const;

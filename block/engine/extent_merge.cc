@@ -201,6 +201,41 @@ size_t ExtentMap::Tree::append_some(Leaf& leaf, std::span<const Extent> extents,
     return done;
 }
 
+// Puts the first ones of the extents in the place of what the leaf holds, as long as each takes exactly the place of
+// one there, by itself or with a hole behind it that is not stored. Returns how many.
+size_t ExtentMap::Tree::patch(Leaf& leaf, unsigned slot, std::span<const Extent> extents, Holes holes,
+                              Replaced replaced) {
+    size_t done = 0;
+    while (done < extents.size() && extents[done].is_data()) {
+        const Extent& extent = extents[done];
+        while (slot < leaf.count() && leaf.start(slot) < extent.start) {
+            ++slot;
+        }
+        if (slot == leaf.count() || leaf.start(slot) != extent.start) {
+            break;
+        }
+        const Sector end = leaf.end(slot);
+        const bool alone = extent.end() == end;
+        if (!alone && (holes == Holes::keep || extent.end() > end || done + 1 == extents.size() ||
+                       extents[done + 1].kind != ExtentKind::hole || extents[done + 1].start != extent.end() ||
+                       extents[done + 1].end() != end)) {
+            break;
+        }
+        if (replaced != nullptr) {
+            const Extent old = leaf.get(slot);
+            replaced->push_back(old.slice(old.start, extent.end()));
+            if (!alone) {
+                replaced->push_back(old.slice(extent.end(), end));
+            }
+        }
+        drop(leaf.packed(slot));
+        leaf.set(slot, extent);
+        add(leaf.packed(slot));
+        done += alone ? 1 : 2;
+    }
+    return done;
+}
+
 // Lays the first ones of the extents over the leaf that they fall into. Returns how many: 0 if the first one
 // needs more than this leaf. `next` leads to the leaf of the first one if it is ready, and is made so for the next.
 size_t ExtentMap::Tree::merge(std::span<const Extent> extents, Holes holes, Replaced replaced, Next* next) {
@@ -215,15 +250,24 @@ size_t ExtentMap::Tree::merge(std::span<const Extent> extents, Holes holes, Repl
     if (end == kSectorLimit && path.slot == leaf.count() && leaf.end(path.slot - 1) <= extents.front().start) {
         return append_some(leaf, extents, holes);
     }
-    if (!stands_alone(path, extents.front()) || !leaf.admit(extents.front().start)) {
-        return 0;
-    }
     size_t run = 1;
     while (run < std::min(extents.size(), kRunMax) && extents[run].start < end) {
         ++run;
     }
     if (run < extents.size()) {
         approach(extents[run].start, &next->path);
+    }
+    if (path.slot > 0) {
+        if (const size_t done = patch(leaf, path.slot - 1, extents.first(run), holes, replaced); done > 0) {
+            next->ready = done < extents.size();
+            if (done < run) {
+                next->path = path;
+            }
+            return done;
+        }
+    }
+    if (!stands_alone(path, extents.front()) || !leaf.admit(extents.front().start)) {
+        return 0;
     }
     // From two extents before: the one before may be covered wholly, and a plain one joins that before it.
     LeafMerge merge(leaf, path.slot > 1 ? path.slot - 2 : 0);

@@ -54,7 +54,12 @@ struct PackedExtent {
     uint8_t flags = 0;   // kind | head << 2 | tail << 5
 
     static PackedExtent pack(const Extent& extent);
-    Extent unpack(Sector start) const;
+    Extent unpack(Sector start) const {
+        Extent extent;
+        unpack_to(start, &extent);
+        return extent;
+    }
+    void unpack_to(Sector start, Extent* extent) const;
 
     ExtentKind kind() const { return static_cast<ExtentKind>(flags & 3); }
     bool is_data() const { return kind() >= ExtentKind::unit; }
@@ -80,18 +85,15 @@ inline PackedExtent PackedExtent::pack(const Extent& extent) {
     return packed;
 }
 
-inline Extent PackedExtent::unpack(Sector start) const {
-    Extent extent;
-    extent.start = start;
-    extent.count = sectors();
-    extent.kind = kind();
-    if (is_data()) {
-        extent.head = flags >> 2 & 7;
-        extent.tail = flags >> 5;
-        extent.checksum = checksum;
-        extent.place = Place(wide());
-    }
-    return extent;
+inline void PackedExtent::unpack_to(Sector start, Extent* extent) const {
+    const bool data = is_data();
+    extent->start = start;
+    extent->count = sectors();
+    extent->kind = kind();
+    extent->head = data ? flags >> 2 & 7 : 0;
+    extent->tail = data ? flags >> 5 : 0;
+    extent->checksum = data ? checksum : 0;
+    extent->place = Place(data ? wide() : 0);
 }
 
 class alignas(64) ExtentLeaf {

@@ -75,6 +75,7 @@ struct ExtentMap::Tree {
     };
     void approach(Sector at, Path* path) const;
     size_t append_some(Leaf& leaf, std::span<const Extent> extents, Holes holes);
+    size_t patch(Leaf& leaf, unsigned slot, std::span<const Extent> extents, Holes holes, Replaced replaced);
     bool stands_alone(const Path& path, const Extent& extent) const;
     size_t merge(std::span<const Extent> extents, Holes holes, Replaced replaced, Next* next);
 

@@ -46,7 +46,11 @@ Result<SegmentIndex> IndexCache::read(SegmentId segment, format::StreamPosition 
     if (!found.ok()) {
         return Error{EIO, found.error().message};
     }
-    TRY_ASSIGN(SegmentIndex index, SegmentIndex::decode(core_.geometry, found.value().blob));
+    const std::vector<uint8_t>& blob = found.value().blob;
+    TRY_ASSIGN(SegmentIndex index, SegmentIndex::sized_for(core_.geometry, blob));
+    Result<void> filled;
+    compute(core_, blob.size(), [&] { filled = index.fill(core_.geometry, blob); });
+    TRY(filled);
     if (index.segment != segment) {
         return Error{EIO, text("index of log segment %u describes segment %u", segment.value,
                                index.segment.value)};

@@ -120,7 +120,7 @@ Error IndexStream::no_blob(const StreamPosition& at, const char* what) {
     return Error{kNoBlob, text("index stream, segment %u offset %u: %s", at.segment, at.offset, what)};
 }
 
-// The chunk at a position: its header, and its bytes behind it.
+// What seems to be the chunk at a position: its header, and its bytes behind it.
 Result<AlignedBuffer> IndexStream::read_chunk(const StreamPosition& at, uint64_t image_bytes) const {
     const Geometry& geometry = core_.geometry;
     if (at.offset < kBlockSize || at.offset % kBlockSize != 0 || !can_hold_chunk(geometry, at.offset) ||
@@ -154,42 +154,50 @@ Result<AlignedBuffer> IndexStream::read_chunk(const StreamPosition& at, uint64_t
         buffer.swap(whole);
         chunk = reinterpret_cast<const ChunkHeader*>(buffer.data());
     }
-    if (chunk->checksum != self_hash(core_.seed, *chunk, chunk->bytes)) {
+    return buffer;
+}
+
+// Checks a chunk that was read, and adds it to the blob.
+Result<void> IndexStream::take_chunk(const StreamPosition& at, const AlignedBuffer& buffer, Read& read) const {
+    const auto& chunk = *reinterpret_cast<const ChunkHeader*>(buffer.data());
+    if (chunk.checksum != self_hash(core_.seed, chunk, chunk.bytes)) {
         return no_blob(at, "checksum mismatch");
     }
-    return buffer;
+    const bool is_first = read.blob.empty();
+    if (is_first) {
+        read.number = chunk.blob;
+        read.previous_hash = chunk.previous_hash;
+        read.bytes = chunk.blob_bytes;
+        read.hash = chunk.blob_hash;
+    }
+    if (chunk.blob != read.number || chunk.blob_hash != read.hash ||
+        (!is_first && chunk.previous_hash != read.next.hash) || chunk.blob_bytes != read.bytes ||
+        chunk.blob_offset != read.blob.size() || chunk.bytes > read.bytes - read.blob.size()) {
+        return no_blob(at, "chunk belongs to another blob");
+    }
+    const uint8_t* bytes = buffer.data() + sizeof(ChunkHeader);
+    read.blob.insert(read.blob.end(), bytes, bytes + chunk.bytes);
+    read.segments.push_back(SegmentId(at.segment));
+    read.next = {chunk.next, chunk.blob + 1, chunk.checksum};
+    if (read.blob.size() == read.bytes && hash64(read.blob.data(), read.blob.size()) != read.hash) {
+        return no_blob(at, "blob checksum mismatch");
+    }
+    return {};
 }
 
 Result<IndexStream::Read> IndexStream::read(StreamPosition at) const {
     TRY_ASSIGN(const uint64_t image_bytes, core_.file.length());
-    Read result{};
-    ChunkHeader first{};
-    uint64_t last_hash = 0;
+    Read read{};
     do {
         TRY_ASSIGN(const AlignedBuffer buffer, read_chunk(at, image_bytes));
         const auto* chunk = reinterpret_cast<const ChunkHeader*>(buffer.data());
-        if (result.blob.empty()) {
-            first = *chunk;
-        }
-        if (chunk->blob != first.blob || chunk->blob_hash != first.blob_hash ||
-            (!result.blob.empty() && chunk->previous_hash != last_hash) ||
-            chunk->blob_bytes != first.blob_bytes || chunk->blob_offset != result.blob.size() ||
-            chunk->bytes > first.blob_bytes - result.blob.size()) {
-            return no_blob(at, "chunk belongs to another blob");
-        }
-        const uint8_t* bytes = buffer.data() + sizeof(ChunkHeader);
-        result.blob.insert(result.blob.end(), bytes, bytes + chunk->bytes);
-        result.segments.push_back(SegmentId(at.segment));
-        at = chunk->next;
-        last_hash = chunk->checksum;
-    } while (result.blob.size() < first.blob_bytes);
-    if (hash64(result.blob.data(), result.blob.size()) != first.blob_hash) {
-        return no_blob(at, "blob checksum mismatch");
-    }
-    result.number = first.blob;
-    result.previous_hash = first.previous_hash;
-    result.next = {at, first.blob + 1, last_hash};
-    return result;
+        read.blob.reserve(read.blob.size() + chunk->bytes);  // not by a thread of the executor, which keeps some
+        Result<void> taken;
+        compute(core_, buffer.size(), [&] { taken = take_chunk(at, buffer, read); });
+        TRY(taken);
+        at = read.next.at;
+    } while (read.blob.size() < read.bytes);
+    return read;
 }
 
 }  // namespace predsnap

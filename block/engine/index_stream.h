@@ -41,6 +41,8 @@ class IndexStream {
         std::vector<uint8_t> blob;
         uint64_t number;
         uint64_t previous_hash;
+        uint64_t bytes;  // of the whole blob
+        uint64_t hash;
         Tail next;                        // behind it
         std::vector<SegmentId> segments;  // index segments it lies in
 
@@ -63,6 +65,7 @@ class IndexStream {
 
     static Error no_blob(const format::StreamPosition& at, const char* what);
     Result<AlignedBuffer> read_chunk(const format::StreamPosition& at, uint64_t image_bytes) const;
+    Result<void> take_chunk(const format::StreamPosition& at, const AlignedBuffer& buffer, Read& read) const;
 
     Core& core_;
     SegmentTable& segments_;

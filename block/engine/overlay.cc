@@ -2,50 +2,124 @@
 #include "overlay.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
-#include <new>
-#include <utility>
+
+#include "wait.h"
 
 namespace predsnap {
 
 namespace {
 
-constexpr unsigned kDigitBits = 8;
 constexpr size_t kPiece = 256;
+// A bucket is no smaller than the longest data, so that few extents must be cut.
+constexpr unsigned kShiftMin = std::bit_width(kMaxDataSectors - 1);
+// What offsets in a bucket reach.
+constexpr uint64_t kBucketMax = uint64_t{1} << 32;
 
 }  // namespace
 
 Overlay::Overlay(uint64_t disk_sectors)
-    : shift_(static_cast<unsigned>(std::max(0, static_cast<int>(std::bit_width(disk_sectors)) -
-                                                   static_cast<int>(std::bit_width(kBuckets - 1))))),
-      arena_(std::make_unique<NodeArena>()) {}
+    : arena_(std::make_unique<NodeArena>()) {
+    constexpr unsigned kBucketBits = 10;
+    static_assert(kLastBucket == 1 << kBucketBits);
+    const auto bits = static_cast<unsigned>(std::bit_width(std::max<uint64_t>(disk_sectors, 1) - 1));
+    shift_ = std::max(bits, kShiftMin + kBucketBits) - kBucketBits;
+}
+
+size_t Overlay::bucket_of(uint64_t sector) const {
+    return sector < kVmStateBase.value ? std::min(sector >> shift_, uint64_t{kLastBucket}) : kVmBucket;
+}
+
+uint64_t Overlay::begin_of(size_t bucket) const {
+    return bucket == kVmBucket ? kVmStateBase.value : bucket << shift_;
+}
+
+uint64_t Overlay::end_of(size_t bucket) const {
+    const uint64_t size = bucket < kLastBucket ? uint64_t{1} << shift_ : kBucketMax;
+    const uint64_t limit = bucket == kVmBucket ? kSectorLimit.value : kVmStateBase.value;
+    return std::min(begin_of(bucket) + size, limit);
+}
 
 void Overlay::add(const format::PackedExtent& extent) {
-    if (count_ == kMaxItems) {
-        drain([this](std::span<const Extent> piece) {
-            settled_.insert_all(piece, ExtentMap::Holes::keep);
-        });
+    const uint64_t start = extent.start_low | uint64_t{extent.start_high} << 32;
+    const uint64_t wide = extent.place_low | uint64_t{extent.place_high} << 32;
+    const bool is_data = extent.kind >= static_cast<uint8_t>(ExtentKind::unit);
+    OverlayItem* const item = place_for(start, is_data ? extent.count : wide);
+    if (item == nullptr) {
+        add_crossing(format::unpack(extent));
+        return;
+    }
+    // Each field goes where it stays: a copy would have to wait for all of them.
+    PackedExtent& packed = item->packed;
+    packed.low = extent.place_low;
+    packed.checksum = extent.checksum;
+    packed.count = extent.count;
+    packed.high = extent.place_high;
+    packed.flags = static_cast<uint8_t>(extent.kind | (extent.head_tail & 7) << 2 | extent.head_tail >> 4 << 5);
+}
+
+void Overlay::add(const Extent& extent) {
+    if (OverlayItem* const item = place_for(extent.start.value, extent.count); item != nullptr) {
+        item->packed = PackedExtent::pack(extent);
+    } else {
+        add_crossing(extent);
+    }
+}
+
+// Room for an extent, all but its start to be filled in; null if it does not lie in one bucket.
+inline OverlayItem* Overlay::place_for(uint64_t start, uint64_t sectors) {
+    if (count_ >= kMaxItems) {
+        settle();
     }
     if (buckets_.empty()) {
         buckets_.resize(kBuckets);
     }
-    const Item item{extent, static_cast<uint32_t>(count_++)};
-    Bucket& bucket = buckets_[std::min(item.start() >> shift_, uint64_t{kBuckets - 1})];
-    if (bucket.next == bucket.end) {
-        add_chunk(bucket);
+    const size_t bucket = bucket_of(start);
+    if (start + sectors > end_of(bucket)) {
+        return nullptr;
     }
-    *bucket.next++ = item;
+    ++count_;
+    sorted_ = false;
+    OverlayItem* const item = buckets_[bucket].add(*arena_);
+    item->offset = static_cast<uint32_t>(start - begin_of(bucket));
+    return item;
 }
 
-void Overlay::add_chunk(Bucket& bucket) {
-    static_assert(sizeof(Chunk) <= NodeArena::kSlotSize);
-    auto* chunk = new (arena_->allocate()) Chunk;
-    chunk->next = nullptr;
-    (bucket.last != nullptr ? bucket.last->next : bucket.first) = chunk;
-    bucket.last = chunk;
-    bucket.next = chunk->items;
-    bucket.end = chunk->items + Chunk::kCapacity;
+// One that does not lie in one bucket is cut; or, if it is very long, laid over all the others at once.
+void Overlay::add_crossing(const Extent& extent) {
+    const size_t first = bucket_of(extent.start.value), last = bucket_of(extent.end().value - 1);
+    if (last - first >= kPartsMax || (last == kVmBucket && first != last) || extent.end().value > end_of(last)) {
+        settle();
+        settled_.insert(extent);
+        return;
+    }
+    Sector from = extent.start;
+    for (size_t bucket = first; bucket <= last; ++bucket) {
+        const Sector to = std::min(extent.end(), Sector(end_of(bucket)));
+        add(extent.slice(from, to));
+        from = to;
+    }
+}
+
+void Overlay::sort(Host& host) {
+    if (count_ < kSortAhead) {
+        return;
+    }
+    constexpr size_t kTasks = 2;
+    TaskGroup group(host, kTasks);
+    for (size_t task = 0; task < kTasks; ++task) {
+        group.run([this, &host, task]() -> Result<void> {
+            host.run_on_executor([this, task] {
+                OverlaySorter sorter;
+                for (size_t i = task; i < buckets_.size(); i += kTasks) {
+                    sorter.settle(buckets_[i]);
+                }
+            });
+            return {};
+        });
+    }
+    group.wait().take();
+    sorted_ = true;
 }
 
 void Overlay::take_pieces(const Visit& visit) {
@@ -54,141 +128,38 @@ void Overlay::take_pieces(const Visit& visit) {
     drain(visit);
 }
 
+void Overlay::settle() {
+    drain([this](std::span<const Extent> piece) { settled_.insert_all(piece, ExtentMap::Holes::keep); });
+}
+
 // What the buckets hold.
 void Overlay::drain(const Visit& visit) {
-    for (const Bucket& bucket : buckets_) {
-        take_keys(bucket);
-        sort_keys();
-        for (const Key& key : keys_) {
-            take(*key.item, visit);
+    OverlaySorter sorter;
+    out_.resize(kPiece);
+    for (size_t i = 0; i < buckets_.size(); ++i) {
+        const OverlayBucket& bucket = buckets_[i];
+        const Sector begin(begin_of(i));
+        if (sorted_ && bucket.settled) {
+            bucket.for_each_piece([&](std::span<const OverlayItem> items) { emit(items, begin, visit); });
+        } else {
+            emit(sorter.sort(bucket), begin, visit);
         }
     }
-    emit_cluster(visit);
-    if (!out_.empty()) {
-        visit(out_);
-        out_.clear();
-    }
+    visit(std::span(out_).first(out_count_));
+    out_count_ = 0;
     buckets_.clear();
     arena_->release_all();
     count_ = 0;
+    sorted_ = false;
 }
 
-// In the order in which they were added.
-void Overlay::take_keys(const Bucket& bucket) {
-    keys_.clear();
-    for (const Chunk* chunk = bucket.first; chunk != nullptr; chunk = chunk->next) {
-        const Item* end = chunk == bucket.last ? bucket.next : chunk->items + Chunk::kCapacity;
-        for (const Item* item = chunk->items; item != end; ++item) {
-            keys_.push_back({item->start(), item});
+void Overlay::emit(std::span<const OverlayItem> items, Sector begin, const Visit& visit) {
+    for (const OverlayItem& item : items) {
+        item.packed.unpack_to(begin + item.offset, &out_[out_count_]);
+        if (++out_count_ == kPiece) {
+            visit(out_);
+            out_count_ = 0;
         }
-    }
-}
-
-// By start, and those with the same start in the order in which they were added. A radix sort by the digits in
-// which they differ.
-void Overlay::sort_keys() {
-    next_keys_.resize(keys_.size());
-    uint64_t differ = 0;
-    for (const Key& key : keys_) {
-        differ |= key.start ^ keys_[0].start;
-    }
-    constexpr uint64_t kDigits = 1 << kDigitBits;
-    for (unsigned shift = 0; shift < 64 && differ >> shift != 0; shift += kDigitBits) {
-        if ((differ >> shift & (kDigits - 1)) == 0) {
-            continue;
-        }
-        std::array<uint32_t, kDigits> place{};
-        for (const Key& key : keys_) {
-            ++place[key.start >> shift & (kDigits - 1)];
-        }
-        uint32_t total = 0;
-        for (uint32_t& count : place) {
-            total += std::exchange(count, total);
-        }
-        for (const Key& key : keys_) {
-            next_keys_[place[key.start >> shift & (kDigits - 1)]++] = key;
-        }
-        keys_.swap(next_keys_);
-    }
-}
-
-// Takes the items in order of their starts.
-void Overlay::take(const Item& item, const Visit& visit) {
-    const Extent extent = format::unpack(item.packed);
-    if (!cluster_.empty() && extent.start >= reach_) {
-        emit_cluster(visit);
-    }
-    reach_ = cluster_.empty() ? extent.end() : std::max(reach_, extent.end());
-    cluster_.push_back({extent, item.order});
-}
-
-void Overlay::emit_cluster(const Visit& visit) {
-    if (cluster_.empty()) {
-        return;
-    }
-    if (cluster_.size() == 1) {
-        emit(cluster_.front().extent, visit);
-        cluster_.clear();
-        return;
-    }
-    const Extent& first = cluster_.front().extent;
-    const bool same = std::all_of(cluster_.begin(), cluster_.end(), [&](const Layer& layer) {
-        return layer.extent.start == first.start && layer.extent.count == first.count;
-    });
-    if (same) {
-        emit(cluster_.back().extent, visit);
-        cluster_.clear();
-        return;
-    }
-    std::sort(cluster_.begin(), cluster_.end(),
-              [](const Layer& a, const Layer& b) { return a.order < b.order; });
-    if (cluster_.size() <= kSmallCluster) {
-        flat_.clear();
-        for (auto layer = cluster_.rbegin(); layer != cluster_.rend(); ++layer) {
-            add_uncovered(layer->extent);
-        }
-        for (const Extent& extent : flat_) {
-            emit(extent, visit);
-        }
-    } else {
-        ExtentMap map;
-        for (const Layer& layer : cluster_) {
-            map.insert(layer.extent);
-        }
-        map.for_each(Sector(0), [&](const Extent& extent) {
-            emit(extent, visit);
-            return true;
-        });
-    }
-    cluster_.clear();
-}
-
-// Adds to flat_ what of the extent no later one there covers.
-void Overlay::add_uncovered(const Extent& extent) {
-    const size_t before = flat_.size();
-    Sector from = extent.start;
-    for (size_t i = 0; i < before && from < extent.end(); ++i) {
-        const Sector start = flat_[i].start, end = flat_[i].end();
-        if (end <= from) {
-            continue;
-        }
-        if (start > from) {
-            flat_.push_back(extent.slice(from, std::min(start, extent.end())));
-        }
-        from = end;
-    }
-    if (from < extent.end()) {
-        flat_.push_back(extent.slice(from, extent.end()));
-    }
-    std::inplace_merge(flat_.begin(), flat_.begin() + before, flat_.end(),
-                       [](const Extent& a, const Extent& b) { return a.start < b.start; });
-}
-
-void Overlay::emit(const Extent& extent, const Visit& visit) {
-    out_.push_back(extent);
-    if (out_.size() >= kPiece) {
-        visit(out_);
-        out_.clear();
     }
 }
 

@@ -3,7 +3,7 @@
 // Many extents laid over each other, the later over the earlier, and what then lies on top, in order. To sort a
 // million of them and lay them over a map in order takes a fraction of the time of inserting them at random.
 //
-// They are dealt into buckets by where they start as they come; a bucket is sorted in the processor's cache.
+// They are dealt into buckets by where they lie as they come; a bucket is sorted in the processor's cache.
 #pragma once
 
 #include <functional>
@@ -11,11 +11,13 @@
 #include <span>
 #include <vector>
 
-#include "extent_arena.h"
 #include "extent_map.h"
 #include "format.h"
+#include "overlay_bucket.h"
 
 namespace predsnap {
+
+class Host;
 
 class Overlay {
   public:
@@ -26,8 +28,14 @@ class Overlay {
 
     // Lays the extent over all added before.
     void add(const format::PackedExtent& extent);
-    void add(const Extent& extent) { add(format::pack(extent)); }
+    void add(const Extent& extent);
     bool empty() const { return count_ == 0 && settled_.empty(); }
+
+    // Does what take_pieces() would have to do first, on the host's executor, by two at once. Suspends.
+    void sort(Host& host);
+
+    // Where memory comes from if it is ready there; null: from nowhere else again.
+    void use(ChunkSupply* supply) { arena_->use(supply); }
 
     // Calls visit with what lies on top, and forgets it. The extents of a piece ascend and do not overlap; later
     // pieces lie over earlier ones.
@@ -37,54 +45,31 @@ class Overlay {
   private:
     // Bounds the memory: more are settled into a map now and then.
     static constexpr size_t kMaxItems = 4'000'000;
-    static constexpr size_t kSmallCluster = 64;
-    static constexpr size_t kBuckets = 1024;
+    // Less is sorted as quickly by the one who takes it.
+    static constexpr size_t kSortAhead = 50'000;
+    // Most ranges are 1/1024 of the disk; then comes what lies behind it, and last VM state.
+    static constexpr size_t kBuckets = 1026;
+    static constexpr size_t kVmBucket = kBuckets - 1, kLastBucket = kBuckets - 2;
+    // An extent that lies in more buckets is not cut for them.
+    static constexpr size_t kPartsMax = 64;
 
-    struct Item {
-        format::PackedExtent packed;
-        uint32_t order;  // in which they were added
-        uint64_t start() const { return packed.start_low | uint64_t{packed.start_high} << 32; }
-    };
-    struct Chunk {
-        static constexpr size_t kCapacity = (NodeArena::kSlotSize - sizeof(void*)) / sizeof(Item);
-        Chunk* next;
-        Item items[kCapacity];
-    };
-    struct Bucket {
-        Chunk* first = nullptr;
-        Chunk* last = nullptr;
-        Item* next = nullptr;  // free place in the last chunk
-        Item* end = nullptr;
-    };
-    struct Key {
-        uint64_t start;
-        const Item* item;
-    };
-    struct Layer {
-        Extent extent;
-        uint32_t order;
-    };
-    void add_chunk(Bucket& bucket);
+    size_t bucket_of(uint64_t sector) const;
+    uint64_t begin_of(size_t bucket) const;
+    uint64_t end_of(size_t bucket) const;
+    OverlayItem* place_for(uint64_t start, uint64_t sectors);
+    void add_crossing(const Extent& extent);
+    void settle();
     void drain(const Visit& visit);
-    void take_keys(const Bucket& bucket);
-    void sort_keys();
-    void take(const Item& item, const Visit& visit);
-    void emit_cluster(const Visit& visit);
-    void add_uncovered(const Extent& extent);
-    void emit(const Extent& extent, const Visit& visit);
+    void emit(std::span<const OverlayItem> items, Sector begin, const Visit& visit);
 
-    unsigned shift_;  // from a start to its bucket
+    unsigned shift_;  // from a sector to its bucket
     std::unique_ptr<NodeArena> arena_;
-    std::vector<Bucket> buckets_;
+    std::vector<OverlayBucket> buckets_;
     size_t count_ = 0;
-    ExtentMap settled_;  // holes included; below what the buckets hold
-
-    // Scratch of drain().
-    std::vector<Key> keys_, next_keys_;   // of one bucket
-    std::vector<Layer> cluster_;          // extents that overlap, directly or through others
-    Sector reach_;                        // where the cluster ends
-    std::vector<Extent> flat_;            // of one cluster, in order
-    std::vector<Extent> out_;
+    bool sorted_ = false;  // all there is
+    ExtentMap settled_;    // holes included; below what the buckets hold
+    std::vector<Extent> out_;  // scratch of drain()
+    size_t out_count_ = 0;
 };
 
 }  // namespace predsnap

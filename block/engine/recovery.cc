@@ -50,6 +50,7 @@ Result<Recovery::Outcome> Recovery::run(const format::Superblock& superblock, bo
     TRY(begin(superblock));
     durable_ = std::max(disk_.sequence, Sequence(superblock.durable_sequence));
     replayed_ = Overlay(disk_.size / kSectorSize);
+    replayed_.use(&supply_);
     TRY(replay_index_stream());
     lay_replayed();
     TRY(scan_log());
@@ -131,7 +132,7 @@ void Recovery::begin_empty(const format::Superblock& superblock) {
 }
 
 Result<void> Recovery::begin_at_checkpoint(SegmentId first, uint64_t id, uint64_t sequence) {
-    TRY_ASSIGN(LoadedCheckpoint loaded, read_checkpoint(core_, first, id));
+    TRY_ASSIGN(LoadedCheckpoint loaded, read_checkpoint(core_, first, id, &supply_));
     CheckpointParts& parts = loaded.parts;
     if (parts.sequence.value != sequence) {
         return Error{EIO, "checkpoint does not agree with the superblock"};
@@ -288,7 +289,16 @@ Result<void> Recovery::replay_rows(const SegmentIndex& index) {
 }
 
 void Recovery::lay_replayed() {
-    replayed_.take_pieces([this](std::span<const Extent> piece) { disk_.apply_piece(piece); });
+    replayed_.sort(core_.host);
+    // Lets memory be made ready now and then.
+    constexpr size_t kPiecesAtOnce = 32;
+    size_t pieces = 0;
+    replayed_.take_pieces([this, &pieces](std::span<const Extent> piece) {
+        disk_.apply_piece(piece);
+        if (++pieces % kPiecesAtOnce == 0) {
+            core_.host.yield();
+        }
+    });
 }
 
 Result<void> Recovery::apply_records(Sequence sequence, Time time, std::span<const uint8_t> records,

@@ -17,6 +17,7 @@
 #pragma once
 
 #include "checkpoint.h"
+#include "chunk_supply.h"
 #include "core.h"
 #include "disk_state.h"
 #include "history.h"
@@ -39,7 +40,11 @@ class Recovery {
           history_(history),
           log_(log),
           stream_(stream),
-          timeline_(timeline) {}
+          timeline_(timeline),
+          supply_(core.host) {}
+    ~Recovery() { disk_.map.use(nullptr); }
+    Recovery(const Recovery&) = delete;
+    Recovery& operator=(const Recovery&) = delete;
 
     struct Outcome {
         std::vector<SegmentId> checkpoint_segments;
@@ -94,6 +99,7 @@ class Recovery {
     IndexStream& stream_;
     Timeline& timeline_;
 
+    ChunkSupply supply_;  // for the map, and what is to be laid over it
     // Changes of the map from indexes, not yet in it: in order of sectors they are made several times faster.
     Overlay replayed_{0};
     LogPosition position_;

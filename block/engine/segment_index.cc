@@ -110,51 +110,48 @@ void put(std::vector<uint8_t>& out, const T* items, size_t count) {
     out.insert(out.end(), bytes, bytes + count * sizeof(T));
 }
 
-// Takes `count` items off the front of `bytes`. Requires that they are there.
+// Takes as many items as the list is long off the front of `bytes`. Requires that they are there.
 template <typename T>
-std::vector<T> take(std::span<const uint8_t>& bytes, uint64_t count) {
-    std::vector<T> items(count);
-    if (count > 0) {
-        std::memcpy(items.data(), bytes.data(), count * sizeof(T));
+void take(std::span<const uint8_t>& bytes, std::vector<T>& items) {
+    if (!items.empty()) {
+        std::memcpy(items.data(), bytes.data(), items.size() * sizeof(T));
     }
-    bytes = bytes.subspan(count * sizeof(T));
-    return items;
+    bytes = bytes.subspan(items.size() * sizeof(T));
 }
 
-Error damaged(const IndexHeader& header, const char* what) {
-    return Error{EIO, text("index of log segment %u: %s", header.segment, what)};
+Error damaged(SegmentId segment, const char* what) {
+    return Error{EIO, text("index of log segment %u: %s", segment.value, what)};
 }
 
 // Rows must account for exactly the entries, records and undo there are, in order of sequence.
-Result<void> check_rows(const SegmentIndex& index, const IndexHeader& header) {
+Result<void> check_rows(const SegmentIndex& index) {
     uint64_t entries = 0, record_bytes = 0, undo = 0, redo = 0;
     Sequence expected = index.first;
     for (const IndexRow& row : index.rows) {
         if (row.sequence != expected.value) {
-            return damaged(header, "batches are not in sequence");
+            return damaged(index.segment, "batches are not in sequence");
         }
         expected += 1;
         entries += row.entry_count;
         record_bytes += row.record_bytes;
         if (row.undo_count > index.undo.size() || row.redo_count > index.redo.size()) {
-            return damaged(header, "undo count is out of range");
+            return damaged(index.segment, "undo count is out of range");
         }
         undo += row.undo_count;
         redo += row.redo_count;
     }
     if (index.last + 1 != expected || entries != index.entries.size() ||
         record_bytes != index.records.size() || undo != index.undo.size() || redo != index.redo.size()) {
-        return damaged(header, "counts do not add up");
+        return damaged(index.segment, "counts do not add up");
     }
     return {};
 }
 
-Result<void> check_extents(const Geometry& geometry, const SegmentIndex& index,
-                           const IndexHeader& header) {
+Result<void> check_extents(const Geometry& geometry, const SegmentIndex& index) {
     uint32_t data_end = 0;
     for (const Entry& entry : index.entries) {
         if (!plausible(geometry, entry, index.sums.size()) || entry.place < data_end) {
-            return damaged(header, "an entry is out of range");
+            return damaged(index.segment, "an entry is out of range");
         }
         data_end = std::max<uint32_t>(
             data_end, entry.place + (entry.kind >= static_cast<uint8_t>(ExtentKind::unit)
@@ -165,7 +162,7 @@ Result<void> check_extents(const Geometry& geometry, const SegmentIndex& index,
         for (const PackedExtent& packed : *list) {
             if (packed.kind > static_cast<uint8_t>(ExtentKind::run) ||
                 !plausible(geometry, format::unpack(packed))) {
-                return damaged(header, "an undo extent is out of range");
+                return damaged(index.segment, "an undo extent is out of range");
             }
         }
     }
@@ -206,6 +203,12 @@ std::vector<uint8_t> SegmentIndex::encode() const {
 }
 
 Result<SegmentIndex> SegmentIndex::decode(const Geometry& geometry, std::span<const uint8_t> bytes) {
+    TRY_ASSIGN(SegmentIndex index, sized_for(geometry, bytes));
+    TRY(index.fill(geometry, bytes));
+    return index;
+}
+
+Result<SegmentIndex> SegmentIndex::sized_for(const Geometry& geometry, std::span<const uint8_t> bytes) {
     IndexHeader header{};
     if (bytes.size() < sizeof(header)) {
         return Error{EIO, "segment index is too short"};
@@ -216,14 +219,14 @@ Result<SegmentIndex> SegmentIndex::decode(const Geometry& geometry, std::span<co
     const uint64_t most = bytes.size();
     if (header.entry_count > most || header.sum_count > most || header.record_bytes > most ||
         header.undo_count > most || header.redo_count > most) {
-        return damaged(header, "counts are larger than the blob");
+        return damaged(SegmentId(header.segment), "counts are larger than the blob");
     }
     const uint64_t need = header.row_count * sizeof(IndexRow) + header.entry_count * sizeof(Entry) +
                           header.sum_count * sizeof(uint32_t) + header.record_bytes +
                           (header.undo_count + header.redo_count) * sizeof(PackedExtent);
     if (need != bytes.size() || header.end_offset > geometry.segment_size ||
         header.segment >= geometry.max_segments()) {
-        return damaged(header, "sizes do not add up");
+        return damaged(SegmentId(header.segment), "sizes do not add up");
     }
     SegmentIndex index;
     index.segment = SegmentId(header.segment);
@@ -234,15 +237,25 @@ Result<SegmentIndex> SegmentIndex::decode(const Geometry& geometry, std::span<co
     index.last_hash = header.last_hash;
     index.end_offset = header.end_offset;
     index.clock = header.clock;
-    index.rows = take<IndexRow>(bytes, header.row_count);
-    index.entries = take<Entry>(bytes, header.entry_count);
-    index.sums = take<uint32_t>(bytes, header.sum_count);
-    index.records = take<uint8_t>(bytes, header.record_bytes);
-    index.undo = take<PackedExtent>(bytes, header.undo_count);
-    index.redo = take<PackedExtent>(bytes, header.redo_count);
-    TRY(check_rows(index, header));
-    TRY(check_extents(geometry, index, header));
+    index.rows.resize(header.row_count);
+    index.entries.resize(header.entry_count);
+    index.sums.resize(header.sum_count);
+    index.records.resize(header.record_bytes);
+    index.undo.resize(header.undo_count);
+    index.redo.resize(header.redo_count);
     return index;
+}
+
+Result<void> SegmentIndex::fill(const Geometry& geometry, std::span<const uint8_t> bytes) {
+    bytes = bytes.subspan(sizeof(IndexHeader));
+    take(bytes, rows);
+    take(bytes, entries);
+    take(bytes, sums);
+    take(bytes, records);
+    take(bytes, undo);
+    take(bytes, redo);
+    TRY(check_rows(*this));
+    return check_extents(geometry, *this);
 }
 
 }  // namespace predsnap

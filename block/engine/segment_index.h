@@ -45,6 +45,10 @@ struct SegmentIndex {
     std::vector<uint8_t> encode() const;
     // Decodes a blob; checks counts and ranges so that hostile bytes do no harm.
     static Result<SegmentIndex> decode(const Geometry& geometry, std::span<const uint8_t> bytes);
+    // That in two steps: an index with room for what the blob holds, and then the rest, which allocates nothing. What
+    // threads of an executor allocate, each keeps a little of.
+    static Result<SegmentIndex> sized_for(const Geometry& geometry, std::span<const uint8_t> bytes);
+    Result<void> fill(const Geometry& geometry, std::span<const uint8_t> bytes);
 };
 
 // The extent an entry makes. `sum` is its first unit's checksum.

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 
+#include "chunk_supply.h"
 #include "wait.h"
 
 namespace predsnap {
@@ -29,7 +30,9 @@ Result<Overlay> Timeline::difference(Sequence from, Sequence to) {
         size = std::max(history_.size_at(from), history_.size_at(to));
         steps = history_.path(from, std::max(to, history_.floor));
     }
+    ChunkSupply supply(core_.host);
     Overlay overlay(size / kSectorSize);
+    overlay.use(&supply);
     for (const PathStep& step : steps) {
         TRY(for_each_segment(step.first, step.last, step.undo, [&](const SegmentIndex& index) {
             step.undo ? undo(index, step, overlay) : redo(index, step, overlay);
@@ -42,6 +45,8 @@ Result<Overlay> Timeline::difference(Sequence from, Sequence to) {
             overlay.add(extent);
         }
     }
+    overlay.use(nullptr);
+    overlay.sort(core_.host);
     return overlay;
 }
 

@@ -5,6 +5,8 @@
 
 #include <random>
 
+#include "fiber_host.h"
+
 namespace predsnap {
 namespace {
 
@@ -112,6 +114,58 @@ TEST(Overlay, SortsByAllDigitsOfTheSector) {
     Extent found;
     ASSERT_TRUE(map.find(Sector(6), &found));
     EXPECT_EQ(found.start, Sector(5));
+}
+
+// Extents that do not lie in one range of what is sorted at once: those that cross into the next, longer ones than the
+// disk has ranges, and those behind the disk.
+TEST(Overlay, TakesExtentsThatLieInManyBuckets) {
+    for (uint64_t seed = 1; seed <= 5; ++seed) {
+        std::mt19937_64 random(seed);
+        const uint64_t bases[] = {0, 4096 * 20, (uint64_t{1} << 36) - 2000, kVmStateBase.value,
+                                  kVmStateBase.value + (uint64_t{1} << 35)};
+        ExtentMap map, model;
+        Overlay overlay(100'000);
+        for (int i = 0; i < 3000; ++i) {
+            Extent extent = random_extent(random, 100'000, 30);
+            extent.start += bases[random() % std::size(bases)];
+            if (!extent.is_data() && random() % 8 == 0) {
+                extent.count = 1 + random() % (uint64_t{1} << (random() % 38));
+            }
+            overlay.add(extent);
+            model.insert(extent);
+        }
+        lay(overlay, map, ExtentMap::Holes::keep);
+        ASSERT_TRUE(map.check());
+        ASSERT_EQ(map.data_sectors(), model.data_sectors()) << "seed " << seed;
+        for (const uint64_t base : bases) {
+            for (uint64_t at = base; at < base + 100'100; at += 3) {
+                Extent a, b;
+                ASSERT_EQ(map.find_whole(Sector(at), Sector(at + 1), &a),
+                          model.find_whole(Sector(at), Sector(at + 1), &b));
+                ASSERT_EQ(a, b) << "sector " << at << ", seed " << seed;
+            }
+        }
+    }
+}
+
+// What is sorted ahead is the same, also if more comes after.
+TEST(Overlay, SortsAhead) {
+    test::FiberHost host;
+    std::mt19937_64 random(5);
+    ExtentMap map, model;
+    Overlay overlay(1'000'000);
+    for (int i = 0; i < 120'000; ++i) {
+        const Extent extent = random_extent(random, 1'000'000, 30);
+        overlay.add(extent);
+        model.insert(extent);
+        if (i == 60'000) {
+            overlay.sort(host);
+        }
+    }
+    overlay.sort(host);
+    lay(overlay, map, ExtentMap::Holes::keep);
+    EXPECT_TRUE(map.check());
+    EXPECT_EQ(content(map, 1'000'000), content(model, 1'000'000));
 }
 
 }  // namespace
