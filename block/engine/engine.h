@@ -244,10 +244,11 @@ class Engine {
     // For reopen and graph changes: the device below from now on. Any context, no I/O running.
     void set_backing_device(Device* backing);
     void set_point_interval(int64_t interval_us);
-    // Stored in the image. Errors: EINVAL for limits too small to work.
+    // Stored in the image. Errors: as check_retention.
     Result<void> set_retention(const Retention& retention);
     Retention retention() const;
-    uint64_t retention_bytes_min() const;  // the least limit in bytes; any context
+    // Errors: EINVAL for limits that contradict each other or are too small to work. Any context.
+    Result<void> check_retention(const Retention& retention) const;
 
     // Snapshots. The VM state written since the last snapshot goes with it and leaves the current
     // state. `info` gives name, vm_*, icount, horizon_s; the result has the rest filled in.

@@ -40,13 +40,8 @@ Retention Engine::retention() const {
     return impl_->retention();
 }
 
-uint64_t Engine::retention_bytes_min() const {
-    return kLeastSegments * impl_->core.geometry.segment_size;
-}
-
-Result<void> Engine::set_retention(const Retention& retention) {
-    TRY(impl_->writable());
-    const uint64_t least = retention_bytes_min();
+Result<void> Engine::check_retention(const Retention& retention) const {
+    const uint64_t least = kLeastSegments * impl_->core.geometry.segment_size;
     if (retention.bytes && *retention.bytes < least) {
         return Error{EINVAL, text("history cannot be limited to %llu bytes; %llu is the least for segments of %u",
                                   static_cast<ull>(*retention.bytes), static_cast<ull>(least),
@@ -55,7 +50,12 @@ Result<void> Engine::set_retention(const Retention& retention) {
     if (retention.window_us && *retention.window_us < 0) {
         return Error{EINVAL, "the window of history cannot be negative"};
     }
-    TRY(check_rules(retention));
+    return check_rules(retention);
+}
+
+Result<void> Engine::set_retention(const Retention& retention) {
+    TRY(impl_->writable());
+    TRY(check_retention(retention));
     // What was going to be dropped by the limits before is dropped when this returns, and nothing else.
     TaskMutex::Guard guard(impl_->core.host, impl_->control);
     if (retention != this->retention()) {

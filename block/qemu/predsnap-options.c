@@ -41,11 +41,19 @@ static QemuOptsList predsnap_runtime_opts = {
     },
 };
 
+/* The block layer knows a list only by the names of what is in it. */
+QEMU_BUILD_BUG_ON(PDS_RULES_MAX != 8);
+#define RULE_OPTIONS(number) \
+    PREDSNAP_OPT_RETENTION "." number ".every", \
+    PREDSNAP_OPT_RETENTION "." number ".for"
+
 const char *const predsnap_mutable_opts[] = {
     PREDSNAP_OPT_POINT_INTERVAL,
     PREDSNAP_OPT_CDP_WINDOW,
     PREDSNAP_OPT_CDP_BYTES,
     PREDSNAP_OPT_RETENTION,
+    RULE_OPTIONS("0"), RULE_OPTIONS("1"), RULE_OPTIONS("2"), RULE_OPTIONS("3"),
+    RULE_OPTIONS("4"), RULE_OPTIONS("5"), RULE_OPTIONS("6"), RULE_OPTIONS("7"),
     NULL
 };
 
@@ -165,41 +173,19 @@ bool predsnap_absorb_options(QDict *options, PredsnapSettings *settings,
     return ok;
 }
 
-bool predsnap_check_retention(BlockDriverState *bs,
-                              const PredsnapSettings *settings, Error **errp)
+static bool asks_for_retention(const PredsnapSettings *settings)
 {
-    BDRVPredsnapState *s = bs->opaque;
-    PdsEngine *engine = predsnap_get(s);
-    uint64_t least;
-
-    if (!engine) {
-        return true; /* it is checked again when there is an engine */
-    }
-    least = pds_retention_bytes_min(engine);
-    predsnap_put(s);
-    if (settings->has_cdp_bytes && settings->cdp_bytes > 0 &&
-        settings->cdp_bytes < least) {
-        error_setg(errp, "predsnap node '%s': option '" PREDSNAP_OPT_CDP_BYTES
-                   "' is at least %" PRIu64 " with the segment size of this "
-                   "image, or 0", bdrv_get_node_name(bs), least);
-        return false;
-    }
-    return true;
+    return settings->has_cdp_window || settings->has_cdp_bytes ||
+           settings->has_retention;
 }
 
 /* What is not given stays as the image has it. */
-int coroutine_fn predsnap_co_set_retention(BlockDriverState *bs,
-                                           PdsEngine *engine, char **message)
+static PdsRetention wanted_retention(const PredsnapSettings *settings,
+                                     PdsEngine *engine)
 {
-    BDRVPredsnapState *s = bs->opaque;
-    const PredsnapSettings *settings = &s->settings;
     PdsRetention retention;
     PdsInfo info;
 
-    if (!settings->has_cdp_window && !settings->has_cdp_bytes &&
-        !settings->has_retention) {
-        return 0;
-    }
     pds_info(engine, &info, NULL, NULL);
     retention = info.retention;
     if (settings->has_cdp_window) {
@@ -216,5 +202,47 @@ int coroutine_fn predsnap_co_set_retention(BlockDriverState *bs,
     } else if (!retention.has_window) {
         retention.rule_count = 0; /* all history is kept, rules or not */
     }
+    return retention;
+}
+
+bool predsnap_check_retention(BlockDriverState *bs,
+                              const PredsnapSettings *settings, Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    g_autofree char *message = NULL;
+    PdsEngine *engine;
+    PdsRetention retention;
+    int ret;
+
+    if (!asks_for_retention(settings)) {
+        return true;
+    }
+    engine = predsnap_get(s);
+    if (!engine) {
+        return true; /* it is checked again when there is an engine */
+    }
+    retention = wanted_retention(settings, engine);
+    ret = pds_check_retention(engine, &retention, &message);
+    predsnap_put(s);
+    if (ret < 0) {
+        error_setg(errp, "predsnap node '%s': options '"
+                   PREDSNAP_OPT_CDP_WINDOW "', '" PREDSNAP_OPT_CDP_BYTES
+                   "', '" PREDSNAP_OPT_RETENTION "': %s",
+                   bdrv_get_node_name(bs), message);
+        return false;
+    }
+    return true;
+}
+
+int coroutine_fn predsnap_co_set_retention(BlockDriverState *bs,
+                                           PdsEngine *engine, char **message)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    PdsRetention retention;
+
+    if (!asks_for_retention(&s->settings)) {
+        return 0;
+    }
+    retention = wanted_retention(&s->settings, engine);
     return pds_set_retention(engine, &retention, message);
 }

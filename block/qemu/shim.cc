@@ -233,20 +233,30 @@ void pds_set_point_interval(PdsEngine* engine, uint32_t interval_ms) {
     engine->engine->set_point_interval(int64_t{interval_ms} * 1000);
 }
 
-uint64_t pds_retention_bytes_min(const PdsEngine* engine) { return engine->engine->retention_bytes_min(); }
+namespace {
+
+predsnap::Retention from_c(const PdsRetention& from) {
+    predsnap::Retention retention;
+    if (from.has_window) {
+        retention.window_us = from.window_us;
+    }
+    if (from.has_bytes) {
+        retention.bytes = from.bytes;
+    }
+    for (unsigned i = 0; i < from.rule_count; ++i) {
+        retention.rules.push_back({from.rules[i].every_us, from.rules[i].for_us});
+    }
+    return retention;
+}
+
+}  // namespace
+
+int pds_check_retention(const PdsEngine* engine, const PdsRetention* retention, char** message) {
+    return finish(engine->engine->check_retention(from_c(*retention)), message);
+}
 
 int pds_set_retention(PdsEngine* engine, const PdsRetention* retention, char** message) {
-    predsnap::Retention wanted;
-    if (retention->has_window) {
-        wanted.window_us = retention->window_us;
-    }
-    if (retention->has_bytes) {
-        wanted.bytes = retention->bytes;
-    }
-    for (unsigned i = 0; i < retention->rule_count; ++i) {
-        wanted.rules.push_back({retention->rules[i].every_us, retention->rules[i].for_us});
-    }
-    return finish(engine->engine->set_retention(wanted), message);
+    return finish(engine->engine->set_retention(from_c(*retention)), message);
 }
 
 void pds_pause_background(PdsEngine* engine) {

@@ -183,9 +183,9 @@ typedef struct PdsRetention {
     } rules[PDS_RULES_MAX];
 } PdsRetention;
 
-/* The least limit in bytes that works. Any context. */
-uint64_t pds_retention_bytes_min(const PdsEngine *engine);
-/* Stored in the image. -EINVAL for limits too small to work. Task. */
+/* -EINVAL for limits that contradict each other or are too small to work. Any context. */
+int pds_check_retention(const PdsEngine *engine, const PdsRetention *retention, char **message);
+/* Stored in the image; if they pass that. Task. */
 int pds_set_retention(PdsEngine *engine, const PdsRetention *retention, char **message);
 void pds_pause_background(PdsEngine *engine);
 void pds_resume_background(PdsEngine *engine);

@@ -53,7 +53,7 @@ class Window(RetentionCase):
         self.start()
         self.churn(12)
         history = self.daemon_.info()["history"]
-        self.assertEqual(history, {"sequence": 0, "streams": 0})
+        self.assertEqual(history, {"sequence": 0, "streams": 0, "retention": []})
         self.assertEqual({point["kept"] for point in self.daemon_.points()}, {"all"})
 
     def test_no_window_keeps_no_history_and_the_image_stays_small(self):
@@ -158,6 +158,52 @@ class Limits(RetentionCase):
         self.path, self.daemon_ = path, daemon
         said = self.refusal(self.reopen, **{"cdp-bytes": 2 * SEGMENT})
         self.assertSaysAll(said, "disk", "cdp-bytes", 4 * SEGMENT)
+
+    def test_rules_that_contradict_are_refused(self):
+        path = self.create(options=[f"segment_size={SEGMENT}"])
+        daemon = self.daemon()
+        rule = {"every": 60, "for": 600}
+        said = self.refusal(daemon.add, node("disk", path, retention=[rule]))
+        self.assertSaysAll(said, "window")
+        wrong = {"cdp-window": 700, "retention": [rule]}
+        self.assertSaysAll(self.refusal(daemon.add, node("disk", path, **wrong)), "700 s", "600 s")
+        wrong = {"cdp-window": 0, "retention": [{"every": 0, "for": 600}]}
+        self.assertSaysAll(self.refusal(daemon.add, node("disk", path, **wrong)), "every", "from 1")
+        wrong = {"cdp-window": 0, "retention": [{"every": 60}]}
+        self.assertSaysAll(self.refusal(daemon.add, node("disk", path, **wrong)), "for")
+        daemon.add(node("disk", path))
+        self.path, self.daemon_ = path, daemon
+        self.assertSaysAll(self.refusal(self.reopen, retention=[rule]), "disk", "retention", "window")
+        self.reopen(**{"cdp-window": 60, "retention": [rule, {"every": 3600, "for": 7200}]})
+        rules = daemon.info()["history"]["retention"]
+        self.assertEqual(rules, [rule, {"every": 3600, "for": 7200}])
+        self.reopen(retention=[])
+        self.assertEqual(daemon.info()["history"]["retention"], [])
+
+    def test_rules_keep_points_beyond_the_window(self):
+        self.start(**{"cdp-window": 1, "retention": [{"every": 2, "for": 20}]})
+        held = {}
+
+        def two_old_points():
+            self.churn(4)
+            points = self.daemon_.points()
+            held[points[-1]["sequence"]] = dict(self.written)
+            return sum(point["kept"] == "rule" for point in points) >= 3
+
+        process.wait_until(two_old_points, "points that a rule keeps")
+        old = [point for point in self.daemon_.points() if point["kept"] == "rule"]
+        seconds = [point["time"] // 2_000_000 for point in old]
+        self.assertEqual(len(seconds), len(set(seconds)), old)
+        self.daemon_.kill()
+        self.daemon_, self.disk = self.daemon_with_disk(self.path)
+        self.assertHolds()
+        shown = [point for point in old if point["sequence"] in held]
+        for point in shown:
+            self.daemon_.add_view("then", sequence=point["sequence"])
+            with self.daemon_.serve("then", writable=False) as client:
+                for at, data in held[point["sequence"]].items():
+                    self.assertEqual(client.read(at, BLOCK), data, f"at {at}")
+            self.daemon_.qmp.execute("blockdev-del", **{"node-name": "then"})
 
     def test_an_open_view_stays_what_it_is(self):
         self.start(**{"cdp-window": 0})
