@@ -8,7 +8,7 @@ namespace predsnap::replay {
 
 std::string Latencies::json() const {
     JsonObject object;
-    object.add("requests", uint64_t{us_.size()}).add("bytes", bytes_);
+    object.add("requests", requests_).add("bytes", bytes_);
     if (!us_.empty()) {
         std::vector<int64_t> sorted = us_;
         std::sort(sorted.begin(), sorted.end());

@@ -9,21 +9,24 @@
 
 namespace predsnap::replay {
 
-// Requests of one kind: how many, how many bytes, how long each took.
+// Requests of one kind: how many, how many bytes, and, where time is real, how long each took.
 class Latencies {
   public:
     void add(int64_t us, uint64_t bytes) {
         us_.push_back(us);
+        count(bytes);
+    }
+    void count(uint64_t bytes) {
+        ++requests_;
         bytes_ += bytes;
     }
-    // {"requests": n, "bytes": n, "mean_us": x, "p50_us": n, "p99_us": n, "max_us": n}
+    // {"requests": n, "bytes": n, "mean_us": n, "p50_us": n, "p99_us": n, "max_us": n}
     std::string json() const;
-    uint64_t requests() const { return us_.size(); }
     uint64_t bytes() const { return bytes_; }
 
   private:
     std::vector<int64_t> us_;
-    uint64_t bytes_ = 0;
+    uint64_t requests_ = 0, bytes_ = 0;
 };
 
 struct Measures {

@@ -50,6 +50,10 @@ def us(latencies, which):
     return f"{latencies[which]:,}" if which in latencies else "-"
 
 
+def milliseconds(times, which):
+    return f"{times[which]:.1f}" if times else "-"
+
+
 def ratio(value):
     return "-" if value is None else f"{value:.2f}"
 
@@ -75,8 +79,8 @@ def row(name, result):
         us(client["read"], "p50_us"),
         us(client["read"], "p99_us"),
         us(client["flush"], "p99_us"),
-        f"{result['point ms']['p50']:.1f}",
-        f"{result['point ms']['max']:.1f}",
+        milliseconds(result.get("point ms"), "p50"),
+        milliseconds(result.get("point ms"), "max"),
     )
 
 
