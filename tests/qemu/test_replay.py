@@ -74,6 +74,12 @@ class ReplayTest(QemuTest):
         self.assertEqual(run["disks"]["engine"]["points"], 3)
         self.assertLess(run["trace"]["requests"], 400)
 
+    def test_without_points_only_the_disk_is_verified(self):
+        run = self.replay(self.trace(small_trace()), "-d", "predsnap,engine", "--points", 0)
+        for result in run["disks"].values():
+            self.assertEqual(result["points"], 0)
+            self.assertEqual(list(result["verified"]), ["now"])
+
     def test_the_pace_is_the_trace_s(self):
         run = self.replay(
             self.trace(HEADER + "0,W,0,4096\n20000000,W,4096,4096\n"),

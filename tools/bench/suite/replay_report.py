@@ -99,7 +99,8 @@ def text(trace, described, points_s, results):
     count = next(iter(results.values()))["points"]
     head = (
         f"{trace}: {described['requests']:,} requests in {described['span_us'] / 1e6:,.0f} s, "
-        f"{described['written_bytes'] / MIB:,.0f} MiB written; {count} points, {points_s:g} s apart"
+        f"{described['written_bytes'] / MIB:,.0f} MiB written; "
+        + (f"{count} points, {points_s:g} s apart" if count else "no points")
     )
     return f"{head}\n{table(results)}"
 

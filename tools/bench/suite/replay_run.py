@@ -41,15 +41,18 @@ class Replay:
 
     def __init__(self, work, trace, described, kind, settings):
         self.work, self.trace, self.settings = work, trace, settings
-        self.points = self._points(described)
+        self.span_s = described["span_us"] / 1e6
+        self.points = self._points()
         self.disk = replay_disks.KINDS[kind](work, described["disk_size"], settings.node_options)
         step = max(1, len(self.points) // POINTS_VERIFIED)
         self.sampled = [name for name, _ in self.points[step // 2 :: step]][:POINTS_VERIFIED]
         self.point_ms = []
 
-    def _points(self, described):
+    def _points(self):
         """Name and time of each point; the last one is where the trace ends."""
-        count = int(described["span_us"] / 1e6 // self.settings.points_s) + 1
+        if not self.settings.points_s:
+            return []
+        count = int(self.span_s // self.settings.points_s) + 1
         if count > POINTS_MAX:
             raise BenchError(f"{self.trace}: {count} points, and {POINTS_MAX} at most: take a larger --points")
         return [(f"p{i}", i * self.settings.points_s) for i in range(1, count + 1)]
@@ -92,13 +95,14 @@ class Replay:
             "counters": {"end": at_end["counters"], "quiet": at_quiet["counters"]},
             "client": client.measures(),
             "point ms": {
-                "p50": percentile(self.point_ms, 0.5),
-                "p99": percentile(self.point_ms, 0.99),
-                "max": max(self.point_ms),
+                name: percentile(self.point_ms, share)
+                for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1))
+                if self.point_ms
             },
         }
 
     def _replay(self, backend, client):
+        ended = not self.points and client.run(self.span_s + 1)
         for name, until_s in self.points:
             progress(f"{self.trace.name} on {self.disk.label}: point {name} of {len(self.points)}")
             ended = client.run(until_s)
@@ -108,7 +112,7 @@ class Replay:
             if name in self.sampled:
                 client.keep(name)
         if not ended:
-            raise BenchError(f"{self.trace}: requests are left after {self.points[-1][1]} s")
+            raise BenchError(f"{self.trace}: requests are left after what was said to be its end")
         progress("")
 
     def _state(self, backend, written_before):
