@@ -113,8 +113,8 @@ void BenchHost::report(Event event, uint64_t, uint64_t, std::string_view message
         return;
     }
     ++reports_;
-    std::fprintf(stderr, "%s: the engine reports: %.*s\n",
-                 program_invocation_short_name, static_cast<int>(message.size()), message.data());
+    std::fprintf(stderr, "%s: the engine reports: %.*s\n", program_invocation_short_name,
+                 static_cast<int>(message.size()), message.data());
 }
 
 // Fibers whose calls are done come after those that are ready.

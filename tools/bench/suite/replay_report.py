@@ -105,6 +105,6 @@ def text(trace, described, points_s, results):
     return f"{head}\n{table(results)}"
 
 
-LEGEND = """space in MiB: allocated when the trace ended, at most, and when background work had gone quiet; of overlays: the last,
-against qcow2-overlays. For each byte the guest wrote: bytes written to the host (quiet), to the log, and by
-background work. Latencies in us, points in ms."""
+LEGEND = """space in MiB: allocated when the trace ended, at most, and when background work had gone quiet; of
+overlays: the last, against qcow2-overlays. For each byte the guest wrote: bytes written to the host (quiet), to the
+log, and by background work. Latencies in us, points in ms."""

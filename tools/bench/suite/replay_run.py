@@ -132,7 +132,8 @@ class Replay:
                 changed_s, last = time.monotonic(), now
             if changed_s - begin_s > self.settings.quiet_max_s:
                 raise BenchError(
-                    f"{self.disk.label}: background work has not ended {self.settings.quiet_max_s:.0f} s after {self.trace}"
+                    f"{self.disk.label}: background work goes on {self.settings.quiet_max_s:.0f} s "
+                    f"after the end of {self.trace}"
                 )
             time.sleep(0.2)
         return changed_s - begin_s
