@@ -3,9 +3,6 @@
 from .replay_disks import REFERENCE
 from .settings import MIB
 
-# What the background has written, of query-predsnap's counters.
-BACKGROUND = ("moved-bytes", "stream-bytes", "index-bytes", "checkpoint-bytes")
-
 
 def per_guest_byte(result):
     """Every counter of bytes that query-predsnap has, for each byte the guest wrote."""
@@ -25,6 +22,18 @@ def hit_rates(counters, prefix=""):
     return found
 
 
+def shares(written, rates):
+    """Of what was written to the host for each byte of the guest's: its own log; what the cleaner moved; segments
+    written ahead; and the rest, which is streams, index and checkpoints. The rest is what is left and not the sum
+    of counters, so nothing that somebody forgot to count is missing."""
+    return {
+        "log bytes / guest byte": rates["batch-bytes"] - rates["moved-bytes"],
+        "moved bytes / guest byte": rates["moved-bytes"],
+        "bytes written ahead / guest byte": rates["prewritten-bytes"],
+        "other bytes / guest byte": written - rates["batch-bytes"] - rates["prewritten-bytes"],
+    }
+
+
 def figures(results):
     """Adds to each disk's result what follows from it and from that of the reference."""
     reference = results.get(REFERENCE)
@@ -33,9 +42,8 @@ def figures(results):
         rates = per_guest_byte(result)
         figure = {"write amplification": result["written"]["quiet"] / guest if guest else None}
         if rates:
+            figure |= shares(figure["write amplification"], rates)
             figure |= {
-                "log bytes / guest byte": rates["batch-bytes"],
-                "background bytes / guest byte": sum(rates.get(name, 0) for name in BACKGROUND),
                 "bytes / guest byte": rates,
                 "hit rates": hit_rates(result["counters"]["quiet"]),
             }
@@ -59,7 +67,7 @@ def ratio(value):
 
 
 HEADINGS = (
-    *("disk", "end", "peak", "quiet", "of overlays", "written", "log", "background"),
+    *("disk", "end", "peak", "quiet", "of overlays", "written", "log", "moved", "ahead", "other"),
     *("write p50", "p99", "read p50", "p99", "flush p99", "point p50", "max"),
 )
 
@@ -73,7 +81,9 @@ def row(name, result):
         ratio(figure.get(f"space / {REFERENCE}, quiet")),
         ratio(figure["write amplification"]),
         ratio(figure.get("log bytes / guest byte")),
-        ratio(figure.get("background bytes / guest byte")),
+        ratio(figure.get("moved bytes / guest byte")),
+        ratio(figure.get("bytes written ahead / guest byte")),
+        ratio(figure.get("other bytes / guest byte")),
         us(client["write"], "p50_us"),
         us(client["write"], "p99_us"),
         us(client["read"], "p50_us"),
@@ -106,5 +116,6 @@ def text(trace, described, points_s, results):
 
 
 LEGEND = """space in MiB: allocated when the trace ended, at most, and when background work had gone quiet; of
-overlays: the last, against qcow2-overlays. For each byte the guest wrote: bytes written to the host (quiet), to the
-log, and by background work. Latencies in us, points in ms."""
+overlays: the last, against qcow2-overlays. For each byte the guest wrote: bytes written to the host until it was quiet;
+of them, the guest's log, what the cleaner moved, segments written ahead, and streams, index and checkpoints.
+Latencies in us, points in ms."""
