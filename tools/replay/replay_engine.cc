@@ -110,6 +110,7 @@ class Replay {
         must(engine_->settle());
         host_.run_others();
         const State at_quiet = state();
+        reopen();
         const std::string verified = verify_all();
         must(engine_->close());
         return report(player, at_end, at_quiet, verified,
@@ -136,6 +137,17 @@ class Replay {
         }
         must(engine_->set_retention(retention));
         written_before_ = device_.written_bytes();
+    }
+
+    // What is verified is what the file holds.
+    void reopen() {
+        must(engine_->close());
+        engine_.reset();
+        engine_ = must(Engine::open(host_, device_, OpenOptions{}));
+        const CheckResult result = must(engine_->check({}));
+        if (result.corruptions > 0) {
+            fail(Error{EIO, options_.image + ": " + result.findings.front()});
+        }
     }
 
     void play(EnginePlayer& player) {
