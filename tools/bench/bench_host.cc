@@ -49,6 +49,9 @@ void BenchHost::run(std::function<void()> main) {
 }
 
 int64_t BenchHost::uptime_us() {
+    if (clock_) {
+        return clock_->value;
+    }
     const auto now = std::chrono::steady_clock::now().time_since_epoch();
     return std::chrono::duration_cast<std::chrono::microseconds>(now).count();
 }

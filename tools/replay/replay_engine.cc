@@ -28,6 +28,8 @@ constexpr size_t kPointsVerified = 3;
         "  --image PATH        the image; made anew, and left there\n"
         "  --window SECONDS    of history that are kept, of the trace's time; 0: none, -1: all "
         "(-1)\n"
+        "  --rule EVERY:FOR    of what is older, a point in each so many seconds is kept for so "
+        "many; may be repeated\n"
         "  --bytes N           history takes at most so many bytes; 0: without limit (0)\n"
         "  --points SECONDS    a snapshot after each so many seconds of the trace; 0: none (60)\n"
         "  --flush-every S     the guest flushes after each so many seconds of the trace; 0: only "
@@ -42,6 +44,7 @@ struct Options {
     SourceOptions source;
     std::string image;
     double window_s = -1;
+    std::vector<RetentionRule> rules;
     uint64_t bytes = 0;
     int64_t points_us = 60'000'000;
     int64_t flush_every_us = 5'000'000;
@@ -52,6 +55,19 @@ Arguments::Take seconds_into(int64_t& us) {
     return [&us](std::string_view value) -> Result<void> {
         TRY_ASSIGN(const double seconds, Arguments::number(value, 0, 1e9));
         us = static_cast<int64_t>(seconds * 1e6);
+        return {};
+    };
+}
+
+Arguments::Take rule_into(std::vector<RetentionRule>& rules) {
+    return [&rules](std::string_view value) -> Result<void> {
+        const size_t colon = value.find(':');
+        if (colon == std::string_view::npos) {
+            return Error{EINVAL, "'" + std::string(value) + "' is not EVERY:FOR"};
+        }
+        TRY_ASSIGN(const double every_s, Arguments::number(value.substr(0, colon), 0, 1e9));
+        TRY_ASSIGN(const double for_s, Arguments::number(value.substr(colon + 1), 0, 1e9));
+        rules.push_back({static_cast<int64_t>(every_s * 1e6), static_cast<int64_t>(for_s * 1e6)});
         return {};
     };
 }
@@ -78,6 +94,7 @@ Options parse(int argc, char** argv) {
         TRY_ASSIGN(options.depth, Arguments::whole(value, 1, 1024));
         return {};
     });
+    arguments.option("--rule", rule_into(options.rules));
     arguments.option("--points", seconds_into(options.points_us));
     arguments.option("--flush-every", seconds_into(options.flush_every_us));
     must(arguments.parse(argc, argv));
@@ -132,6 +149,7 @@ class Replay {
         if (options_.window_s >= 0) {
             retention.window_us = static_cast<int64_t>(options_.window_s * 1e6);
         }
+        retention.rules = options_.rules;
         if (options_.bytes > 0) {
             retention.bytes = options_.bytes;
         }

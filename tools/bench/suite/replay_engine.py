@@ -11,14 +11,18 @@ from .settings import BenchError
 LABEL = "engine"
 # Options of a predsnap node that the engine knows by itself.
 KNOWN = {"cdp-window": "--window", "cdp-bytes": "--bytes"}
+RULES = "retention"
 
 
 def node_arguments(node_options):
-    unknown = sorted(set(node_options) - set(KNOWN))
+    unknown = sorted(set(node_options) - {*KNOWN, RULES})
     if unknown:
-        raise BenchError(f"the disk '{LABEL}' takes of --option only {' and '.join(KNOWN)}, not {unknown[0]}")
+        known = ", ".join((*KNOWN, RULES))
+        raise BenchError(f"the disk '{LABEL}' takes of --option only {known}, not {unknown[0]}")
     options = {"cdp-window": 0, **node_options}
-    return [str(x) for key, value in options.items() for x in (KNOWN[key], value)]
+    rules = [f"{rule['every']}:{rule['for']}" for rule in options.pop(RULES, ())]
+    plain = [str(x) for key, value in options.items() for x in (KNOWN[key], value)]
+    return plain + [x for rule in rules for x in ("--rule", rule)]
 
 
 class EngineReplay:
