@@ -74,6 +74,16 @@ class ReplayTest(QemuTest):
         self.assertEqual(run["disks"]["engine"]["points"], 3)
         self.assertLess(run["trace"]["requests"], 400)
 
+    def test_rules_for_old_history_are_taken(self):
+        rules = '[{"every": 10, "for": 3600}]'
+        run = self.replay(
+            self.trace(small_trace()),
+            *("-d", "predsnap,engine", "--option", "cdp-window=7", "--option", f"retention={rules}"),
+        )
+        history = run["disks"]["predsnap"]["counters"]["quiet"]["history"]
+        self.assertEqual(history["retention"], json.loads(rules))
+        self.assertEqual(len(run["disks"]["engine"]["verified"]), 4)
+
     def test_without_points_only_the_disk_is_verified(self):
         run = self.replay(self.trace(small_trace()), "-d", "predsnap,engine", "--points", 0)
         for result in run["disks"].values():

@@ -90,7 +90,11 @@ class Replay:
             "points": len(self.points),
             "replay seconds": replay_s,
             "quiet after seconds": quiet_s,
-            "space": {"end": at_end["space"], "quiet": at_quiet["space"], "peak": max(samples)},
+            "space": {
+                "end": at_end["space"],
+                "quiet": at_quiet["space"],
+                "peak": max(*samples, at_end["space"], at_quiet["space"]),
+            },
             "written": {"end": at_end["written"], "quiet": at_quiet["written"]},
             "counters": {"end": at_end["counters"], "quiet": at_quiet["counters"]},
             "client": client.measures(),
