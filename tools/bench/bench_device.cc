@@ -86,6 +86,18 @@ Result<void> FileDevice::write_zeroes(uint64_t offset, uint64_t length) {
     return {};
 }
 
+// As QEMU does it for a file.
+Result<void> FileDevice::discard(uint64_t offset, uint64_t length) {
+    Result<void> result;
+    host_.run_blocking([&] {
+        if (::fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                        static_cast<off_t>(length)) < 0) {
+            result = last_error("discard");
+        }
+    });
+    return result;
+}
+
 Result<void> FileDevice::flush() {
     Result<void> result;
     host_.run_blocking([&] {
@@ -102,6 +114,14 @@ Result<uint64_t> FileDevice::length() {
         return last_error("length");
     }
     return static_cast<uint64_t>(status.st_size);
+}
+
+Result<uint64_t> FileDevice::allocated() const {
+    struct stat status;
+    if (::fstat(fd_, &status) < 0) {
+        return last_error("allocated size");
+    }
+    return static_cast<uint64_t>(status.st_blocks) * 512;
 }
 
 Result<void> FileDevice::truncate(uint64_t length) {

@@ -22,9 +22,11 @@ class FileDevice final : public Device {
     Result<void> preadv(uint64_t offset, std::span<const iovec> buffers) override;
     Result<void> pwritev(uint64_t offset, std::span<const iovec> buffers) override;
     Result<void> write_zeroes(uint64_t offset, uint64_t length) override;
-    Result<void> discard(uint64_t, uint64_t) override { return {}; }
+    Result<void> discard(uint64_t offset, uint64_t length) override;
     Result<void> flush() override;
     Result<uint64_t> length() override;
+    // What the file takes of its file system, in bytes.
+    Result<uint64_t> allocated() const;
     Result<void> truncate(uint64_t length) override;
 
   private:

@@ -2,6 +2,7 @@
 #include "bench_host.h"
 
 #include <cassert>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -48,11 +49,17 @@ void BenchHost::run(std::function<void()> main) {
 }
 
 int64_t BenchHost::uptime_us() {
+    if (clock_) {
+        return clock_->value;
+    }
     const auto now = std::chrono::steady_clock::now().time_since_epoch();
     return std::chrono::duration_cast<std::chrono::microseconds>(now).count();
 }
 
 Time BenchHost::now() {
+    if (clock_) {
+        return *clock_;
+    }
     const auto now = std::chrono::system_clock::now().time_since_epoch();
     return Time(std::chrono::duration_cast<std::chrono::microseconds>(now).count());
 }
@@ -80,6 +87,12 @@ void BenchHost::yield() {
     running_->fiber.leave();
 }
 
+void BenchHost::run_others() {
+    while (!ready_.empty() || blocked_ > 0) {
+        yield();
+    }
+}
+
 void BenchHost::spawn(std::function<void()> body) {
     ready_.push_back(new Fiber(std::move(body)));
 }
@@ -103,7 +116,7 @@ void BenchHost::report(Event event, uint64_t, uint64_t, std::string_view message
         return;
     }
     ++reports_;
-    std::fprintf(stderr, "engine-bench: the engine reports: %.*s\n",
+    std::fprintf(stderr, "%s: the engine reports: %.*s\n", program_invocation_short_name,
                  static_cast<int>(message.size()), message.data());
 }
 
@@ -113,7 +126,7 @@ BenchHost::Fiber* BenchHost::next_ready() {
         collect_done(ready_.empty());
     }
     if (ready_.empty()) {
-        std::fprintf(stderr, "engine-bench: no task can go on\n");
+        std::fprintf(stderr, "%s: no task can go on\n", program_invocation_short_name);
         std::abort();
     }
     Fiber* next = ready_.front();

@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <string_view>
 #include <thread>
@@ -29,6 +30,10 @@ class BenchHost final : public Host {
     // Runs `call` on a worker thread and blocks the task until it is done.
     void run_blocking(const std::function<void()>& call);
     uint64_t reports() const { return reports_; }
+    // From now on time stands still but for what is set here.
+    void set_clock(Time now) { clock_ = now; }
+    // Runs other tasks until they all wait, for what does not come from a worker. From a task.
+    void run_others();
 
     Time now() override;
     int64_t uptime_us() override;
@@ -58,6 +63,7 @@ class BenchHost final : public Host {
     Fiber* running_ = nullptr;
     size_t blocked_ = 0;  // fibers whose call a worker has
     uint64_t reports_ = 0;
+    std::optional<Time> clock_;  // that stands still
 
     std::mutex mutex_;  // guards what follows
     std::condition_variable have_jobs_;

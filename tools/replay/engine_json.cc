@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "engine_json.h"
+
+#include "measures.h"
+
+namespace predsnap::replay {
+namespace {
+
+template <typename T>
+struct Named {
+    const char* name;
+    uint64_t T::*member;
+};
+
+constexpr Named<EngineStats> kStats[] = {
+    {"batches", &EngineStats::batches},
+    {"batch-bytes", &EngineStats::batch_bytes},
+    {"index-bytes", &EngineStats::index_bytes},
+    {"checkpoint-bytes", &EngineStats::checkpoint_bytes},
+    {"prewritten-bytes", &EngineStats::prewritten_bytes},
+    {"points", &EngineStats::points},
+    {"snapshots", &EngineStats::snapshots},
+    {"checkpoints", &EngineStats::checkpoints},
+    {"checksum-errors", &EngineStats::checksum_errors},
+    {"append-errors", &EngineStats::append_errors},
+    {"cleaned-segments", &EngineStats::cleaned_segments},
+    {"moved-bytes", &EngineStats::moved_bytes},
+    {"reclaimed-segments", &EngineStats::reclaimed_segments},
+    {"sealed-bytes", &EngineStats::sealed_bytes},
+    {"stream-bytes", &EngineStats::stream_bytes},
+    {"given-back-bytes", &EngineStats::given_back_bytes},
+};
+
+constexpr Named<EngineInfo> kSegments[] = {
+    {"total", &EngineInfo::segments_total},     {"log", &EngineInfo::segments_log},
+    {"index", &EngineInfo::segments_index},     {"checkpoint", &EngineInfo::segments_checkpoint},
+    {"ready", &EngineInfo::segments_ready},     {"free", &EngineInfo::segments_free},
+    {"stream", &EngineInfo::segments_stream},   {"past", &EngineInfo::segments_past},
+    {"leaving", &EngineInfo::segments_leaving},
+};
+
+template <typename T, size_t kCount>
+std::string object_of(const T& value, const Named<T> (&members)[kCount]) {
+    JsonObject object;
+    for (const Named<T>& member : members) {
+        object.add(member.name, value.*member.member);
+    }
+    return object.text();
+}
+
+}  // namespace
+
+std::string to_json(const EngineInfo& info, const EngineStats& stats) {
+    JsonObject history;
+    history.add("sequence", info.floor.value).add("time", info.floor_time.value);
+    history.add("streams", info.streams);
+    JsonObject object;
+    object.add("image-size", info.image_bytes).add("segment-size", uint64_t{info.segment_size});
+    object.add("sequence", info.sequence.value).add("live-extents", info.live_extents);
+    object.add("map-memory", info.map_memory_bytes).add("corrupt", info.corrupt);
+    object.add_raw("segments", object_of(info, kSegments)).add_raw("history", history.text());
+    return object.add_raw("stats", object_of(stats, kStats)).text();
+}
+
+}  // namespace predsnap::replay
