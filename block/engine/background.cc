@@ -46,6 +46,7 @@ void Engine::Impl::on_progress() {
         }
         Lock lock(core.mutex);
         working = false;
+        end_demand();
         set_pressing(false);
         idle.wake_all(core.host);
     });
@@ -88,6 +89,7 @@ bool Engine::Impl::work_step() {
         if (paused) {
             return false;
         }
+        note_progress();
     }
     return write_index_step() || flush_step() || raise_floor_step() || drop_stream_step() || reclaim_step() ||
            checkpoint_step() || clean_step() || fill_pool_step() || give_back_step() || coalesce_step();
@@ -118,7 +120,9 @@ bool Engine::Impl::write_index_step() {
 bool Engine::Impl::flush_step() {
     {
         Lock lock(core.mutex);
-        const size_t most = retention().window_us == 0 ? kMaxUnflushedWithoutHistory : kMaxUnflushed;
+        const size_t most = on_demand()                   ? 0
+                            : retention().window_us == 0 ? kMaxUnflushedWithoutHistory
+                                                         : kMaxUnflushed;
         if (index_failed || log.closed_segments() <= most || log.index_ready()) {
             return false;
         }

@@ -100,6 +100,9 @@ bool worth_merging(uint64_t before, uint64_t after) { return before - after >= b
 
 // Whether there is nothing to be saved, as far as that is known without reading the indexes.
 bool Engine::Impl::not_worth_merging(const StreamRun& run) const {
+    if (on_demand()) {
+        return false;
+    }
     const uint64_t before = data_sectors(run);
     uint64_t largest = 0;  // the merged one is no smaller
     for (const StreamInfo& stream : run) {
@@ -139,13 +142,15 @@ bool Engine::Impl::coalesce_step() {
         }
     }
     const Result<bool> done = coalesce(run);
-    Lock lock(core.mutex);
     if (!done.ok()) {
-        floor_failed = true;
-    } else if (!done.value()) {
+        failed_to_coalesce(done.error());
+        return false;
+    }
+    if (!done.value()) {
+        Lock lock(core.mutex);
         note_assessed(run);
     }
-    return done.ok();
+    return true;
 }
 
 // False if it is not worth it.
@@ -153,7 +158,12 @@ Result<bool> Engine::Impl::coalesce(const StreamRun& run) {
     SealedStreams sealed;
     {
         TRY_ASSIGN(const ExtentMap merged, merge_streams(run));
-        if (!worth_merging(data_sectors(run), data_sectors(merged))) {
+        bool worth = worth_merging(data_sectors(run), data_sectors(merged));
+        {
+            Lock lock(core.mutex);
+            worth = worth || on_demand();
+        }
+        if (!worth) {
             return false;
         }
         begin_streams(&sealed);
@@ -207,6 +217,80 @@ bool Engine::Impl::still_mergeable(const StreamRun& run) const {
         }
     }
     return true;
+}
+
+// It is tried again when the log has moved on by a segment; or, if the background was only paused, when it goes on.
+void Engine::Impl::failed_to_coalesce(const Error& error) {
+    Lock lock(core.mutex);
+    if (error.code != ECANCELED) {
+        floor_failed = true;
+        demand.error = error.code;
+    }
+}
+
+// --- on demand ---
+
+// Segments of the log that will be dropped or sealed, and streams that will be merged.
+uint64_t Engine::Impl::bytes_to_coalesce() const {
+    uint64_t segments_left = 0;
+    bool forced;
+    if (const SegmentId last = choose_floor(&forced); last != kNoSegment) {
+        const std::vector<SegmentId>& list = segments.log();
+        segments_left += static_cast<uint64_t>(std::find(list.begin(), list.end(), last) - list.begin()) + 1;
+    }
+    for (const StreamRun& run : segments.counted() ? mergeable() : std::vector<StreamRun>()) {
+        for (const StreamInfo& stream : run) {
+            segments_left += stream.segments.size();
+        }
+    }
+    return segments_left * core.geometry.segment_size;
+}
+
+// Requires Core::mutex.
+void Engine::Impl::note_progress() {
+    if (on_demand()) {
+        demand.left = bytes_to_coalesce();
+        demand.total = std::max(demand.total, demand.left);
+    }
+}
+
+// The background has nothing more to do, or cannot. Requires Core::mutex.
+void Engine::Impl::end_demand() {
+    if (on_demand() && !paused) {
+        demand.running = false;
+        demand.left = 0;
+        if (demand.error == 0 && (floor_failed || clean_failed || checkpoint_failed || index_failed)) {
+            demand.error = EIO;
+        }
+    }
+}
+
+void Engine::begin_coalescing(std::optional<Time> until) {
+    Impl& e = *impl_;
+    Lock lock(e.core.mutex);
+    e.demand = {until, true, false, 0, 0, 0};
+    e.index_failed = e.checkpoint_failed = e.floor_failed = e.flush_failed = e.clean_failed = false;
+    e.reclaim_due = e.clean_due = e.coalesce_due = true;
+    e.note_progress();
+    e.on_progress();
+}
+
+void Engine::pause_coalescing(bool paused) {
+    Lock lock(impl_->core.mutex);
+    impl_->demand.paused = paused;
+    impl_->coalesce_due = true;
+    impl_->on_progress();
+}
+
+void Engine::end_coalescing() {
+    Lock lock(impl_->core.mutex);
+    impl_->demand.running = false;
+}
+
+Engine::CoalesceStatus Engine::coalescing() const {
+    Lock lock(impl_->core.mutex);
+    const Impl::Demand& demand = impl_->demand;
+    return {demand.running, demand.total - std::min(demand.left, demand.total), demand.total, demand.error};
 }
 
 }  // namespace predsnap

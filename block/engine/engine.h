@@ -278,6 +278,20 @@ class Engine {
     // Points in order of sequence. Reads the index of the segments concerned.
     Result<std::vector<PointInfo>> points(const PointQuery& query);
 
+    // Coalescing on demand: what the limits of history do not keep is dropped, and neighbouring streams are merged,
+    // without waiting until it is worth it; and all history up to `until` is treated as if it were older than the
+    // window. The background does it, as far as segments of the log are closed; status tells when.
+    struct CoalesceStatus {
+        bool running = false;
+        uint64_t done = 0, total = 0;  // bytes of the image; total may change
+        int error = 0;                 // errno of what made it end early, or 0
+    };
+    void begin_coalescing(std::optional<Time> until);
+    // It goes on, or does not: the background then does as much as it would by itself.
+    void pause_coalescing(bool paused);
+    void end_coalescing();
+    CoalesceStatus coalescing() const;  // any context
+
     EngineInfo info() const;
     EngineStats stats() const;
     Result<CheckResult> check(const CheckOptions& options);

@@ -104,6 +104,14 @@ struct Engine::Impl {
         uint64_t sectors;
     };
     std::vector<Assessed> assessed;
+    // Coalescing on demand.
+    struct Demand {
+        std::optional<Time> until;
+        bool running = false, paused = false;
+        uint64_t total = 0, left = 0;
+        int error = 0;
+    };
+    Demand demand;
     std::atomic<bool> pressing = false;  // guest writes wait for the cleaner
     WaitList throttled;
     AlignedBuffer zeros;  // what the pool writes; of the one task that works
@@ -163,6 +171,11 @@ struct Engine::Impl {
     void note_assessed(const StreamRun& run);
     Result<ExtentMap> merge_streams(const StreamRun& run);
     Result<bool> coalesce(const StreamRun& run);
+    bool on_demand() const { return demand.running && !demand.paused; }
+    uint64_t bytes_to_coalesce() const;
+    void note_progress();
+    void end_demand();
+    void failed_to_coalesce(const Error& error);
     enum class StreamUse : uint8_t { none, by_disk, by_history };
     StreamUse stream_use(const StreamInfo& stream) const;
     const StreamInfo* needless_stream(bool in_use) const;

@@ -140,7 +140,9 @@ SegmentId Engine::Impl::choose_floor(bool* forced, size_t most_segments) const {
         if (!segment.has_index() || segment.last > wanted || segment.last <= history.floor) {
             break;
         }
-        const bool old = limits.window_us && retention_clock.age(segment.age_mark) >= *limits.window_us;
+        const bool demanded = on_demand() && demand.until && segment.times.last <= *demand.until;
+        const bool old =
+            demanded || (limits.window_us && retention_clock.age(segment.age_mark) >= *limits.window_us);
         const bool too_much =
             limits.bytes && history_bytes - i * uint64_t{core.geometry.segment_size} > *limits.bytes;
         if (!old && !too_much) {
@@ -193,9 +195,8 @@ bool Engine::Impl::raise_floor_step() {
         }
     }
     SealedStreams sealed;
-    if (!seal(last, &sealed).ok()) {
-        Lock lock(core.mutex);
-        floor_failed = true;
+    if (const Result<void> done = seal(last, &sealed); !done.ok()) {
+        failed_to_coalesce(done.error());
         return false;
     }
     // Not while a rollback or a view reads the history.

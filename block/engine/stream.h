@@ -61,6 +61,7 @@ class StreamWriter {
     Result<void> finish() { return write_out(); }
     // Afterwards: where there is room.
     StreamTail tail() const { return {taken_.empty() ? kNoSegment : taken_.back(), used_}; }
+    uint64_t bytes_written() const { return bytes_written_; }
     void keep() { kept_ = true; }
 
   private:
@@ -90,6 +91,7 @@ class StreamWriter {
     uint64_t used_ = 0;          // bytes of it,
     uint64_t on_disk_ = 0;       // which was there before this writer
     std::vector<SegmentId> taken_;
+    uint64_t bytes_written_ = 0;
     bool continued_ = false;     // the first of them is not this writer's
     bool kept_ = false;
 };

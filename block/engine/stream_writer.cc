@@ -151,6 +151,7 @@ Result<void> StreamWriter::write_out() {
         std::memcpy(buffer_.data(), block.data(), kBlockSize);
     }
     on_disk_ = used_;
+    bytes_written_ += end - begin;
     return core_.file.pwrite(core_.geometry.offset(id) + begin, buffer_.data() + begin, end - begin);
 }
 

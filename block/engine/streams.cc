@@ -143,7 +143,7 @@ Result<std::vector<OldState>> Engine::Impl::boundaries(SegmentId last) {
 bool Engine::Impl::too_little_to_seal(SegmentId last) const {
     const std::vector<SegmentId>& list = segments.log();
     const auto at = std::find(list.begin(), list.end(), last);
-    return static_cast<size_t>(at - list.begin()) + 1 < kLeastSegments && keeps_before(segments[last].last);
+    return !on_demand() && static_cast<size_t>(at - list.begin()) + 1 < kLeastSegments && keeps_before(segments[last].last);
 }
 
 // Writes one stream of these extents, whose data is read from where they say.
@@ -245,11 +245,11 @@ Result<void> Engine::Impl::seal(SegmentId last, SealedStreams* sealed) {
 void Engine::Impl::adopt(SealedStreams& sealed, bool appended) {
     Lock lock(core.mutex);
     sealed.writer->keep();
+    core.stats.stream_bytes += sealed.writer->bytes_written();
     stream_tail = appended ? sealed.writer->tail() : StreamTail{};
     for (const StreamInfo& stream : sealed.streams) {
         segments.add_stream(stream.segments, stream.base, stream.base + stream.sectors);
         core.stats.sealed_bytes += stream.sectors * kSectorSize;
-        core.stats.stream_bytes += stream.segments.size() * core.geometry.segment_size;
     }
     if (!appended) {
         // They may be on the disk all the same, until a later batch is durable.

@@ -259,6 +259,20 @@ int pds_set_retention(PdsEngine* engine, const PdsRetention* retention, char** m
     return finish(engine->engine->set_retention(from_c(*retention)), message);
 }
 
+void pds_begin_coalescing(PdsEngine* engine, const int64_t* until_us) {
+    engine->engine->begin_coalescing(until_us != nullptr ? std::optional(predsnap::Time(*until_us)) : std::nullopt);
+}
+
+void pds_pause_coalescing(PdsEngine* engine, bool paused) { engine->engine->pause_coalescing(paused); }
+
+void pds_end_coalescing(PdsEngine* engine) { engine->engine->end_coalescing(); }
+
+bool pds_coalescing(const PdsEngine* engine, PdsCoalescing* status) {
+    const predsnap::Engine::CoalesceStatus now = engine->engine->coalescing();
+    *status = {now.done, now.total, now.error};
+    return now.running;
+}
+
 void pds_pause_background(PdsEngine* engine) {
     engine->engine->pause_background();
 }

@@ -187,6 +187,23 @@ typedef struct PdsRetention {
 int pds_check_retention(const PdsEngine *engine, const PdsRetention *retention, char **message);
 /* Stored in the image; if they pass that. Task. */
 int pds_set_retention(PdsEngine *engine, const PdsRetention *retention, char **message);
+
+typedef struct PdsCoalescing {
+    uint64_t done;   /* bytes of the image */
+    uint64_t total;
+    int error;       /* errno of what made it end early, or 0 */
+} PdsCoalescing;
+
+/*
+ * Coalesces history on demand: up to the time (microseconds since the epoch) even if it is younger than the window; NULL:
+ * only what is older. The background does it. Any context.
+ */
+void pds_begin_coalescing(PdsEngine *engine, const int64_t *until_us);
+void pds_pause_coalescing(PdsEngine *engine, bool paused);
+void pds_end_coalescing(PdsEngine *engine);
+/* Whether it goes on. */
+bool pds_coalescing(const PdsEngine *engine, PdsCoalescing *status);
+
 void pds_pause_background(PdsEngine *engine);
 void pds_resume_background(PdsEngine *engine);
 

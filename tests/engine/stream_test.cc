@@ -209,6 +209,38 @@ TEST_F(StreamTest, WithoutTheSnapshotBetweenThemNeighboursAreMerged) {
     EXPECT_FALSE(engine->open_view(at("s1")).ok());
 }
 
+TEST_F(StreamTest, OnDemandAllIsCoalescedThatCanBe) {
+    ASSERT_TRUE(engine->set_retention({}).ok());
+    must_write(0, 300);
+    const Stamps first = now;
+    snapshot("first");
+    churn(10);
+    must_write(100, 100);
+    const Stamps second = now;
+    snapshot("second");
+    churn(10);
+    EXPECT_EQ(engine->info().floor, Sequence(0));
+    host.time += 1'000'000;
+    engine->begin_coalescing(host.time);
+    EXPECT_TRUE(engine->coalescing().running);
+    work_in_background();
+    Engine::CoalesceStatus status = engine->coalescing();
+    EXPECT_FALSE(status.running);
+    EXPECT_EQ(status.error, 0);
+    EXPECT_EQ(status.done, status.total);
+    EXPECT_GT(status.total, 10 * kTestSegment);
+    EXPECT_EQ(engine->info().streams, 2u);
+    EXPECT_GT(engine->info().floor, engine->snapshots().back().sequence);
+    // What is not worth it by itself is merged, too.
+    ASSERT_TRUE(engine->snapshot_delete("second").ok());
+    engine->begin_coalescing({});
+    work_in_background();
+    EXPECT_EQ(engine->info().streams, 1u);
+    EXPECT_EQ(content_at(at("first")), first);
+    EXPECT_EQ(content(), now);
+    EXPECT_NE(first, second);
+}
+
 // Many small ones: each would waste most of a segment.
 TEST_F(StreamTest, StreamsShareSegments) {
     for (int i = 0; i < 40; ++i) {

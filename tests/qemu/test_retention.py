@@ -181,29 +181,35 @@ class Limits(RetentionCase):
         self.assertEqual(daemon.info()["history"]["retention"], [])
 
     def test_rules_keep_points_beyond_the_window(self):
-        self.start(**{"cdp-window": 1, "retention": [{"every": 2, "for": 20}]})
+        self.start(**{"point-interval": 0, "cdp-window": 1, "retention": [{"every": 2, "for": 20}]})
         held = {}
 
-        def two_old_points():
-            self.churn(4)
+        def old_points():
             points = self.daemon_.points()
-            held[points[-1]["sequence"]] = dict(self.written)
-            return sum(point["kept"] == "rule" for point in points) >= 3
+            return [point for point in points if point["kept"] == "rule"]
 
-        process.wait_until(two_old_points, "points that a rule keeps")
-        old = [point for point in self.daemon_.points() if point["kept"] == "rule"]
-        seconds = [point["time"] // 2_000_000 for point in old]
-        self.assertEqual(len(seconds), len(set(seconds)), old)
+        def enough():
+            for at in range(0, 4 * MIB, BLOCK):
+                self.write(at, f"{self.rounds} {at}")
+            self.rounds += 1
+            self.disk.flush()
+            held[self.daemon_.points()[-1]["sequence"]] = dict(self.written)
+            return len(old_points()) >= 3
+
+        process.wait_until(enough, "points that a rule keeps")
+        old = old_points()
+        periods = [point["time"] // 2_000_000 for point in old]
+        self.assertEqual(len(periods), len(set(periods)), old)
         self.daemon_.kill()
         self.daemon_, self.disk = self.daemon_with_disk(self.path)
         self.assertHolds()
-        shown = [point for point in old if point["sequence"] in held]
-        for point in shown:
-            self.daemon_.add_view("then", sequence=point["sequence"])
-            with self.daemon_.serve("then", writable=False) as client:
-                for at, data in held[point["sequence"]].items():
+        shown = [point["sequence"] for point in old if point["sequence"] in held]
+        self.assertTrue(shown)
+        for sequence in shown:
+            self.daemon_.add_view(f"view-{sequence}", sequence=sequence)
+            with self.daemon_.serve(f"view-{sequence}", writable=False) as client:
+                for at, data in held[sequence].items():
                     self.assertEqual(client.read(at, BLOCK), data, f"at {at}")
-            self.daemon_.qmp.execute("blockdev-del", **{"node-name": "then"})
 
     def test_an_open_view_stays_what_it_is(self):
         self.start(**{"cdp-window": 0})
