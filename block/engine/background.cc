@@ -34,9 +34,11 @@ void Engine::Impl::on_progress() {
     if (opened != segments_opened) {
         segments_opened = opened;
         index_failed = pool_failed = checkpoint_failed = floor_failed = flush_failed = clean_failed = false;
+        learn_failed = materialise_failed = false;
         reclaim_due = clean_due = true;
     }
     count_age(now);
+    fine.sweep();
     if (working || paused || !core.writable) {
         return;
     }
@@ -90,8 +92,8 @@ bool Engine::Impl::work_step() {
         }
     }
     return write_index_step() || flush_step() || raise_floor_step() || drop_stream_step() ||
-           reclaim_step() || checkpoint_step() ||
-           clean_step() || fill_pool_step() || give_back_step();
+           learn_deltas_step() || reclaim_step() || checkpoint_step() ||
+           clean_step() || materialise_step() || fill_pool_step() || give_back_step();
 }
 
 bool Engine::Impl::write_index_step() {

@@ -128,7 +128,7 @@ void SegmentTable::count_piece(const Geometry& geometry, const ExtentMap& map) {
     const Sector from = counted_to_;
     counted_to_ = map.lookup(from, kSectorLimit, kPiece, &extents);
     for (const Extent& extent : extents) {
-        added(geometry, extent);
+        count_live(geometry, extent);
     }
 }
 
@@ -138,6 +138,7 @@ void SegmentTable::recount(Sequence sequence) {
         segment.live = 0;
         segment.last_death = std::max(segment.last_death, sequence);
     }
+    forget_deltas(sequence);
 }
 
 void SegmentTable::add_stream(const std::vector<SegmentId>& ids, Place base, Place end) {
@@ -157,8 +158,8 @@ void SegmentTable::remove_stream(Place base) {
 }
 
 Segment* SegmentTable::owner(const Geometry& geometry, const Extent& extent) {
-    if (extent.place < kStreamPlaces) {
-        const SegmentId id = geometry.segment_of(extent.place);
+    if (!extent.in_stream()) {
+        const SegmentId id = geometry.segment_of(extent);
         return contains(id) ? &segments_[id.value] : nullptr;  // a hostile image may name what is not there
     }
     const auto found = std::find_if(streams_.begin(), streams_.end(), [&](const StreamRange& range) {
@@ -167,7 +168,7 @@ Segment* SegmentTable::owner(const Geometry& geometry, const Extent& extent) {
     return found == streams_.end() ? nullptr : &segments_[found->first.value];
 }
 
-void SegmentTable::added(const Geometry& geometry, const Extent& extent) {
+void SegmentTable::count_live(const Geometry& geometry, const Extent& extent) {
     if (extent.is_data()) {
         if (Segment* const segment = owner(geometry, extent)) {
             segment->live += counted(extent);
@@ -175,11 +176,22 @@ void SegmentTable::added(const Geometry& geometry, const Extent& extent) {
     }
 }
 
-void SegmentTable::removed(const Geometry& geometry, const Extent& extent) {
-    if (extent.is_data()) {
-        if (Segment* const segment = owner(geometry, extent)) {
-            segment->live -= counted(extent);
-        }
+void SegmentTable::added(const Geometry& geometry, const Extent& extent) {
+    count_live(geometry, extent);
+    if (extent.is_delta()) {
+        delta_added(extent);
+    }
+}
+
+void SegmentTable::removed(const Geometry& geometry, const Extent& extent, Sequence sequence) {
+    Segment* const segment = extent.is_data() ? owner(geometry, extent) : nullptr;
+    if (segment != nullptr) {
+        segment->live -= counted(extent);
+    }
+    if (extent.is_delta()) {
+        // Its batch may be done again on another branch while it is in the history: then it is needed again.
+        const bool past = segment != nullptr && segment->past;
+        delta_removed(extent, past ? Sequence(0) : sequence);
     }
 }
 
@@ -189,6 +201,9 @@ void SegmentTable::replaced(const Geometry& geometry, const Extent& extent, Sequ
             segment->live -= counted(extent);
             segment->last_death = sequence;
         }
+    }
+    if (extent.is_delta()) {
+        delta_removed(extent, sequence);
     }
 }
 
