@@ -234,6 +234,7 @@ CheckpointParts Engine::Impl::capture(FrozenState* view) {
         row.index_span = segment.index_span;
         parts.segments.push_back(row);
     }
+    parts.fine_chunks = fine.map().fine_chunks();
     view->sequence = view->pinned = disk.sequence;
     disk.add_view(view);
     return parts;

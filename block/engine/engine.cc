@@ -132,6 +132,7 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
     impl->checkpoint_bytes = outcome.checkpoint_bytes;
     core.stats.recovered_batches = outcome.batches_scanned;
     impl->checkpoint_index = outcome.checkpoint_index;
+    impl->fine.map().restore(outcome.fine_chunks);
     impl->ready_at_open = impl->segments.ready_count();
     impl->segments_opened = impl->segments.log().size();
     impl->rate_since = begin;

@@ -345,6 +345,7 @@ enum class PageKind : uint8_t {
     state = 3,     // CheckpointState, then snapshots, rollbacks, resizes: see checkpoint.cc
     index = 4,     // bytes of the indexes of log segments that have no blob yet
     last = 5,      // nothing: the checkpoint is complete
+    levels = 6,    // u64 each, ascending: numbers of the chunks whose level is fine
 };
 
 struct PageHeader {

@@ -22,35 +22,24 @@ uint16_t period_of(Time now) { return static_cast<uint16_t>(static_cast<uint64_t
 }  // namespace
 
 void RecentBlocks::set_capacity(uint64_t blocks) {
-    if (blocks == capacity_) {
-        return;
+    if (blocks != capacity_) {
+        capacity_ = blocks;
+        tags_ = {};
     }
-    capacity_ = blocks;
-    added_ = 0;
-    now_.clear();
-    before_.clear();
-    mask_ = blocks > 0 ? std::bit_ceil(std::max<uint64_t>(blocks * kBitsPerBlock, 64)) - 1 : 0;
 }
 
 bool RecentBlocks::test_and_add(uint64_t block) {
     if (capacity_ == 0) {
         return false;
     }
-    if (now_.empty()) {
-        now_.assign(mask_ / 64 + 1, 0);
-        before_ = now_;
+    if (tags_.empty()) {
+        tags_.resize(std::bit_ceil(capacity_));
     }
-    const uint64_t bit = spread(block) >> 20 & mask_;
-    const uint64_t word = bit / 64, flag = 1ull << bit % 64;
-    const bool seen = ((now_[word] | before_[word]) & flag) != 0;
-    if ((now_[word] & flag) == 0) {
-        now_[word] |= flag;
-        if (++added_ >= capacity_) {
-            before_.swap(now_);
-            std::fill(now_.begin(), now_.end(), 0);
-            added_ = 0;
-        }
-    }
+    const uint64_t hash = spread(block);
+    uint16_t& tag = tags_[hash >> 16 & (tags_.size() - 1)];
+    const auto own = static_cast<uint16_t>(hash >> 48 | 1);
+    const bool seen = tag == own;
+    tag = own;
     return seen;
 }
 
@@ -58,19 +47,26 @@ GranularityMap::Chunk* GranularityMap::find(uint64_t number) {
     if (chunks_.empty()) {
         return nullptr;
     }
-    Chunk& chunk = chunks_[spread(number) >> 32 & (kChunks - 1)];
-    return chunk.number() == number ? &chunk : nullptr;
+    Chunk* const set = set_of(number);
+    Chunk* const found = std::find_if(set, set + kWays, [&](const Chunk& chunk) { return chunk.number() == number; });
+    return found == set + kWays ? nullptr : found;
 }
 
-// Its place in the table, unless one that is written more often has it.
+GranularityMap::Chunk* GranularityMap::set_of(uint64_t number) {
+    return &chunks_[(spread(number) >> 32 & (kChunks / kWays - 1)) * kWays];
+}
+
+// Its place in the table, unless others that are written more often have those it may have.
 GranularityMap::Chunk* GranularityMap::claim(uint64_t number) {
     if (chunks_.empty()) {
         chunks_.resize(kChunks);
     }
-    Chunk& chunk = chunks_[spread(number) >> 32 & (kChunks - 1)];
-    if (chunk.number() == number) {
-        return &chunk;
+    if (Chunk* const known = find(number)) {
+        return known;
     }
+    Chunk* const set = set_of(number);
+    Chunk& chunk = *std::min_element(set, set + kWays,
+                                     [](const Chunk& a, const Chunk& b) { return a.writes < b.writes; });
     if (chunk.writes > 0) {
         --chunk.writes;
         return nullptr;

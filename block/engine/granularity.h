@@ -2,8 +2,8 @@
 //
 // The granularity map: for each chunk of the guest disk, how writes to it are logged, and what is known of them.
 //
-// A write is looked at more closely only if its block was written not long ago: a filter of two generations of bits
-// tells, in a few nanoseconds and a few cache lines. So what is spread over more than the staging cache can hold does
+// A write is looked at more closely only if its block was written not long ago: a table of small tags tells, in a few
+// nanoseconds and one cache line. So what is spread over more than the staging cache can hold does
 // not pay for what is not. Chunks compete for the places of a table; one that is written more rarely loses its place, and
 // counts as sub-block then. Not synchronised: Core::mutex guards it.
 #pragma once
@@ -18,7 +18,7 @@ namespace predsnap {
 
 constexpr uint64_t kChunkSectors = (64 << 10) / kSectorSize;
 
-// Remembers which blocks were written among the last so many, or up to twice as many.
+// Remembers blocks that were written, each for about so many writes to others.
 class RecentBlocks {
   public:
     void set_capacity(uint64_t blocks);
@@ -26,9 +26,8 @@ class RecentBlocks {
     bool test_and_add(uint64_t block);
 
   private:
-    static constexpr unsigned kBitsPerBlock = 8;
-    std::vector<uint64_t> now_, before_;
-    uint64_t mask_ = 0, capacity_ = 0, added_ = 0;
+    std::vector<uint16_t> tags_;  // empty until needed
+    uint64_t capacity_ = 0;
 };
 
 class GranularityMap {
@@ -71,6 +70,8 @@ class GranularityMap {
 
   private:
     static constexpr size_t kChunks = 16 << 10;
+    static constexpr size_t kWays = 4;  // places that a chunk may have
+    Chunk* set_of(uint64_t number);
     Chunk* find(uint64_t number);
     const Chunk* find(uint64_t number) const { return const_cast<GranularityMap*>(this)->find(number); }
     Chunk* claim(uint64_t number);
@@ -79,7 +80,7 @@ class GranularityMap {
     Granularity mode_ = Granularity::automatic;
     unsigned weight_ = 5;
     RecentBlocks recent_;
-    std::vector<Chunk> chunks_;  // by hash of the number; empty until needed
+    std::vector<Chunk> chunks_;  // sets of kWays, by hash of the number; empty until needed
     std::unordered_map<uint64_t, float> scores_;
 };
 

@@ -89,7 +89,9 @@ static Range pick_pages(World& world) {
     const uint64_t space = world.random.chance(0.9) ? std::min(size, world.plan.hot_sectors) : size;
     const uint64_t pages = space / kSectorsPerBlock;
     const uint64_t count = std::min(pages, world.random.chance(0.7) ? 1 : world.random.between(1, 4));
-    return {world.random.below(pages - count + 1) * kSectorsPerBlock, count * kSectorsPerBlock};
+    // What is hot grows cold: others go on with other pages.
+    const uint64_t moved = align_down(world.next_write / 32 * 24 % (size - space + 1), kSectorsPerBlock);
+    return {moved + world.random.below(pages - count + 1) * kSectorsPerBlock, count * kSectorsPerBlock};
 }
 
 void guest_write(World& world) {

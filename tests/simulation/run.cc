@@ -154,7 +154,9 @@ void change_fine(World& world) {
     if (world.random.chance(0.3)) {
         options.granularity = static_cast<Granularity>(world.random.below(4));
     }
-    if (world.random.chance(0.3)) {
+    // Another size empties the cache, so that what comes next is read from the disk.
+    options.staging_bytes += world.random.between(0, 2) * kBlockSize;
+    if (world.random.chance(0.2)) {
         options.staging_bytes = world.random.skewed(1 << 20);
     }
     world.engine->set_fine(options);
@@ -187,7 +189,7 @@ void step(World& world) {
         {2, pause_or_resume},
         {1, check_snapshot_list},
         {2, change_retention},
-        {1, change_fine},
+        {3, change_fine},
     };
     unsigned total = 0;
     for (const Choice& choice : choices) {

@@ -50,8 +50,8 @@ Plan::Plan(uint64_t seed) {
     tasks_max = random.between(1, 12);
     hot_sectors = random.between(8, 256);
     request_sectors_max = 8ull << random.below(9);
-    retention = random.chance(0.6);
     fine = draw_fine(random);
+    retention = random.chance(fine.granularity == Granularity::fine ? 0.8 : 0.6);
     slim_rate = fine.granularity == Granularity::sub_block ? 0 : 0.3 + 0.1 * static_cast<double>(random.below(8));
 }
 
