@@ -24,6 +24,9 @@
 #define PREDSNAP_OPT_POINT_INTERVAL "point-interval"
 #define PREDSNAP_OPT_CDP_WINDOW "cdp-window"
 #define PREDSNAP_OPT_CDP_BYTES "cdp-bytes"
+#define PREDSNAP_OPT_STAGING_BYTES "staging-bytes"
+#define PREDSNAP_OPT_GRANULARITY "granularity"
+#define PREDSNAP_OPT_WEIGHT "weight"
 /* A thousand years, in seconds: so that no sum of times overflows. */
 #define PREDSNAP_CDP_WINDOW_MAX INT64_C(31557600000)
 
@@ -34,6 +37,7 @@ typedef struct PredsnapSettings {
     bool has_cdp_bytes;
     int64_t cdp_window_s;   /* -1: without limit */
     uint64_t cdp_bytes;     /* 0: without limit */
+    PdsFine fine;
 } PredsnapSettings;
 
 /* Counts events of one kind, to allow only so many a second. */
