@@ -10,7 +10,8 @@ namespace {
 
 // Longer writes are not fine: they are copies, or sequential.
 constexpr uint64_t kMostSectors = 128;
-constexpr size_t kSweptAtOnce = 64;
+// Each takes a search in the map.
+constexpr size_t kSweptAtOnce = 16;
 
 }  // namespace
 
