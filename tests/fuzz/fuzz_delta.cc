@@ -46,7 +46,7 @@ Input sample(size_t step, uint8_t depth) {
 }  // namespace
 
 std::vector<Input> seeds() {
-    return {{}, sample(kBlockSize, 0), sample(500, 1), sample(100, 2), sample(8, 1), sample(3, 8)};
+    return {{}, sample(kBlockSize, 0), sample(500, 1), sample(100, 2), sample(8, 1), sample(5, 8)};
 }
 
 }  // namespace predsnap::fuzz
