@@ -32,7 +32,7 @@ constexpr size_t kRollbackDepth = 128;
         "       engine-bench snapshot IMAGE ROUNDS         snapshots and bare flushes, in turns\n"
         "       engine-bench rollback IMAGE WRITES ROUNDS  rollbacks over so many 4 KiB writes\n"
         "       engine-bench cpu WRITES DEPTH              CPU of 4 KiB writes to nowhere\n"
-        "       engine-bench pages WRITES DEPTH            the same to a database's pages: log and CPU\n",
+        "       engine-bench pages WRITES DEPTH [IMAGE]    the same to a database's pages: log and CPU\n",
         stderr);
     _exit(2);
 }
@@ -290,9 +290,8 @@ struct PageWrites {
     double per_batch = 0;
 };
 
-PageWrites write_pages(BenchHost& host, Granularity granularity, uint64_t writes, uint64_t depth) {
+PageWrites write_pages(BenchHost& host, Device& device, Granularity granularity, uint64_t writes, uint64_t depth) {
     constexpr uint64_t kPages = 4096;
-    NullDevice device(host);
     CreateOptions image;
     image.size = 1ull << 30;
     must(Engine::create(host, device, image), "create");
@@ -336,7 +335,7 @@ PageWrites write_pages(BenchHost& host, Granularity granularity, uint64_t writes
     return result;
 }
 
-void pages(BenchHost& host, uint64_t writes, uint64_t depth) {
+void pages(BenchHost& host, Device& device, uint64_t writes, uint64_t depth) {
     // What making up the pages costs is in all of them.
     Pages made_up(4096);
     const int64_t begin_us = cpu_us();
@@ -348,7 +347,7 @@ void pages(BenchHost& host, uint64_t writes, uint64_t depth) {
     const std::pair<const char*, Granularity> kinds[] = {
         {"sub_block", Granularity::sub_block}, {"fine", Granularity::fine}, {"auto", Granularity::automatic}};
     for (const auto& [name, granularity] : kinds) {
-        const PageWrites result = write_pages(host, granularity, writes, depth);
+        const PageWrites result = write_pages(host, device, granularity, writes, depth);
         std::printf(", \"%s\": {\"log_bytes_per_byte\": %.4f, \"index_bytes_per_byte\": %.4f, \"cpu_us\": %.3f, "
                     "\"deltas_per_write\": %.3f, \"writes_per_batch\": %.1f}",
                     name, result.log, result.index, result.cpu_us - own_us, result.deltas, result.per_batch);
@@ -378,7 +377,7 @@ void pages(BenchHost& host, uint64_t writes, uint64_t depth) {
 [[noreturn]] void main(const std::vector<const char*>& args) {
     const std::string command = args.empty() ? "" : args[0];
     const uint64_t second = args.size() > 2 ? parse(args[2]) : 0;
-    const uint64_t third = args.size() > 3 ? parse(args[3]) : 0;
+    const uint64_t third = args.size() > 3 && command != "pages" ? parse(args[3]) : 0;
     if (command == "fill" && args.size() == 3) {
         run_on_file(args[1], true, [&](Bench& bench) { fill(bench, second); });
     } else if (command == "open" && args.size() == 3) {
@@ -396,7 +395,10 @@ void pages(BenchHost& host, uint64_t writes, uint64_t depth) {
         const uint64_t writes = parse(args[1]);
         BenchHost host(0);
         NullDevice device(host);
-        run(host, device, [&](Bench&) { pages(host, writes, second); });
+        run(host, device, [&](Bench&) { pages(host, device, writes, second); });
+    } else if (command == "pages" && args.size() == 4) {
+        const uint64_t writes = parse(args[1]);
+        run_on_file(args[3], true, [&](Bench& bench) { pages(bench.host, bench.device, writes, second); });
     }
     usage();
 }
