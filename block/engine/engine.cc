@@ -153,6 +153,7 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
         impl->fine.configure(options.fine);
         // What was recovered can be gone back to, however the image was left.
         impl->log.mark_point(impl->disk.sequence, impl->disk.time, format::PointKind::interval);
+        impl->log.on_moved = [raw = impl.get()](const Extent& now, Place from) { raw->fine.moved(now, from); };
         impl->log.on_progress = [raw = impl.get()] { raw->on_progress(); };
     }
     if (options.writable && outcome.without_checkpoint) {

@@ -100,8 +100,10 @@ void FineWrites::find_before(Block& block) {
 void FineWrites::encode(Request& request) {
     for (size_t i = 0; i < request.count; ++i) {
         Block& block = request.blocks[i];
+        // What could not be read again must not be written.
         block.is_delta = block.has_before &&
-                         encoder_.encode(block.base, block.before, block.content, &block.delta);
+                         encoder_.encode(block.base, block.before, block.content, &block.delta) &&
+                         parse_delta(core_.geometry, block.start, {block.delta.bytes, block.delta.length});
     }
 }
 
@@ -193,6 +195,20 @@ bool FineWrites::read(const Extent& extent, std::span<const iovec> buffers, size
     lock.lock();
     staging_.unpin(*slot);
     return true;
+}
+
+void FineWrites::moved(const Extent& now, Place from) {
+    if (staging_.empty() || from >= kStreamPlaces) {
+        return;
+    }
+    const Sector first(align_up(now.start.value, kSectorsPerBlock));
+    for (Sector block = first; block + kSectorsPerBlock <= now.end(); block += kSectorsPerBlock) {
+        const Extent extent = now.slice(block, block + kSectorsPerBlock);
+        Extent before = extent;
+        before.place = from + (block - now.start);
+        // Its segment is still what it was: only now nothing may need it any more.
+        staging_.moved(block, before.place, source_of(before).ordinal, source_of(extent));
+    }
 }
 
 void FineWrites::sweep() {

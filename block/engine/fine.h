@@ -29,6 +29,8 @@ class FineWrites {
     const FineOptions& options() const { return options_; }
     // Whether a write is to be made by write(). Most are not, and this must take next to no time for them.
     bool wants(Sector start, uint64_t sectors);
+    // What was at `from` is there now: copies of it stay what they are.
+    void moved(const Extent& now, Place from);
     // Drops what is no longer valid, some at a time.
     void sweep();
     Staging& staging() { return staging_; }

@@ -140,7 +140,7 @@ struct Entry {
     bool has(uint8_t flag) const { return (flags & flag) != 0; }
     bool is_data() const { return kind >= static_cast<uint8_t>(ExtentKind::unit); }
     // Data that lies in the batch's payload as the guest wrote it.
-    bool is_plain() const { return is_data() && !has(4); }  // kEntryDelta
+    bool is_plain() const;
 };
 static_assert(sizeof(Entry) == 32);
 
@@ -150,6 +150,8 @@ constexpr uint8_t kEntryMoved = 1;
 constexpr uint8_t kEntryVoid = 2;
 // A block as what differs from its content before; behind the batch's header, not in its payload.
 constexpr uint8_t kEntryDelta = 4;
+
+inline bool Entry::is_plain() const { return is_data() && !has(kEntryDelta); }
 
 inline void set_from(Entry& entry, Place from) {
     for (unsigned i = 0; i < sizeof(entry.from); ++i) {

@@ -416,6 +416,7 @@ void Log::apply(Batch& batch) {
     }
     batch.chains.clear();
     apply_batch(core_.geometry, placed, segments_, *index, disk_);
+    tell_moves(std::span(index->entries).last(batch.entries().size()), seal.segment);
     disk_.sequence = seal.sequence;
     disk_.time = seal.time;
     if (!batch.records().empty()) {
@@ -432,6 +433,19 @@ void Log::apply(Batch& batch) {
     core_.stats.batch_bytes += batch.total_bytes() + (batch.opens_segment ? kBlockSize : 0);
     if (batch.opens_segment && on_progress) {
         on_progress();
+    }
+}
+
+// Of entries in an index, which say whether they count.
+void Log::tell_moves(std::span<const format::Entry> entries, SegmentId segment) {
+    for (const format::Entry& entry : entries) {
+        Extent now;
+        const Sector start(entry.start);
+        // A later entry of the batch may have taken its place.
+        if (entry.flags == format::kEntryMoved && on_moved && disk_.map.find_whole(start, start + entry.count, &now) &&
+            now.place == core_.geometry.place(segment) + entry.place) {
+            on_moved(now, get_from(entry));
+        }
     }
 }
 

@@ -101,6 +101,8 @@ class Log {
     // Called under Core::mutex when a batch that opens a segment was written, and after a flush: there is
     // background work to do.
     std::function<void()> on_progress;
+    // Called under Core::mutex when data that was at `from` is mapped to another place now, as it is.
+    std::function<void(const Extent& now, Place from)> on_moved;
 
   private:
     struct Joined {
@@ -114,6 +116,7 @@ class Log {
     Joined join(const Batch::Size& size);
     bool may_stay_delta(const Part& part, DeltaChain* chain) const;
     void unpin(Batch& batch);
+    void tell_moves(std::span<const format::Entry> entries, SegmentId segment);
     Result<Sequence> complete(Joined joined, Lock& lock);
     void lead(const std::shared_ptr<Batch>& batch, Lock& lock);
     bool may_submit(const Batch& batch) const;

@@ -132,6 +132,13 @@ void Staging::invalidate(Sector block) {
     }
 }
 
+void Staging::moved(Sector block, Place from, uint64_t ordinal, const Source& source) {
+    if (const auto found = by_block_.find(block.value); found != by_block_.end()) {
+        Source& own = entries_[found->second].source;
+        own = own.extent.place == from && own.ordinal == ordinal ? source : own;
+    }
+}
+
 StagingStats Staging::stats() const {
     StagingStats stats = stats_;
     stats.entries = by_block_.size();

@@ -44,6 +44,9 @@ class Staging {
     std::optional<Slot> find(Sector block, const Source& source);
     bool contains(Sector block) const { return by_block_.contains(block.value); }
     void unpin(Slot slot);
+    // What the block held at a place is of another source now. Does nothing if the copy is of something else, such as
+    // what was at that place when its segment was used for something else.
+    void moved(Sector block, Place from, uint64_t ordinal, const Source& source);
     // The block was overwritten.
     void invalidate(Sector block);
     // Looks at some entries in turn and drops those that are no longer valid. Returns how many.

@@ -96,6 +96,16 @@ TEST_F(StagingTest, WhatIsPinnedStaysWhateverHappens) {
     EXPECT_LE(staging.stats().bytes, 2u * kBlockSize);
 }
 
+TEST_F(StagingTest, WhatWasMovedIsFoundWhereItIs) {
+    ASSERT_TRUE(put(1, 100));
+    staging.moved(Sector(8), Place(100), 2, source(300));  // not what this is a copy of
+    staging.moved(Sector(8), Place(101), 1, source(300));
+    EXPECT_TRUE(has(1, 100));
+    staging.moved(Sector(8), Place(100), 1, source(300));
+    EXPECT_TRUE(has(1, 300));
+    staging.moved(Sector(16), Place(100), 1, source(400));
+}
+
 TEST_F(StagingTest, WithoutRoomThereIsNoCache) {
     staging.set_limit(0);
     EXPECT_FALSE(put(1, 1));
