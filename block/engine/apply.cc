@@ -14,7 +14,7 @@ void include_points(std::span<const uint8_t> records, TimeSpan* times) {
 }
 
 // Says in the entry whether it counts.
-void apply_move(const Geometry& geometry, const Extent& extent, SegmentTable& segments,
+void apply_move(const Geometry& geometry, const Extent& extent, Sequence sequence, SegmentTable& segments,
                 format::Entry& entry, DiskState& disk) {
     std::vector<Extent> before;
     entry.flags = format::kEntryMoved;
@@ -24,7 +24,7 @@ void apply_move(const Geometry& geometry, const Extent& extent, SegmentTable& se
     }
     segments.added(geometry, extent);
     for (const Extent& part : before) {
-        segments.removed(geometry, part);
+        segments.removed(geometry, part, sequence);
     }
 }
 
@@ -66,7 +66,7 @@ void apply_batch(const Geometry& geometry, const PlacedBatch& batch, SegmentTabl
         const uint32_t sum = is_unit ? batch.sums[entry.first_sum] : 0;
         const Extent extent = to_extent(geometry, index.segment, entry, sum);
         if (entry.has(format::kEntryMoved)) {
-            apply_move(geometry, extent, segments, entry, disk);
+            apply_move(geometry, extent, batch.sequence, segments, entry, disk);
         } else {
             disk.apply(extent, &index.undo);
             segments.added(geometry, extent);

@@ -34,9 +34,11 @@ void Engine::Impl::on_progress() {
     if (opened != segments_opened) {
         segments_opened = opened;
         index_failed = pool_failed = checkpoint_failed = floor_failed = flush_failed = clean_failed = false;
+        learn_failed = materialise_failed = false;
         reclaim_due = clean_due = coalesce_due = true;
     }
     count_age();
+    fine.sweep();
     if (working || paused || !core.writable) {
         return;
     }
@@ -91,8 +93,9 @@ bool Engine::Impl::work_step() {
         }
         note_progress();
     }
-    return write_index_step() || flush_step() || raise_floor_step() || drop_stream_step() || reclaim_step() ||
-           checkpoint_step() || clean_step() || fill_pool_step() || give_back_step() || coalesce_step();
+    return write_index_step() || flush_step() || raise_floor_step() || drop_stream_step() || learn_deltas_step() ||
+           reclaim_step() || checkpoint_step() || clean_step() || materialise_step() || fill_pool_step() ||
+           give_back_step() || coalesce_step();
 }
 
 bool Engine::Impl::write_index_step() {
@@ -237,6 +240,7 @@ CheckpointParts Engine::Impl::capture(FrozenState* view) {
         row.clock = segment.age_mark;
         parts.segments.push_back(row);
     }
+    parts.fine_chunks = fine.map().fine_chunks();
     view->sequence = view->pinned = disk.sequence;
     disk.add_view(view);
     return parts;

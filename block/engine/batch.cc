@@ -36,6 +36,8 @@ void Batch::reuse() {
     sums_.clear();
     records_.clear();
     points.clear();
+    chains.clear();
+    deltas_.clear();
     payload_used_ = 0;
     joined = filling = 0;
     closed = sent = written = finished = opens_segment = made_point = false;
@@ -48,20 +50,22 @@ uint32_t Batch::header_bytes() const {
 }
 
 uint32_t Batch::total_bytes() const {
-    return static_cast<uint32_t>(align_up(header_bytes(), kBlockSize) +
+    return static_cast<uint32_t>(head_size(header_bytes(), deltas_.size()) +
                                  align_up(payload_used_, kBlockSize));
 }
 
-bool Batch::fits(uint64_t sectors, size_t entry_count, size_t record_bytes) const {
-    if (closed || entries_.size() + entry_count > kMaxEntries) {
+bool Batch::fits(const Size& size) const {
+    if (closed || entries_.size() + size.entries > kMaxEntries) {
         return false;
     }
-    const uint64_t header = header_bytes() + entry_count * sizeof(format::Entry) + record_bytes +
-                            (sectors / kSectorsPerBlock + 2) * sizeof(uint32_t) + kRecordReserve;
-    const uint64_t bytes = sectors * kSectorSize;
+    const uint64_t header = header_bytes() + size.entries * (sizeof(format::Entry) + sizeof(uint32_t)) +
+                            size.record_bytes + (size.sectors / kSectorsPerBlock + 2) * sizeof(uint32_t) +
+                            kRecordReserve;
+    const uint64_t bytes = size.sectors * kSectorSize;
     const uint64_t payload =
         bytes == 0 ? payload_used_ : aligned_begin(payload_used_, static_cast<uint32_t>(bytes)) + bytes;
-    return align_up(header, kBlockSize) + align_up(payload, kBlockSize) <= limits_.total_bytes;
+    return head_size(header, deltas_.size() + size.delta_bytes) + align_up(payload, kBlockSize) <=
+           limits_.total_bytes;
 }
 
 Batch::Slot Batch::add_data(Sector start, uint64_t sectors) {
@@ -90,6 +94,17 @@ Batch::Slot Batch::add_move(Sector start, uint64_t sectors, Place from) {
     return slot;
 }
 
+void Batch::add_delta(const DeltaChain& chain, std::span<const uint8_t> delta, uint32_t sum) {
+    add_mapping(ExtentKind::unit, chain.block, kSectorsPerBlock);
+    format::Entry& entry = entries_.back();
+    entry.flags = format::kEntryDelta;
+    entry.units = static_cast<uint8_t>(delta.size() / kDeltaUnit);
+    set_from(entry, Place(deltas_.size()));  // bytes from the first delta, until sealed
+    deltas_.insert(deltas_.end(), delta.begin(), delta.end());
+    sums_.push_back(sum);
+    chains.push_back(chain);
+}
+
 void Batch::set_sums(const Slot& slot, const uint32_t* sums, size_t count) {
     std::copy_n(sums, count, sums_.begin() + entries_[slot.entry].first_sum);
 }
@@ -112,13 +127,18 @@ void Batch::seal(const Seal& seal) {
     assert(filling == 0);
     seal_ = seal;
     const uint32_t used = header_bytes();
-    header_size_ = static_cast<uint32_t>(align_up(used, kBlockSize));
+    const auto deltas_begin = static_cast<uint32_t>(align_up(used, kDeltaUnit));
+    header_size_ = static_cast<uint32_t>(head_size(used, deltas_.size()));
     if (header_.size() < header_size_) {
         header_ = AlignedBuffer(header_size_);
     }
     const uint32_t payload_place = (seal.offset + header_size_) / kSectorSize;
     for (format::Entry& entry : entries_) {
         entry.place += payload_place;
+        if (entry.has(format::kEntryDelta)) {
+            const uint64_t offset = seal.segment_offset + seal.offset + deltas_begin + get_from(entry).value;
+            set_from(entry, Geometry::delta_place(offset));
+        }
     }
 
     format::BatchHeader header{};
@@ -145,6 +165,9 @@ void Batch::seal(const Seal& seal) {
     put(sums_.data(), sums_.size() * sizeof(uint32_t));
     put(records_.data(), records_.size());
     std::memset(out, 0, header_size_ - used);
+    if (!deltas_.empty()) {
+        std::memcpy(header_.data() + deltas_begin, deltas_.data(), deltas_.size());
+    }
     std::memcpy(header_.data(), &header, sizeof(header));
     auto* placed = reinterpret_cast<format::BatchHeader*>(header_.data());
     hash_ = self_hash(seal.seed, *placed, used - sizeof(header));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "buffer.h"
+#include "delta.h"
 #include "format.h"
 #include "segment_index.h"
 #include "wait.h"
@@ -37,8 +38,15 @@ class Batch {
     // Makes it empty and new, but for its memory.
     void reuse();
 
-    // Whether a request of so many payload sectors, entries and record bytes can join.
-    bool fits(uint64_t sectors, size_t entry_count, size_t record_bytes) const;
+    // What a request brings.
+    struct Size {
+        uint64_t sectors = 0;  // of payload; several pieces: each in whole blocks
+        size_t entries = 0;
+        size_t record_bytes = 0;
+        size_t delta_bytes = 0;
+    };
+    // Whether such a request can join.
+    bool fits(const Size& size) const;
     bool empty() const { return entries_.empty() && records_.empty(); }
 
     // Adds a data entry and returns where its payload goes (bytes from payload()). The caller then
@@ -50,6 +58,8 @@ class Batch {
     Slot add_data(Sector start, uint64_t sectors);
     // The same, of data that was at `from` before.
     Slot add_move(Sector start, uint64_t sectors, Place from);
+    // Adds a delta in place of a block's data; all of it is taken now.
+    void add_delta(const DeltaChain& chain, std::span<const uint8_t> delta, uint32_t sum);
     void set_sums(const Slot& slot, const uint32_t* sums, size_t count);
     void add_mapping(ExtentKind kind, Sector start, uint64_t sectors);
     void add_records(std::span<const uint8_t> records);
@@ -66,6 +76,7 @@ class Batch {
         SegmentId segment;
         SegmentId announced;  // the segment after it
         uint32_t offset;
+        uint64_t segment_offset;  // of `segment` in the image
     };
     void seal(const Seal& seal);
     uint32_t total_bytes() const;
@@ -93,9 +104,15 @@ class Batch {
     WaitList waiters;              // of requests, until finished
     // Points this batch records; taken along if the batch fails.
     std::vector<format::PointRecord> points;
+    // Of its deltas, in the order of their entries: pinned until it is applied or has failed.
+    std::vector<DeltaChain> chains;
 
   private:
     uint32_t header_bytes() const;
+    // Of header and deltas, if these are so long.
+    static uint64_t head_size(uint64_t header_bytes, uint64_t delta_bytes) {
+        return align_up(align_up(header_bytes, kDeltaUnit) + delta_bytes, kBlockSize);
+    }
 
     Limits limits_;
     std::vector<format::Entry> entries_;
@@ -103,8 +120,9 @@ class Batch {
     std::vector<uint8_t> records_;
     AlignedBuffer payload_;
     uint32_t payload_used_ = 0;
+    std::vector<uint8_t> deltas_;  // go between the header and the payload
     AlignedBuffer header_;
-    uint32_t header_size_ = 0;  // of it, in whole blocks
+    uint32_t header_size_ = 0;  // of it and the deltas, in whole blocks
     Seal seal_{};
     uint64_t hash_ = 0;
 };

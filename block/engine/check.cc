@@ -35,6 +35,7 @@ class Checker {
     void check_against_index(const ScannedBatch& batch, const SegmentIndex& index, size_t row,
                              size_t first_entry);
     void check_map();
+    void check_deltas();
     void check_streams();
 
     Engine::Impl& e_;
@@ -53,6 +54,7 @@ Result<CheckResult> Checker::run() {
         TRY(check_segment(log[i]));
     }
     check_map();
+    check_deltas();
     check_streams();
     check_previous_checkpoint();
     TRY_ASSIGN(result_.image_end, e_.core.file.length());
@@ -72,7 +74,7 @@ std::vector<SegmentId> Checker::segments_in_use() {
     std::vector<SegmentId> ids;
     for (uint32_t id = 0; id < e_.segments.size(); ++id) {
         const Segment& segment = e_.segments[SegmentId(id)];
-        if (segment.kind == format::SegmentKind::log && (!segment.past || segment.live > 0)) {
+        if (segment.kind == format::SegmentKind::log && (!segment.past || segment.needed() > 0)) {
             ids.push_back(SegmentId(id));
         }
     }
@@ -172,10 +174,10 @@ void Checker::check_against_index(const ScannedBatch& batch, const SegmentIndex&
     for (size_t i = 0; same && i < batch.entries.size(); ++i) {
         const format::Entry& a = batch.entries[i];
         const format::Entry& b = index.entries[first_entry + i];
-        const uint64_t sums = a.kind >= static_cast<uint8_t>(ExtentKind::unit)
-                                  ? unit_count(Sector(a.start), a.count)
-                                  : 0;
-        same = a.start == b.start && a.count == b.count && a.place == b.place && a.kind == b.kind &&
+        const uint64_t sums = a.is_data() ? unit_count(Sector(a.start), a.count) : 0;
+        same = a.start == b.start && a.count == b.count && a.place == b.place && a.kind == b.kind && a.units == b.units &&
+               (a.flags & ~format::kEntryVoid) == (b.flags & ~format::kEntryVoid) &&
+               format::get_from(a) == format::get_from(b) &&
                // first_sum means nothing where there is no data.
                (sums == 0 ||
                 std::equal(batch.sums.begin() + a.first_sum, batch.sums.begin() + a.first_sum + sums,
@@ -191,11 +193,13 @@ void Checker::check_against_index(const ScannedBatch& batch, const SegmentIndex&
 void Checker::check_payload(const ScannedSegment& scanned, const ScannedBatch& batch) {
     for (const format::Entry& entry : batch.entries) {
         if (const auto bad = scanned.bad_unit(batch, entry)) {
+            const uint64_t begin = entry.has(format::kEntryDelta)
+                                       ? delta_begin(e_.core.geometry, scanned.id(), entry)
+                                       : (entry.place + bad->begin) * kSectorSize;
             found(text("data of guest offset %llu, written in batch %llu, is damaged at image offset %llu",
                        static_cast<ull>((entry.start + bad->begin) * kSectorSize),
                        static_cast<ull>(batch.header.sequence),
-                       static_cast<ull>(e_.core.geometry.offset(scanned.id()) +
-                                        (entry.place + bad->begin) * kSectorSize)));
+                       static_cast<ull>(e_.core.geometry.offset(scanned.id()) + begin)));
         }
     }
 }
@@ -208,13 +212,13 @@ void Checker::check_map() {
         if (!extent.is_data()) {
             return true;
         }
-        if (extent.place >= kStreamPlaces) {
+        if (extent.in_stream()) {
             if (e_.history.stream_at(extent.place) == nullptr) {
                 stray.push_back(extent);
             }
             return stray.size() < kMaxFindings;
         }
-        const SegmentId id = e_.core.geometry.segment_of(extent.place);
+        const SegmentId id = e_.core.geometry.segment_of(extent);
         if (!e_.segments.contains(id) || e_.segments[id].kind != format::SegmentKind::log) {
             stray.push_back(extent);
         }
@@ -223,6 +227,25 @@ void Checker::check_map() {
     for (const Extent& extent : stray) {
         found(text("guest offset %llu maps to image offset %llu, which is not in the log",
                    static_cast<ull>(to_bytes(extent.start)), static_cast<ull>(to_bytes(extent.place))));
+    }
+}
+
+// What the current state has as deltas must be readable down to its base, in whatever segment that lies.
+void Checker::check_deltas() {
+    constexpr size_t kAtOnce = 256;
+    std::vector<Extent> extents;
+    for (Sector at{0}; at < kSectorLimit && options_.verify_data;) {
+        extents.clear();
+        Lock lock(e_.core.mutex);
+        const ReadPins::Pin pin = e_.core.readers.pin();
+        at = e_.disk.map.lookup(at, kSectorLimit, kAtOnce, &extents);
+        lock.unlock();
+        for (const Extent& extent : extents) {
+            const Result<void> read = extent.is_delta() ? e_.reader.verify_delta(extent) : Result<void>();
+            if (!read.ok()) {
+                found(read.error().message);
+            }
+        }
     }
 }
 

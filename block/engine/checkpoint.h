@@ -30,6 +30,7 @@ struct CheckpointParts {
     IndexStream::Tail index;
     std::vector<SegmentIndex> open_indexes;   // oldest first
     std::vector<format::SegmentRow> segments; // log and index segments
+    std::vector<uint64_t> fine_chunks;        // ascending
 };
 
 class CheckpointWriter {

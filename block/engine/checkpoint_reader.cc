@@ -8,6 +8,7 @@
 
 #include "checkpoint.h"
 #include "checksum.h"
+#include "granularity.h"
 #include "text.h"
 #include "wait.h"
 
@@ -95,7 +96,7 @@ class PageStream {
 
     Result<void> read_all(SegmentId first);
 
-    std::vector<uint8_t> state, segments, indexes;
+    std::vector<uint8_t> state, segments, indexes, levels;
 
   private:
     Result<SegmentId> read_segment(SegmentId id, uint64_t ordinal);
@@ -189,6 +190,8 @@ Result<void> PageStream::take_page(SegmentId segment, uint64_t offset, const uin
             return append(state);
         case PageKind::index:
             return append(indexes);
+        case PageKind::levels:
+            return append(levels);
         case PageKind::last:
             complete_ = true;
             return {};
@@ -367,6 +370,19 @@ Result<void> parse_segments(const Core& core, const std::vector<uint8_t>& bytes,
     return {};
 }
 
+Result<void> parse_levels(const std::vector<uint8_t>& bytes, CheckpointParts& parts) {
+    Cursor cursor(bytes);
+    uint64_t chunk;
+    while (cursor.take(&chunk)) {
+        if (chunk >= kVmStateBase.value / kChunkSectors ||
+            (!parts.fine_chunks.empty() && chunk <= parts.fine_chunks.back())) {
+            return Error{EIO, "checkpoint: chunks with a level are out of order"};
+        }
+        parts.fine_chunks.push_back(chunk);
+    }
+    return {};
+}
+
 Result<void> parse_indexes(const Core& core, const std::vector<uint8_t>& bytes, uint32_t count,
                            CheckpointParts& parts) {
     Cursor cursor(bytes);
@@ -409,6 +425,7 @@ Result<LoadedCheckpoint> read_checkpoint(Core& core, SegmentId first, uint64_t i
     uint32_t open_indexes = 0;
     TRY(parse_state(stream.state, loaded.parts, &open_indexes));
     TRY(parse_segments(core, stream.segments, loaded.parts));
+    TRY(parse_levels(stream.levels, loaded.parts));
     TRY(parse_indexes(core, stream.indexes, open_indexes, loaded.parts));
     return loaded;
 }

@@ -159,6 +159,7 @@ Result<void> CheckpointWriter::finish(const CheckpointParts& parts) {
     TRY(put(PageKind::state, streams.data(), streams.size()));
     TRY(put(PageKind::segments, parts.segments.data(),
             parts.segments.size() * sizeof(format::SegmentRow)));
+    TRY(put(PageKind::levels, parts.fine_chunks.data(), parts.fine_chunks.size() * sizeof(uint64_t)));
     for (const SegmentIndex& index : parts.open_indexes) {
         const std::vector<uint8_t> blob = index.encode();
         const uint64_t length = blob.size();

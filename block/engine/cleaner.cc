@@ -26,14 +26,17 @@ bool Cleaner::choose(Sequence oldest, bool any) {
     for (uint32_t id = 0; id < segments_.size(); ++id) {
         const Segment& segment = segments_[SegmentId(id)];
         if (segment.kind != format::SegmentKind::log || !segment.past || segment.leaving ||
-            segment.live == 0 || segment.live >= least || segment.failures >= kMaxFailures) {
+            segment.needed() == 0 || segment.needed() >= least || segment.failures >= kMaxFailures) {
             continue;
         }
         // Where history still needs it, only what will soon be nearly empty anyway.
-        if (any || segment.last_death <= oldest || segment.live < capacity / 4) {
-            least = segment.live;
+        if (any || segment.last_death <= oldest || segment.needed() < capacity / 4) {
+            least = segment.needed();
             victim_ = SegmentId(id);
         }
+    }
+    if (busy()) {
+        segments_[victim_].cleaned = true;
     }
     stream_ = Place(0);
     loaded_ = false;
@@ -57,7 +60,8 @@ void Cleaner::finish(bool failed) {
         }
     } else {
         Segment& segment = segments_[victim_];
-        segment.failures += failed || segment.live > 0;
+        segment.failures += failed || segment.needed() > 0;
+        segment.cleaned = false;
         core_.stats.cleaned_segments += !failed;
     }
     victim_ = kNoSegment;
@@ -95,13 +99,18 @@ Result<void> Cleaner::load() {
     }
     TRY_ASSIGN(const SegmentIndex index, indexes_.load(victim_));
     for (const format::Entry& entry : index.entries) {
-        if (entry.kind >= static_cast<uint8_t>(ExtentKind::unit) && !entry.has(format::kEntryVoid)) {
-            collect(Sector(entry.start), entry.count, core_.geometry.place(victim_) + entry.place);
+        if (entry.is_data() && !entry.has(format::kEntryVoid)) {
+            const Place place = entry.is_plain() ? core_.geometry.place(victim_) + entry.place : get_from(entry);
+            collect(Sector(entry.start), entry.count, place);
         }
     }
+    const bool has_data = std::any_of(extents_.begin(), extents_.end(),
+                                      [](const Extent& extent) { return !extent.is_delta(); });
+    load_dependents();
     std::sort(extents_.begin(), extents_.end(),
               [](const Extent& a, const Extent& b) { return a.start < b.start; });
-    if (extents_.empty()) {
+    extents_.erase(std::unique(extents_.begin(), extents_.end()), extents_.end());
+    if (!has_data) {
         return {};
     }
     if (content_.size() == 0) {
@@ -112,6 +121,20 @@ Result<void> Cleaner::load() {
         TRY(core_.file.pread(core_.geometry.offset(victim_) + at, content_.data() + at, length));
     }
     return {};
+}
+
+// Deltas, in whatever segment, that are based on what is in this one.
+void Cleaner::load_dependents() {
+    std::vector<DeltaTable::Dependent> dependents;
+    for (size_t position = 0; true;) {
+        Lock lock(core_.mutex);
+        if (!segments_.deltas().find_dependents(victim_, &position, &dependents)) {
+            break;
+        }
+    }
+    for (const DeltaTable::Dependent& dependent : dependents) {
+        collect(dependent.block, kSectorsPerBlock, dependent.unit);
+    }
 }
 
 Result<void> Cleaner::load_stream() {
@@ -132,7 +155,7 @@ Result<void> Cleaner::load_stream() {
 
 // Verified. Stays until the next group.
 Result<const uint8_t*> Cleaner::data_of(const Extent& extent) {
-    if (stream_.value != 0) {
+    if (stream_.value != 0 || extent.is_delta()) {
         read_.emplace_back(extent.count * kSectorSize);
         TRY(reader_.read_extent(extent, read_.back().data()));
         return static_cast<const uint8_t*>(read_.back().data());
@@ -174,12 +197,14 @@ Result<void> Cleaner::copy() {
         return {};
     }
     TRY(log_.append_moves(moves));
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, deltas = 0;
     for (const Log::Move& move : moves) {
         bytes += move.sectors * kSectorSize;
+        deltas += move.from >= kDeltaPlaces && move.from < kStreamPlaces;
     }
     Lock lock(core_.mutex);
     core_.stats.moved_bytes += bytes;
+    core_.stats.materialised += deltas;
     return {};
 }
 

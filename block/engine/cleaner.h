@@ -51,6 +51,7 @@ class Cleaner {
 
   private:
     Result<void> load();
+    void load_dependents();
     Result<void> load_stream();
     void collect(Sector start, uint64_t count, Place place);
     Result<const uint8_t*> data_of(const Extent& extent);
@@ -72,7 +73,7 @@ class Cleaner {
     std::vector<Extent> extents_;  // in use when it was begun, by sector
     size_t next_ = 0;
     AlignedBuffer content_;        // of the segment
-    std::list<AlignedBuffer> read_;  // of a stream: what is being moved
+    std::list<AlignedBuffer> read_;  // of a stream, and of deltas: what is being moved
 };
 
 }  // namespace predsnap

@@ -132,6 +132,7 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
     impl->checkpoint_bytes = outcome.checkpoint_bytes;
     core.stats.recovered_batches = outcome.batches_scanned;
     impl->checkpoint_index = outcome.checkpoint_index;
+    impl->fine.map().restore(outcome.fine_chunks);
     impl->ready_at_open = impl->segments.ready_count();
     impl->segments_opened = impl->segments.log().size();
     impl->rate_since = begin;
@@ -148,8 +149,10 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
         }
         Lock lock(core.mutex);
         impl->log.set_point_interval(options.point_interval_us);
+        impl->fine.configure(options.fine);
         // What was recovered can be gone back to, however the image was left.
         impl->log.mark_point(impl->disk.sequence, impl->disk.time, format::PointKind::interval);
+        impl->log.on_moved = [raw = impl.get()](const Extent& now, Place from) { raw->fine.moved(now, from); };
         impl->log.on_progress = [raw = impl.get()] { raw->on_progress(); };
     }
     if (options.writable && outcome.without_checkpoint) {
@@ -213,9 +216,12 @@ Result<void> Engine::Impl::check_range(uint64_t offset, uint64_t length, uint64_
 }
 
 Result<void> Engine::Impl::admit(uint64_t offset, uint64_t length, uint64_t EngineStats::*requests,
-                                 uint64_t EngineStats::*bytes) {
+                                 uint64_t EngineStats::*bytes, bool* is_fine) {
     Lock lock(core.mutex);
     TRY(check_range(offset, length, disk.size));
+    if (is_fine != nullptr) {
+        *is_fine = fine.wants(Sector(offset / kSectorSize), length / kSectorSize);
+    }
     ++(core.stats.*requests);
     core.stats.*bytes += length;
     return {};
@@ -245,9 +251,12 @@ Result<void> Engine::Impl::write(Sector start, std::span<const iovec> buffers) {
 
 Result<void> Engine::write(uint64_t offset, std::span<const iovec> buffers) {
     TRY(impl_->writable());
-    TRY(impl_->admit(offset, total_length(buffers), &EngineStats::writes, &EngineStats::write_bytes));
+    const size_t length = total_length(buffers);
+    bool fine;
+    TRY(impl_->admit(offset, length, &EngineStats::writes, &EngineStats::write_bytes, &fine));
     impl_->throttle();
-    return impl_->write(Sector(offset / kSectorSize), buffers);
+    const Sector start(offset / kSectorSize);
+    return fine ? impl_->fine.write(start, buffers) : impl_->write(start, buffers);
 }
 
 Result<void> Engine::write_zeroes(uint64_t offset, uint64_t length) {
@@ -297,7 +306,7 @@ Result<RangeStatus> Engine::Impl::status(const FrozenState* view, uint64_t offse
     } else {
         status.zero = extents.front().kind == ExtentKind::zero;
         status.data = !status.zero;
-        if (with_place && status.data && extents.front().place < kStreamPlaces) {
+        if (with_place && status.data && extents.front().place < kDeltaPlaces) {
             status.place = extents.front().place;
         }
         for (const Extent& extent : extents) {
@@ -364,6 +373,23 @@ void Engine::set_backing_device(Device* backing) { impl_->reader.set_backing(bac
 void Engine::set_point_interval(int64_t interval_us) {
     Lock lock(impl_->core.mutex);
     impl_->log.set_point_interval(interval_us);
+}
+
+void Engine::set_fine(const FineOptions& options) {
+    Lock lock(impl_->core.mutex);
+    if (impl_->core.writable) {
+        impl_->fine.configure(options);
+    }
+}
+
+FineInfo Engine::fine_info() const {
+    Lock lock(impl_->core.mutex);
+    return impl_->fine.info();
+}
+
+void Engine::set_scores(const std::vector<ChunkScore>& scores) {
+    Lock lock(impl_->core.mutex);
+    impl_->fine.map().set_scores(scores);
 }
 
 void Engine::pause_background() { impl_->pause(); }

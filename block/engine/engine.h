@@ -63,8 +63,40 @@ struct Retention {
     bool operator==(const Retention&) const = default;
 };
 
+// How writes are logged. Fine: what differs from the content before, where that is staged and the difference is small;
+// else, and on sub_block, as the guest wrote them. block is not made differently from sub_block yet.
+enum class Granularity : uint8_t { automatic, fine, sub_block, block };
+enum class ChunkLevel : uint8_t { sub_block = 0, fine = 1, block = 2 };
+
+struct FineOptions {
+    uint64_t staging_bytes = 64 << 20;  // of the staging cache, taken as needed; 0: none, so no deltas either
+    Granularity granularity = Granularity::automatic;
+    unsigned weight = 5;                // 0..10: how critical the application is; scores grow with it
+    bool operator==(const FineOptions&) const = default;
+};
+
+// How relevant a chunk of 64 KiB is said to be, from 0 to 1.
+struct ChunkScore {
+    uint64_t chunk;
+    float score;
+};
+
+struct StagingStats {
+    uint64_t entries = 0, bytes = 0, limit = 0, memory_bytes = 0;  // now
+    uint64_t hits = 0, misses = 0, evictions = 0, invalidations = 0, refused = 0;
+};
+
+struct FineInfo {
+    FineOptions options;
+    StagingStats staging;
+    uint64_t chunks_fine = 0;
+    uint64_t live_deltas = 0;   // known of those that the current state has
+    bool deltas_learnt = true;  // these are all
+};
+
 struct OpenOptions {
     bool writable = true;
+    FineOptions fine;
     // Device below, for holes. Null: holes read as zeros. Shorter than the disk: zeros past its end.
     Device* backing = nullptr;
     // While dirty, a point is made at least this often, in microseconds; 0: only flushes make points.
@@ -182,6 +214,8 @@ struct EngineStats {
     uint64_t checksum_errors = 0, append_errors = 0;
     uint64_t cleaned_segments = 0, moved_bytes = 0;  // copied out of segments that were mostly unused
     uint64_t reclaimed_segments = 0, given_back_bytes = 0;
+    uint64_t deltas = 0, delta_bytes = 0;  // blocks written as deltas, and what these took
+    uint64_t materialised = 0;             // parts of deltas written out again
     uint64_t sealed_bytes = 0, stream_bytes = 0;  // of the guest's, put into streams; and what these take
     uint64_t coalesced_bytes = 0;              // of the guest's, in streams that were merged
     uint64_t recovered_batches = 0;            // read from the log's tail when opened
@@ -249,6 +283,11 @@ class Engine {
     Retention retention() const;
     // Errors: EINVAL for limits that contradict each other or are too small to work. Any context.
     Result<void> check_retention(const Retention& retention) const;
+    // Any context. Another size of the staging cache empties it.
+    void set_fine(const FineOptions& options);
+    FineInfo fine_info() const;
+    // Scores of chunks in place of those from how often they were written. They hold until others are set.
+    void set_scores(const std::vector<ChunkScore>& scores);
 
     // Snapshots. The VM state written since the last snapshot goes with it and leaves the current
     // state. `info` gives name, vm_*, icount, horizon_s; the result has the rest filled in.

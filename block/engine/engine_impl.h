@@ -11,6 +11,7 @@
 #include "cleaner.h"
 #include "core.h"
 #include "disk_state.h"
+#include "fine.h"
 #include "history.h"
 #include "index_cache.h"
 #include "index_stream.h"
@@ -33,7 +34,8 @@ struct Engine::Impl {
           indexes(core, segments, log, stream),
           streams(core, history),
           timeline(core, segments, history, indexes, streams),
-          reader(core, disk, indexes, streams),
+          fine(core, segments, disk, log),
+          reader(core, disk, indexes, streams, &fine),
           cleaner(core, segments, disk, history, log, indexes, streams, reader) {}
 
     Core core;
@@ -45,6 +47,7 @@ struct Engine::Impl {
     IndexCache indexes;
     StreamStore streams;
     Timeline timeline;
+    FineWrites fine;
     Reader reader;
     Cleaner cleaner;
     OpenOptions options;
@@ -74,6 +77,8 @@ struct Engine::Impl {
     bool floor_failed = false;
     bool flush_failed = false;
     bool clean_failed = false;
+    bool learn_failed = false;
+    bool materialise_failed = false;
     uint64_t segments_opened = 0;   // when a segment was opened last
     Time rate_since;                // the write rate is measured over periods of a second or more
     uint64_t rate_bytes = 0;        // appended before the period
@@ -202,7 +207,7 @@ struct Engine::Impl {
     Result<void> check_range(uint64_t offset, uint64_t length, uint64_t limit) const;
     // The same for a guest request, which is counted.
     Result<void> admit(uint64_t offset, uint64_t length, uint64_t EngineStats::*requests,
-                       uint64_t EngineStats::*bytes);
+                       uint64_t EngineStats::*bytes, bool* is_fine = nullptr);
     Result<void> settle(const std::string& done);
     Result<void> map_zero(uint64_t offset, uint64_t length);
     Result<void> write(Sector start, std::span<const iovec> buffers);
@@ -228,6 +233,11 @@ struct Engine::Impl {
     bool drop_stream_step();
     bool coalesce_step();
     bool reclaim_step();
+    bool learn_deltas_step();
+    Result<void> learn_delta(const Extent& extent, uint64_t generation);
+    std::vector<Extent> parts_of_delta(const Extent& delta) const;
+    Result<void> materialise(const Extent& delta);
+    bool materialise_step();
     bool clean_step();
     bool give_back_step();
     size_t pool_target() const;

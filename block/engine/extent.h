@@ -32,6 +32,11 @@ struct Extent {
     bool operator==(const Extent&) const = default;
     Sector end() const { return start + count; }
     bool is_data() const { return kind >= ExtentKind::unit; }
+    // Data that is stored as what differs from other data (delta.h). One aligned block, or a part of that.
+    bool is_delta() const { return is_data() && place >= kDeltaPlaces && place < kStreamPlaces; }
+    bool in_stream() const { return is_data() && place >= kStreamPlaces; }
+    // Where the first unit begins. Of a delta, slices of it included, that names it.
+    Place unit_place() const { return place - head; }
     // True if the other extent's content can stand in place of this one's, range aside.
     Extent slice(Sector from, Sector to) const;
 };

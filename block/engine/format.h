@@ -139,15 +139,18 @@ constexpr uint8_t kBatchMagic[4] = {'P', 'D', 'S', 'b'};
 struct Entry {
     uint64_t start;      // guest sector; low 40 bits
     uint64_t count;      // sectors
-    uint32_t place;      // sector of the payload, from the start of the segment; of what has none,
+    uint32_t place;      // sector of the payload, from the start of the segment; of what has none there,
                          // where the payload before it ends, so that entries ascend by place
     uint32_t first_sum;  // data: index of its first unit's checksum in the batch (or index)
     uint8_t kind;        // ExtentKind
-    uint8_t flags;       // kEntryMoved, kEntryVoid
-    uint8_t reserved;
-    uint8_t from[5];     // moved: the Place it was at
+    uint8_t flags;       // kEntryMoved, kEntryVoid, kEntryDelta
+    uint8_t units;       // delta: its length, in kDeltaUnit
+    uint8_t from[5];     // moved: the Place it was at. Delta: the Place it is at
 
     bool has(uint8_t flag) const { return (flags & flag) != 0; }
+    bool is_data() const { return kind >= static_cast<uint8_t>(ExtentKind::unit); }
+    // Data that lies in the batch's payload as the guest wrote it.
+    bool is_plain() const;
 };
 static_assert(sizeof(Entry) == 32);
 
@@ -155,6 +158,10 @@ static_assert(sizeof(Entry) == 32);
 constexpr uint8_t kEntryMoved = 1;
 // In indexes: it did not count.
 constexpr uint8_t kEntryVoid = 2;
+// A block as what differs from its content before; behind the batch's header, not in its payload.
+constexpr uint8_t kEntryDelta = 4;
+
+inline bool Entry::is_plain() const { return is_data() && !has(kEntryDelta); }
 
 inline void set_from(Entry& entry, Place from) {
     for (unsigned i = 0; i < sizeof(entry.from); ++i) {
@@ -261,6 +268,9 @@ struct FrameRow {
 };
 static_assert(sizeof(FrameRow) == 24);
 
+constexpr uint32_t kMaxDeltaDepth = 8;
+constexpr uint32_t kMaxDeltaUnits = 32;  // 2 KiB
+
 // In a checkpoint's list of rollbacks: the target was older than the floor.
 constexpr uint64_t kDeepRollback = 1ull << 63;
 
@@ -277,6 +287,24 @@ struct PackedExtent {
     uint16_t reserved;
 };
 static_assert(sizeof(PackedExtent) == 20);
+
+// How a delta says what differs.
+enum class DeltaEncoding : uint8_t {
+    ranges = 1,  // bytes equal, bytes that differ (each a number in 7-bit groups), then the latter; and so on
+    xored = 2,   // a zstd frame of the block XORed with the base
+};
+
+// A delta: this, `bytes` bytes, zeros up to a multiple of kDeltaUnit. With its checksum in the entry.
+struct DeltaHeader {
+    uint8_t magic[2];  // 'P' 'd'
+    uint8_t encoding;  // DeltaEncoding
+    uint8_t depth;     // 1: the base is no delta; one more than that of the base. At most kMaxDeltaDepth
+    uint16_t bytes;    // of what follows
+    uint16_t units;    // kDeltaUnits that it and the deltas below it take
+    PackedExtent base; // what the block held before: a delta, unit, run or zero extent of just that block
+};
+static_assert(sizeof(DeltaHeader) == 28);
+constexpr uint8_t kDeltaMagic[2] = {'P', 'd'};
 #pragma pack(pop)
 
 // One index blob describes one closed log segment. It is cut into chunks; each chunk begins at a block.
@@ -332,6 +360,7 @@ enum class PageKind : uint8_t {
     state = 3,     // CheckpointState, then snapshots, rollbacks, resizes: see checkpoint.cc
     index = 4,     // bytes of the indexes of log segments that have no blob yet
     last = 5,      // nothing: the checkpoint is complete
+    levels = 6,    // u64 each, ascending: numbers of the chunks whose level is fine
 };
 
 struct PageHeader {

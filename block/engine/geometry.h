@@ -26,6 +26,20 @@ struct Geometry {
         return SegmentId(static_cast<uint32_t>((to_bytes(place) - format::kSuperblockArea) >>
                                                segment_bits()));
     }
+    // The same of what an extent refers to; not of streams.
+    SegmentId segment_of(const Extent& extent) const {
+        return extent.is_delta() ? delta_segment(extent.unit_place()) : segment_of(extent.place);
+    }
+    // Deltas have places of their own.
+    static uint64_t delta_offset(Place unit) { return (unit - kDeltaPlaces) * kDeltaUnit; }
+    static Place delta_place(uint64_t offset) { return kDeltaPlaces + offset / kDeltaUnit; }
+    SegmentId delta_segment(Place unit) const {
+        return SegmentId(static_cast<uint32_t>((delta_offset(unit) - format::kSuperblockArea) >> segment_bits()));
+    }
+    // Whether all that a batch puts into that segment has delta places.
+    bool holds_deltas(SegmentId id) const {
+        return offset(id) + segment_size < (kStreamPlaces - kDeltaPlaces) * kDeltaUnit;
+    }
     // Segments that fit wholly in an image of that many bytes.
     uint32_t segments_in(uint64_t image_bytes) const {
         if (image_bytes < format::kSuperblockArea) {
@@ -35,9 +49,9 @@ struct Geometry {
         return static_cast<uint32_t>(count < max_segments() ? count : max_segments());
     }
     uint64_t image_bytes(uint32_t segments) const { return offset(SegmentId(segments)); }
-    // Places have 40 bits, ids 32.
+    // Places of the image have 38 bits, ids 32.
     uint32_t max_segments() const {
-        const uint64_t by_place = (to_bytes(kPlaceLimit) - format::kSuperblockArea) >> segment_bits();
+        const uint64_t by_place = (to_bytes(kDeltaPlaces) - format::kSuperblockArea) >> segment_bits();
         const uint64_t limit = by_place < kNoSegment.value ? by_place : kNoSegment.value - 1;
         return static_cast<uint32_t>(limit < id_limit ? limit : id_limit);
     }
@@ -58,8 +72,14 @@ inline bool plausible(const Geometry& geometry, const Extent& extent) {
     if (extent.place >= kStreamPlaces) {
         return extent.kind == ExtentKind::run && fits_run && extent.place + extent.count < kPlaceLimit;
     }
+    if (extent.is_delta()) {
+        return extent.kind == ExtentKind::unit && extent.head == extent.start.value % kSectorsPerBlock &&
+               extent.head + extent.count + extent.tail == kSectorsPerBlock &&
+               extent.unit_place() >= geometry.delta_place(format::kSuperblockArea) &&
+               geometry.delta_segment(extent.unit_place()).value < geometry.max_segments();
+    }
     if (to_bytes(extent.place) < format::kSuperblockArea + extent.head * kSectorSize ||
-        extent.place + extent.count >= kPlaceLimit ||
+        extent.place + extent.count >= kDeltaPlaces ||
         geometry.segment_of(extent.place).value >= geometry.max_segments()) {
         return false;
     }

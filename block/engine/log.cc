@@ -21,6 +21,8 @@ constexpr unsigned kLoneBatches = 8;
 constexpr size_t kBatchesKept = kMaxInFlight + 2;
 // Points recorded with one batch; Batch keeps room for their records.
 constexpr size_t kMaxPointsPerBatch = 20;
+// Segments past the image's end that batches may go to which are not sealed yet.
+constexpr uint32_t kSegmentsAhead = 16;
 
 }  // namespace
 
@@ -52,8 +54,8 @@ std::shared_ptr<Batch> Log::empty_batch() {
     return batch;
 }
 
-Log::Joined Log::join(uint64_t sectors, size_t entries, size_t record_bytes) {
-    if (open_ && open_->fits(sectors, entries, record_bytes)) {
+Log::Joined Log::join(const Batch::Size& size) {
+    if (open_ && open_->fits(size)) {
         ++open_->joined;
         return {open_, false};
     }
@@ -72,7 +74,7 @@ Result<Sequence> Log::append_data(Sector start, std::span<const iovec> buffers, 
     while (gate_closed_) {
         gate_waiters_.wait(core_.host, lock);
     }
-    Joined joined = join(sectors, 1, 0);
+    Joined joined = join({.sectors = sectors, .entries = 1});
     Batch& batch = *joined.batch;
     const Batch::Slot slot = batch.add_data(start, sectors);
     ++batch.filling;
@@ -107,6 +109,70 @@ void Log::filled(Batch& batch) {
     }
 }
 
+// Whether what it is based on is still what the block holds, and may be kept.
+bool Log::may_stay_delta(const Part& part, DeltaChain* chain) const {
+    Extent now;
+    return !segments_.deltas().full() && core_.geometry.holds_deltas(SegmentId(segments_.size() + kSegmentsAhead)) &&
+           disk_.map.find_whole(part.start, part.start + part.sectors, &now) && now == part.base &&
+           segments_.chain_of(core_.geometry, now, chain);
+}
+
+Result<Sequence> Log::append_parts(std::span<Part> parts, std::span<const iovec> buffers,
+                                   std::vector<Extent>* placed) {
+    Lock lock(core_.mutex);
+    while (gate_closed_) {
+        gate_waiters_.wait(core_.host, lock);
+    }
+    std::vector<DeltaChain> chains(parts.size());
+    Batch::Size size{.entries = parts.size()};
+    for (size_t i = 0; i < parts.size(); ++i) {
+        if (parts[i].delta != nullptr && !may_stay_delta(parts[i], &chains[i])) {
+            parts[i].delta = nullptr;
+        }
+        size.sectors += parts[i].delta != nullptr ? 0 : align_up(parts[i].sectors, kSectorsPerBlock);
+        size.delta_bytes += parts[i].delta != nullptr ? parts[i].delta->length : 0;
+    }
+    assert(size.sectors <= max_request_sectors());
+    Joined joined = join(size);
+    const std::shared_ptr<Batch> batch = joined.batch;
+    const size_t first = batch->entries().size();
+    std::vector<Batch::Slot> slots(parts.size());
+    for (size_t i = 0; i < parts.size(); ++i) {
+        if (const Delta* delta = parts[i].delta) {
+            segments_.pin(chains[i]);
+            batch->add_delta(chains[i], {delta->bytes, delta->length}, unit_checksum(delta->bytes, delta->length));
+        } else {
+            slots[i] = batch->add_data(parts[i].start, parts[i].sectors);
+        }
+    }
+    ++batch->filling;
+    uint8_t* payload = batch->payload();
+    lock.unlock();
+
+    std::vector<std::vector<uint32_t>> sums(parts.size());
+    for (size_t i = 0; i < parts.size(); ++i) {
+        const Part& part = parts[i];
+        if (part.delta == nullptr) {
+            sums[i].resize(unit_count(part.start, part.sectors));
+            fill(payload, slots[i], part.start, part.sectors, buffers, part.skip, sums[i].data());
+        }
+    }
+
+    lock.lock();
+    for (size_t i = 0; i < parts.size(); ++i) {
+        if (parts[i].delta == nullptr) {
+            batch->set_sums(slots[i], sums[i].data(), sums[i].size());
+        }
+    }
+    filled(*batch);
+    Result<Sequence> done = complete(std::move(joined), lock);
+    for (size_t i = 0; done.ok() && i < parts.size(); ++i) {
+        const format::Entry& entry = batch->entries()[first + i];
+        placed->push_back(to_extent(core_.geometry, batch->sealed().segment, entry, batch->sums()[entry.first_sum]));
+    }
+    return done;
+}
+
 Result<Sequence> Log::append_moves(std::span<const Move> moves) {
     uint64_t sectors = 0;
     for (const Move& move : moves) {
@@ -117,7 +183,7 @@ Result<Sequence> Log::append_moves(std::span<const Move> moves) {
     while (gate_closed_) {
         gate_waiters_.wait(core_.host, lock);
     }
-    Joined joined = join(sectors, moves.size(), 0);
+    Joined joined = join({.sectors = sectors, .entries = moves.size()});
     Batch& batch = *joined.batch;
     std::vector<Batch::Slot> slots;
     for (const Move& move : moves) {
@@ -148,7 +214,7 @@ Result<Sequence> Log::append_mapping(ExtentKind kind, Sector start, uint64_t sec
     while (gate_closed_) {
         gate_waiters_.wait(core_.host, lock);
     }
-    Joined joined = join(0, 1, 0);
+    Joined joined = join({.entries = 1});
     joined.batch->add_mapping(kind, start, sectors);
     return complete(std::move(joined), lock);
 }
@@ -159,7 +225,7 @@ Result<Sequence> Log::append_records(std::span<const uint8_t> records, ExtentKin
         return Error{EFBIG, "the records do not fit in a batch"};
     }
     Lock lock(core_.mutex);
-    Joined joined = join(0, 1, records.size());
+    Joined joined = join({.entries = 1, .record_bytes = records.size()});
     if (count > 0) {
         joined.batch->add_mapping(kind, start, count);
     }
@@ -248,6 +314,7 @@ int Log::seal(Batch& batch) {
     seal.segment = position_.segment;
     seal.announced = position_.announced;
     seal.offset = position_.offset;
+    seal.segment_offset = core_.geometry.offset(position_.segment);
     batch.seal(seal);
     position_.offset += batch.total_bytes();
     position_.next += 1;
@@ -341,7 +408,15 @@ void Log::apply(Batch& batch) {
     assert(index != open_indexes_.rend());
     const PlacedBatch placed{seal.sequence,   seal.time,    batch.hash(),   seal.offset + batch.total_bytes(),
                              batch.entries(), batch.sums(), batch.records()};
+    size_t delta = 0;
+    for (const format::Entry& entry : batch.entries()) {
+        if (entry.has(format::kEntryDelta)) {
+            segments_.add_delta(get_from(entry), batch.chains[delta++], seal.time);  // which is pinned
+        }
+    }
+    batch.chains.clear();
     apply_batch(core_.geometry, placed, segments_, *index, disk_);
+    tell_moves(std::span(index->entries).last(batch.entries().size()), seal.segment);
     disk_.sequence = seal.sequence;
     disk_.time = seal.time;
     if (!batch.records().empty()) {
@@ -358,6 +433,19 @@ void Log::apply(Batch& batch) {
     core_.stats.batch_bytes += batch.total_bytes() + (batch.opens_segment ? kBlockSize : 0);
     if (batch.opens_segment && on_progress) {
         on_progress();
+    }
+}
+
+// Of entries in an index, which say whether they count.
+void Log::tell_moves(std::span<const format::Entry> entries, SegmentId segment) {
+    for (const format::Entry& entry : entries) {
+        Extent now;
+        const Sector start(entry.start);
+        // A later entry of the batch may have taken its place.
+        if (entry.flags == format::kEntryMoved && on_moved && disk_.map.find_whole(start, start + entry.count, &now) &&
+            now.place == core_.geometry.place(segment) + entry.place) {
+            on_moved(now, get_from(entry));
+        }
     }
 }
 
@@ -387,6 +475,7 @@ void Log::take_back() {
             open_indexes_.pop_back();
             opened = true;
         }
+        unpin(*batch);
         pending_points_.insert(pending_points_.begin(), batch->points.begin(), batch->points.end());
         batch->error = error;
         finish(*batch);
@@ -399,6 +488,15 @@ void Log::take_back() {
     position_ = back;
     failed_ = false;
     ++core_.stats.append_errors;
+}
+
+// It has failed. But it may be on the disk all the same, and return after a crash, unless another batch in its place
+// is durable: so what its deltas need counts as needed until there is a later state.
+void Log::unpin(Batch& batch) {
+    for (const DeltaChain& chain : batch.chains) {
+        segments_.unpin(chain, disk_.sequence + 1);
+    }
+    batch.chains.clear();
 }
 
 Result<void> Log::flush(bool point) {

@@ -55,6 +55,16 @@ class Log {
         const uint8_t* data;
     };
     Result<Sequence> append_moves(std::span<const Move> moves);
+    // Parts of one guest write: data, or deltas, which become data if by now they may not be based on what they are.
+    struct Part {
+        Sector start;
+        uint64_t sectors;
+        size_t skip;                         // where its data is in the buffers
+        const Delta* delta = nullptr;        // of one block
+        Extent base;                         // of the delta
+    };
+    // `placed`: what each part was mapped to. The buffers must not change meanwhile.
+    Result<Sequence> append_parts(std::span<Part> parts, std::span<const iovec> buffers, std::vector<Extent>* placed);
     uint64_t max_request_sectors() const { return limits_.payload_bytes / kSectorSize; }
 
     // Makes all that is applied durable, and sure that no append that failed before returns. If `point`, the state is
@@ -66,6 +76,8 @@ class Log {
     void open_gate();
 
     // --- The rest requires Core::mutex. ---
+    // Requests wait for those before them.
+    bool busy() const { return pending_.size() > 1; }
     Sequence durable() const { return durable_; }
     const LogPosition& position() const { return position_; }
     // Where the newest applied batch ends, with its checksum.
@@ -89,6 +101,8 @@ class Log {
     // Called under Core::mutex when a batch that opens a segment was written, and after a flush: there is
     // background work to do.
     std::function<void()> on_progress;
+    // Called under Core::mutex when data that was at `from` is mapped to another place now, as it is.
+    std::function<void(const Extent& now, Place from)> on_moved;
 
   private:
     struct Joined {
@@ -99,7 +113,10 @@ class Log {
                      std::span<const iovec> buffers, size_t skip, uint32_t* sums);
     void filled(Batch& batch);
     std::shared_ptr<Batch> empty_batch();
-    Joined join(uint64_t sectors, size_t entries, size_t record_bytes);
+    Joined join(const Batch::Size& size);
+    bool may_stay_delta(const Part& part, DeltaChain* chain) const;
+    void unpin(Batch& batch);
+    void tell_moves(std::span<const format::Entry> entries, SegmentId segment);
     Result<Sequence> complete(Joined joined, Lock& lock);
     void lead(const std::shared_ptr<Batch>& batch, Lock& lock);
     bool may_submit(const Batch& batch) const;

@@ -108,20 +108,38 @@ std::optional<ScannedBatch> ScannedSegment::parse(uint32_t offset) const {
     uint64_t floor = (offset + align_up(header->header_bytes, kBlockSize)) / kSectorSize;
     const uint64_t ceiling = (offset + header->total_bytes) / kSectorSize;
     for (const Entry& entry : batch.entries) {
-        const bool is_data = entry.kind >= static_cast<uint8_t>(ExtentKind::unit);
+        const uint64_t length = entry.is_plain() ? entry.count : 0;
         if (!plausible(core_->geometry, entry, batch.sums.size()) || entry.place < floor ||
-            entry.place + (is_data ? entry.count : 0) > ceiling) {
+            entry.place + length > ceiling || !delta_fits(batch, entry)) {
             return {};
         }
-        floor = entry.place + (is_data ? entry.count : 0);
+        floor = entry.place + length;
     }
     return batch;
 }
 
+// True for all that is no delta.
+bool ScannedSegment::delta_fits(const ScannedBatch& batch, const Entry& entry) const {
+    if (!entry.has(format::kEntryDelta)) {
+        return true;
+    }
+    const uint64_t begin = delta_begin(core_->geometry, id_, entry);
+    const uint64_t end = batch.offset + uint64_t{batch.header.total_bytes};
+    return begin >= batch.offset + batch.header.header_bytes && begin < end &&
+           entry.units * kDeltaUnit <= end - begin;
+}
+
 std::optional<ScannedSegment::BadUnit> ScannedSegment::bad_unit(const ScannedBatch& batch,
                                                                 const Entry& entry) const {
-    if (entry.kind < static_cast<uint8_t>(ExtentKind::unit)) {
+    if (!entry.is_data()) {
         return {};
+    }
+    if (entry.has(format::kEntryDelta)) {
+        const uint64_t begin = delta_begin(core_->geometry, id_, entry);
+        const uint64_t length = entry.units * kDeltaUnit;
+        const bool good = begin + length <= length_ &&
+                          unit_checksum(bytes_.data() + begin, length) == batch.sums[entry.first_sum];
+        return good ? std::nullopt : std::optional(BadUnit{0, entry.count});
     }
     const uint64_t units = unit_count(Sector(entry.start), entry.count);
     for (uint64_t i = 0; i < units; ++i) {

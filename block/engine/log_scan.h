@@ -56,6 +56,7 @@ class ScannedSegment {
         : core_(&core), id_(id), bytes_(std::move(bytes)), length_(length) {}
     Result<void> read_block_by_block(const Error& error);
     std::optional<ScannedBatch> parse(uint32_t offset) const;
+    bool delta_fits(const ScannedBatch& batch, const format::Entry& entry) const;
 
     Core* core_;
     SegmentId id_;

@@ -19,7 +19,7 @@ constexpr size_t kMaxParallel = 16;
 size_t bytes_between(Sector from, Sector to) { return (to - from) * kSectorSize; }
 
 bool follows(const Extent& before, const Extent& after) {
-    return before.is_data() && after.is_data() && before.end() == after.start &&
+    return before.is_data() && after.is_data() && !before.is_delta() && before.end() == after.start &&
            before.place + before.count == after.place && before.tail == 0 && after.head == 0;
 }
 
@@ -104,7 +104,10 @@ Result<void> Reader::read_extents(std::span<const Extent> extents, std::span<con
                                   size_t skip) {
     const Extent& first = extents.front();
     const Extent& last = extents.back();
-    if (first.place >= kStreamPlaces) {
+    if (first.is_delta()) {
+        return read_delta(first, buffers, skip);
+    }
+    if (first.in_stream()) {
         return read_streams(extents, buffers, skip);
     }
     const uint64_t lead = first.head * kSectorSize;

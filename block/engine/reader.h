@@ -5,16 +5,19 @@
 #pragma once
 
 #include "core.h"
+#include "delta.h"
 #include "disk_state.h"
 #include "index_cache.h"
 #include "stream.h"
 
 namespace predsnap {
 
+class FineWrites;
+
 class Reader {
   public:
-    Reader(Core& core, const DiskState& disk, IndexCache& indexes, StreamStore& streams)
-        : core_(core), disk_(disk), indexes_(indexes), streams_(streams) {}
+    Reader(Core& core, const DiskState& disk, IndexCache& indexes, StreamStore& streams, FineWrites* fine = nullptr)
+        : core_(core), disk_(disk), indexes_(indexes), streams_(streams), fine_(fine) {}
 
     // The device holes show. Null: they read as zeros. No read may be running.
     void set_backing(Device* backing) { backing_ = backing; }
@@ -27,6 +30,10 @@ class Reader {
         const iovec whole{to, extent.count * kSectorSize};
         return read_extents({&extent, 1}, {&whole, 1}, 0);
     }
+    // Reads a delta and all it is based on, whatever is staged.
+    Result<void> verify_delta(const Extent& extent);
+    // What a delta needs; if some of it is damaged, down to there. Errors: what the device returned.
+    Result<void> learn_chain(const Extent& extent, DeltaChain* chain);
     // Verifies the units of an extent, which lie in `data` from byte `skip` on. Its place must not be given away
     // meanwhile.
     Result<void> verify(const Extent& extent, std::span<const iovec> data, size_t skip);
@@ -38,6 +45,16 @@ class Reader {
         size_t skip;  // where its first sector goes in the buffers
     };
     Result<void> read_extents(std::span<const Extent> extents, std::span<const iovec> buffers, size_t skip);
+    Result<void> read_delta(const Extent& extent, std::span<const iovec> buffers, size_t skip);
+    Result<void> read_block(const Extent& extent, uint8_t* block);
+    // A delta and those it is based on, each verified, from the newest down; and what the last is based on.
+    struct DeltaBytes {
+        AlignedBuffer blocks;
+        std::span<const uint8_t> delta;
+        bool damaged = false;
+    };
+    Result<Extent> read_chain(const Extent& extent, std::vector<DeltaBytes>* chain);
+    Result<format::DeltaHeader> load_delta(const Extent& extent, DeltaBytes* to);
     Result<void> read_streams(std::span<const Extent> extents, std::span<const iovec> buffers, size_t skip);
     Result<void> verify_unit(const Extent& extent, Place place, uint64_t sectors, uint32_t sum,
                              std::span<const iovec> data, size_t skip);
@@ -47,6 +64,7 @@ class Reader {
     const DiskState& disk_;
     IndexCache& indexes_;
     StreamStore& streams_;
+    FineWrites* fine_;  // has copies of some; may be null
     Device* backing_ = nullptr;
 };
 

@@ -143,6 +143,7 @@ Result<void> Recovery::begin_at_checkpoint(SegmentId first, uint64_t id, uint64_
     outcome_.checkpoint_segments = loaded.segments;
     outcome_.checkpoint_index = parts.index.at.ordinal;
     outcome_.checkpoint_bytes = loaded.segments.size() * uint64_t{core_.geometry.segment_size};
+    outcome_.fine_chunks = std::move(parts.fine_chunks);
     disk_.map.swap(loaded.map);
     disk_.sequence = parts.sequence;
     disk_.time = parts.time;

@@ -51,6 +51,7 @@ class Recovery {
         std::vector<SegmentId> previous_segments;  // of the checkpoint before that; none if it is damaged
         bool from_previous = false;                // it had to do
         uint64_t checkpoint_bytes = 0;
+        std::vector<uint64_t> fine_chunks;
         uint64_t checkpoint_index = 0;    // ordinal of the index segment it goes on in
         bool without_checkpoint = false;  // the one there is cannot be used
         uint64_t entries_replayed = 0;

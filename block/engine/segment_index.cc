@@ -36,8 +36,8 @@ Extent to_extent(const Geometry& geometry, SegmentId segment, const Entry& entry
     extent.start = Sector(entry.start);
     extent.count = entry.count;
     extent.kind = static_cast<ExtentKind>(entry.kind);
-    if (extent.is_data()) {
-        extent.place = geometry.place(segment) + entry.place;
+    if (entry.is_data()) {
+        extent.place = entry.is_plain() ? geometry.place(segment) + entry.place : format::get_from(entry);
     }
     if (extent.kind == ExtentKind::unit) {
         extent.checksum = sum;
@@ -45,16 +45,36 @@ Extent to_extent(const Geometry& geometry, SegmentId segment, const Entry& entry
     return extent;
 }
 
+uint64_t delta_begin(const Geometry& geometry, SegmentId segment, const Entry& entry) {
+    return Geometry::delta_offset(format::get_from(entry)) - geometry.offset(segment);
+}
+
+namespace {
+
+// The segment is not known here: whether it lies in that is for the caller to see.
+bool plausible_delta(const Geometry& geometry, const Entry& entry) {
+    const Place place = format::get_from(entry);
+    const bool is_block = entry.kind == static_cast<uint8_t>(ExtentKind::unit) &&
+                          entry.start % kSectorsPerBlock == 0 && entry.count == kSectorsPerBlock;
+    return is_block && entry.units > 0 && entry.units <= format::kMaxDeltaUnits && place < kStreamPlaces &&
+           place >= Geometry::delta_place(format::kSuperblockArea) &&
+           entry.place <= geometry.segment_size / kSectorSize;
+}
+
+}  // namespace
+
 bool plausible(const Geometry& geometry, const Entry& entry, uint64_t sums) {
     if (entry.kind > static_cast<uint8_t>(ExtentKind::run) || entry.count == 0 ||
         entry.start >= kSectorLimit.value || entry.count > kSectorLimit.value - entry.start) {
         return false;
     }
-    const bool is_data = entry.kind >= static_cast<uint8_t>(ExtentKind::unit);
-    if (entry.flags != 0 && (!is_data || (entry.flags & ~format::kEntryVoid) != format::kEntryMoved)) {
+    if (entry.flags == format::kEntryDelta) {
+        return plausible_delta(geometry, entry) && entry.first_sum < sums;
+    }
+    if (entry.flags != 0 && (!entry.is_data() || (entry.flags & ~format::kEntryVoid) != format::kEntryMoved)) {
         return false;
     }
-    if (!is_data) {
+    if (!entry.is_data()) {
         return true;
     }
     const bool is_unit = entry.kind == static_cast<uint8_t>(ExtentKind::unit);
@@ -87,7 +107,7 @@ int64_t SegmentIndex::find_sum(const Geometry& geometry, Place place) const {
     });
     while (after != entries.begin()) {
         const Entry& entry = *--after;
-        if (entry.kind < static_cast<uint8_t>(ExtentKind::unit)) {
+        if (!entry.is_plain()) {
             continue;
         }
         if (offset < entry.place || offset >= entry.place + entry.count) {
@@ -153,10 +173,12 @@ Result<void> check_extents(const Geometry& geometry, const SegmentIndex& index) 
         if (!plausible(geometry, entry, index.sums.size()) || entry.place < data_end) {
             return damaged(index.segment, "an entry is out of range");
         }
+        if (entry.has(format::kEntryDelta) && delta_begin(geometry, index.segment, entry) >
+                                                  geometry.segment_size - entry.units * kDeltaUnit) {
+            return damaged(index.segment, "a delta lies elsewhere");
+        }
         data_end = std::max<uint32_t>(
-            data_end, entry.place + (entry.kind >= static_cast<uint8_t>(ExtentKind::unit)
-                                         ? static_cast<uint32_t>(entry.count)
-                                         : 0));
+            data_end, entry.place + (entry.is_plain() ? static_cast<uint32_t>(entry.count) : 0));
     }
     for (const auto* list : {&index.undo, &index.redo}) {
         for (const PackedExtent& packed : *list) {

@@ -62,6 +62,9 @@ struct UnitRange {
 };
 UnitRange unit_range(Sector start, uint64_t sectors, uint64_t i);
 
+// Where a delta begins, in bytes from its segment's start; if that is another segment, something very large.
+uint64_t delta_begin(const Geometry& geometry, SegmentId segment, const format::Entry& entry);
+
 // False for entries no correct writer produces. `sums`: how many checksums there are.
 bool plausible(const Geometry& geometry, const format::Entry& entry, uint64_t sums);
 

@@ -128,7 +128,7 @@ void SegmentTable::count_piece(const Geometry& geometry, const ExtentMap& map) {
     const Sector from = counted_to_;
     counted_to_ = map.lookup(from, kSectorLimit, kPiece, &extents);
     for (const Extent& extent : extents) {
-        added(geometry, extent);
+        count_live(geometry, extent);
     }
 }
 
@@ -140,6 +140,7 @@ void SegmentTable::recount(Sequence sequence) {
     };
     std::for_each(segments_.begin(), segments_.end(), begin_anew);
     std::for_each(streams_.begin(), streams_.end(), begin_anew);
+    forget_deltas(sequence);
 }
 
 void SegmentTable::add_stream(const std::vector<SegmentId>& ids, Place base, Place end) {
@@ -172,8 +173,8 @@ SegmentTable::StreamUse* SegmentTable::stream_use(Place base) {
 }
 
 Use* SegmentTable::owner(const Geometry& geometry, const Extent& extent) {
-    if (extent.place < kStreamPlaces) {
-        const SegmentId id = geometry.segment_of(extent.place);
+    if (!extent.in_stream()) {
+        const SegmentId id = geometry.segment_of(extent);
         return contains(id) ? &segments_[id.value] : nullptr;  // a hostile image may name what is not there
     }
     const auto found = std::find_if(streams_.begin(), streams_.end(), [&](const StreamUse& use) {
@@ -182,7 +183,7 @@ Use* SegmentTable::owner(const Geometry& geometry, const Extent& extent) {
     return found == streams_.end() ? nullptr : &*found;
 }
 
-void SegmentTable::added(const Geometry& geometry, const Extent& extent) {
+void SegmentTable::count_live(const Geometry& geometry, const Extent& extent) {
     if (extent.is_data()) {
         if (Use* const use = owner(geometry, extent)) {
             use->live += counted(extent);
@@ -190,11 +191,22 @@ void SegmentTable::added(const Geometry& geometry, const Extent& extent) {
     }
 }
 
-void SegmentTable::removed(const Geometry& geometry, const Extent& extent) {
-    if (extent.is_data()) {
-        if (Use* const use = owner(geometry, extent)) {
-            use->live -= counted(extent);
-        }
+void SegmentTable::added(const Geometry& geometry, const Extent& extent) {
+    count_live(geometry, extent);
+    if (extent.is_delta()) {
+        delta_added(extent);
+    }
+}
+
+void SegmentTable::removed(const Geometry& geometry, const Extent& extent, Sequence sequence) {
+    Use* const use = extent.is_data() ? owner(geometry, extent) : nullptr;
+    if (use != nullptr) {
+        use->live -= counted(extent);
+    }
+    if (extent.is_delta()) {
+        // Its batch may be done again on another branch while it is in the history: then it is needed again.
+        const bool past = use != nullptr && segments_[geometry.segment_of(extent).value].past;
+        delta_removed(extent, past ? Sequence(0) : sequence);
     }
 }
 
@@ -204,6 +216,9 @@ void SegmentTable::replaced(const Geometry& geometry, const Extent& extent, Sequ
             use->live -= counted(extent);
             use->last_death = sequence;
         }
+    }
+    if (extent.is_delta()) {
+        delta_removed(extent, sequence);
     }
 }
 

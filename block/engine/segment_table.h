@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core.h"
+#include "delta_table.h"
 #include "extent_map.h"
 #include "format.h"
 #include "result.h"
@@ -34,8 +35,12 @@ struct Segment : Use {
     uint8_t failures = 0;     // attempts to move its data elsewhere that failed
     int64_t age_mark = 0;     // log: RetentionClock when it was closed
     uint32_t streams = 0;     // stream: how many have something in it
+    uint32_t pins = 0;        // log: deltas of the current map that are based on what is in it
+    bool cleaned = false;     // log: its data is being moved elsewhere
 
     bool has_index() const { return index.segment != kNoSegment.value; }
+    // Sectors to write so that the current map needs it no more.
+    uint64_t needed() const { return live + uint64_t{pins} * kSectorsPerBlock; }
     bool in_use() const { return announced || kind != format::SegmentKind::free; }
 };
 
@@ -99,11 +104,32 @@ class SegmentTable {
     // Begins anew. Anything may have been replaced in batch `sequence`.
     void recount(Sequence sequence);
     void added(const Geometry& geometry, const Extent& extent);
-    void removed(const Geometry& geometry, const Extent& extent);
+    // Moved elsewhere by that batch.
+    void removed(const Geometry& geometry, const Extent& extent, Sequence sequence);
     // Removed from the current state, but earlier ones have it.
     void replaced(const Geometry& geometry, const Extent& extent, Sequence sequence);
 
+    // --- Deltas: delta_table.cc ---
+    const DeltaTable& deltas() const { return deltas_; }
+    DeltaTable& deltas() { return deltas_; }
+    // What a delta needs that is based on that extent of the current map. False if none may be.
+    bool chain_of(const Geometry& geometry, const Extent& base, DeltaChain* chain) const;
+    // Until it is in the map, or failed, what a delta needs is pinned for it.
+    void pin(const DeltaChain& chain);
+    // `death`: of what was based on it.
+    void unpin(const DeltaChain& chain, Sequence death);
+    // A delta whose chain is pinned is going to be mapped.
+    void add_delta(Place unit, const DeltaChain& chain, Time now);
+    // So much of one is mapped that was not known.
+    void learn_delta(Place unit, const DeltaChain& chain, uint32_t mapped);
+
   private:
+    bool may_be_based_on(const DeltaChain& chain) const;
+    void delta_added(const Extent& extent);
+    void delta_removed(const Extent& extent, Sequence death);
+    void forget_deltas(Sequence sequence);
+
+    void count_live(const Geometry& geometry, const Extent& extent);
     // Sectors of the extent that have been counted.
     uint64_t counted(const Extent& extent) const;
     // Where the extent counts; null if nowhere.
@@ -114,6 +140,7 @@ class SegmentTable {
     std::deque<SegmentId> ready_;
     std::deque<SegmentId> bare_;
     std::vector<StreamUse> streams_;
+    DeltaTable deltas_;
     Sector counted_to_;
 };
 

@@ -62,8 +62,11 @@ constexpr Sector kSectorLimit{1ull << 40};
 // Places are stored in 40 bits.
 constexpr Place kPlaceLimit{1ull << 40};
 
-// From here on places are virtual: of streams (stream.h), not of the image.
+// From here on places are virtual: of deltas (delta.h), and of streams (stream.h), not of sectors of the image.
+constexpr Place kDeltaPlaces{1ull << 38};
 constexpr Place kStreamPlaces{1ull << 39};
+// Deltas lie at multiples of that in the image; virtual places count them. So they reach up to 16 TiB of it.
+constexpr uint32_t kDeltaUnit = 64;
 
 constexpr uint64_t align_down(uint64_t n, uint64_t to) { return n / to * to; }
 constexpr uint64_t align_up(uint64_t n, uint64_t to) { return (n + to - 1) / to * to; }

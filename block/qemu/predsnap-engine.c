@@ -34,6 +34,7 @@ co_try_open(BlockDriverState *bs, bool writable, bool repair,
         .writable = writable,
         .repair = repair,
         .point_interval_ms = s->settings.point_interval_ms,
+        .fine = s->settings.fine,
     };
     int ret;
 

@@ -25,6 +25,9 @@
 #define PREDSNAP_OPT_CDP_WINDOW "cdp-window"
 #define PREDSNAP_OPT_CDP_BYTES "cdp-bytes"
 #define PREDSNAP_OPT_RETENTION "retention"
+#define PREDSNAP_OPT_STAGING_BYTES "staging-bytes"
+#define PREDSNAP_OPT_GRANULARITY "granularity"
+#define PREDSNAP_OPT_WEIGHT "weight"
 /* A thousand years, in seconds: so that no sum of times overflows. */
 #define PREDSNAP_CDP_WINDOW_MAX INT64_C(31557600000)
 
@@ -38,6 +41,7 @@ typedef struct PredsnapSettings {
     bool has_retention;
     unsigned rule_count;
     struct PdsRetentionRule rules[PDS_RULES_MAX];
+    PdsFine fine;
 } PredsnapSettings;
 
 /* Counts events of one kind, to allow only so many a second. */

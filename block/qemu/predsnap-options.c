@@ -13,9 +13,13 @@
 #include "block/qdict.h"
 #include "qemu/cutils.h"
 #include "qemu/option.h"
+#include "qemu/units.h"
 #include "predsnap-int.h"
 
 #define POINT_INTERVAL_MS_DEFAULT 1000
+#define STAGING_BYTES_DEFAULT (64 * MiB)
+#define WEIGHT_DEFAULT 5
+#define WEIGHT_MAX 10
 
 static QemuOptsList predsnap_runtime_opts = {
     .name = "predsnap",
@@ -37,6 +41,21 @@ static QemuOptsList predsnap_runtime_opts = {
             .type = QEMU_OPT_SIZE,
             .help = "Keep history in at most so many bytes (0: no limit)",
         },
+        {
+            .name = PREDSNAP_OPT_STAGING_BYTES,
+            .type = QEMU_OPT_SIZE,
+            .help = "Keep copies of blocks in at most so many bytes of RAM",
+        },
+        {
+            .name = PREDSNAP_OPT_GRANULARITY,
+            .type = QEMU_OPT_STRING,
+            .help = "How writes are logged (auto, fine, sub-block, block)",
+        },
+        {
+            .name = PREDSNAP_OPT_WEIGHT,
+            .type = QEMU_OPT_NUMBER,
+            .help = "How critical the application is, from 0 to 10",
+        },
         { /* end of list */ }
     },
 };
@@ -54,8 +73,25 @@ const char *const predsnap_mutable_opts[] = {
     PREDSNAP_OPT_RETENTION,
     RULE_OPTIONS("0"), RULE_OPTIONS("1"), RULE_OPTIONS("2"), RULE_OPTIONS("3"),
     RULE_OPTIONS("4"), RULE_OPTIONS("5"), RULE_OPTIONS("6"), RULE_OPTIONS("7"),
+    PREDSNAP_OPT_STAGING_BYTES,
+    PREDSNAP_OPT_GRANULARITY,
+    PREDSNAP_OPT_WEIGHT,
     NULL
 };
+
+static PdsGranularity predsnap_from_qapi_granularity(PredsnapGranularity from)
+{
+    switch (from) {
+    case PREDSNAP_GRANULARITY_FINE:
+        return PDS_GRANULARITY_FINE;
+    case PREDSNAP_GRANULARITY_SUB_BLOCK:
+        return PDS_GRANULARITY_SUB_BLOCK;
+    case PREDSNAP_GRANULARITY_BLOCK:
+        return PDS_GRANULARITY_BLOCK;
+    default:
+        return PDS_GRANULARITY_AUTO;
+    }
+}
 
 static bool parse_point_interval(QemuOpts *opts, PredsnapSettings *settings,
                                  Error **errp)
@@ -154,6 +190,32 @@ static bool parse_retention(QDict *options, PredsnapSettings *settings,
     return ok;
 }
 
+static bool parse_fine(QemuOpts *opts, PredsnapSettings *settings,
+                       Error **errp)
+{
+    PdsFine *fine = &settings->fine;
+    uint64_t weight = qemu_opt_get_number(opts, PREDSNAP_OPT_WEIGHT,
+                                          WEIGHT_DEFAULT);
+    int granularity = qapi_enum_parse(&PredsnapGranularity_lookup,
+                                      qemu_opt_get(opts,
+                                                   PREDSNAP_OPT_GRANULARITY),
+                                      PREDSNAP_GRANULARITY_AUTO, errp);
+
+    if (granularity < 0) {
+        return false;
+    }
+    if (weight > WEIGHT_MAX) {
+        error_setg(errp, "Option '" PREDSNAP_OPT_WEIGHT "' is from 0 to %d",
+                   WEIGHT_MAX);
+        return false;
+    }
+    fine->granularity = predsnap_from_qapi_granularity(granularity);
+    fine->weight = weight;
+    fine->staging_bytes = qemu_opt_get_size(opts, PREDSNAP_OPT_STAGING_BYTES,
+                                            STAGING_BYTES_DEFAULT);
+    return true;
+}
+
 bool predsnap_absorb_options(QDict *options, PredsnapSettings *settings,
                              Error **errp)
 {
@@ -162,7 +224,8 @@ bool predsnap_absorb_options(QDict *options, PredsnapSettings *settings,
     bool ok = qemu_opts_absorb_qdict(opts, options, errp) &&
               parse_point_interval(opts, settings, errp) &&
               parse_cdp_window(opts, settings, errp) &&
-              parse_retention(options, settings, errp);
+              parse_retention(options, settings, errp) &&
+              parse_fine(opts, settings, errp);
 
     if (ok) {
         settings->has_cdp_bytes = qemu_opt_find(opts, PREDSNAP_OPT_CDP_BYTES);

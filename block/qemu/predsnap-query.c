@@ -102,15 +102,62 @@ static void add_snapshot(void *opaque, const PdsSnapshot *from)
     QAPI_LIST_APPEND(*tail, predsnap_to_qapi_snapshot(from));
 }
 
+static PredsnapGranularity to_qapi_granularity(PdsGranularity from)
+{
+    switch (from) {
+    case PDS_GRANULARITY_FINE:
+        return PREDSNAP_GRANULARITY_FINE;
+    case PDS_GRANULARITY_SUB_BLOCK:
+        return PREDSNAP_GRANULARITY_SUB_BLOCK;
+    case PDS_GRANULARITY_BLOCK:
+        return PREDSNAP_GRANULARITY_BLOCK;
+    case PDS_GRANULARITY_AUTO:
+        break;
+    }
+    return PREDSNAP_GRANULARITY_AUTO;
+}
+
+static PredsnapStaging *to_qapi_staging(const PdsFineInfo *from)
+{
+    PredsnapStaging *to = g_new0(PredsnapStaging, 1);
+
+    to->size = from->fine.staging_bytes;
+    to->used = from->staged_bytes;
+    to->memory = from->memory_bytes;
+    to->hits = from->hits;
+    to->misses = from->misses;
+    to->evictions = from->evictions;
+    to->invalidations = from->invalidations;
+    to->refused = from->refused;
+    return to;
+}
+
+static PredsnapGranularityInfo *to_qapi_fine(const PdsFineInfo *from)
+{
+    PredsnapGranularityInfo *to = g_new0(PredsnapGranularityInfo, 1);
+
+    to->mode = to_qapi_granularity(from->fine.granularity);
+    to->weight = from->fine.weight;
+    to->chunks_fine = from->chunks_fine;
+    to->deltas = from->live_deltas;
+    to->deltas_written = from->deltas;
+    to->delta_bytes = from->delta_bytes;
+    to->delta_guest_bytes = from->delta_guest_bytes;
+    to->materialised = from->materialised;
+    return to;
+}
+
 static PredsnapInfo *node_info(BlockDriverState *bs, PdsEngine *engine)
 {
     BDRVPredsnapState *s = bs->opaque;
     PredsnapInfo *to = g_new0(PredsnapInfo, 1);
     PredsnapBranchList **branches = &to->branches;
     PredsnapSnapshotList **snapshots = &to->snapshots;
+    PdsFineInfo fine;
     PdsInfo from;
 
     pds_info(engine, &from, add_branch, &branches);
+    pds_fine_info(engine, &fine);
     pds_snapshots(engine, add_snapshot, &snapshots);
     predsnap_describe_image(qapi_PredsnapInfo_base(to), &from);
     to->node_name = g_strdup(bdrv_get_node_name(bs));
@@ -122,6 +169,8 @@ static PredsnapInfo *node_info(BlockDriverState *bs, PdsEngine *engine)
     to->image_size = from.image_bytes;
     to->map_memory = from.map_memory_bytes;
     to->views = from.views_open;
+    to->staging = to_qapi_staging(&fine);
+    to->granularity = to_qapi_fine(&fine);
     to->stats = predsnap_stats(engine);
     return to;
 }

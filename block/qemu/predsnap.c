@@ -148,6 +148,7 @@ static void GRAPH_UNLOCKED predsnap_reopen_commit(BDRVReopenState *state)
     engine = predsnap_get(s);
     if (engine) {
         pds_set_point_interval(engine, s->settings.point_interval_ms);
+        pds_set_fine(engine, &s->settings.fine);
         predsnap_put(s);
     }
     g_free(settings);

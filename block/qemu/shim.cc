@@ -85,6 +85,14 @@ void copy_text(char (&to)[N], const std::string& from) {
     to[length] = '\0';
 }
 
+
+static_assert(static_cast<int>(predsnap::Granularity::automatic) == PDS_GRANULARITY_AUTO &&
+              static_cast<int>(predsnap::Granularity::block) == PDS_GRANULARITY_BLOCK);
+
+predsnap::FineOptions to_fine(const PdsFine& from) {
+    return {from.staging_bytes, static_cast<predsnap::Granularity>(from.granularity), from.weight};
+}
+
 }  // namespace
 
 struct PdsEngine {
@@ -154,6 +162,7 @@ int pds_open(PdsHost host, PdsDevice file, PdsDevice backing, const PdsOpenOptio
     open.repair = options->repair;
     open.backing = &opened->backing;
     open.point_interval_us = int64_t{options->point_interval_ms} * 1000;
+    open.fine = to_fine(options->fine);
     auto result = predsnap::Engine::open(opened->host, opened->file, open);
     if (!result.ok()) {
         return fail(result.error(), message);
@@ -228,6 +237,8 @@ int pds_set_backing(PdsEngine* engine, const char* file, const char* format, cha
 }
 
 // --- control ---
+
+void pds_set_fine(PdsEngine* engine, const PdsFine* fine) { engine->engine->set_fine(to_fine(*fine)); }
 
 void pds_set_point_interval(PdsEngine* engine, uint32_t interval_ms) {
     engine->engine->set_point_interval(int64_t{interval_ms} * 1000);
@@ -469,6 +480,27 @@ void pds_info(const PdsEngine* engine, PdsInfo* info, PdsBranchFn* fn, void* opa
                                    branch.parent.value, branch.current};
         fn(opaque, &element);
     }
+}
+
+void pds_fine_info(const PdsEngine* engine, PdsFineInfo* info) {
+    const predsnap::FineInfo from = engine->engine->fine_info();
+    const predsnap::EngineStats stats = engine->engine->stats();
+    info->fine.granularity = static_cast<PdsGranularity>(from.options.granularity);
+    info->fine.weight = static_cast<uint8_t>(from.options.weight);
+    info->fine.staging_bytes = from.options.staging_bytes;
+    info->staged_bytes = from.staging.bytes;
+    info->memory_bytes = from.staging.memory_bytes;
+    info->hits = from.staging.hits;
+    info->misses = from.staging.misses;
+    info->evictions = from.staging.evictions;
+    info->invalidations = from.staging.invalidations;
+    info->refused = from.staging.refused;
+    info->chunks_fine = from.chunks_fine;
+    info->live_deltas = from.live_deltas;
+    info->deltas = stats.deltas;
+    info->delta_bytes = stats.delta_bytes;
+    info->delta_guest_bytes = stats.deltas * predsnap::kBlockSize;
+    info->materialised = stats.materialised;
 }
 
 void pds_stats(const PdsEngine* engine, PdsStats* stats) {

@@ -112,10 +112,25 @@ uint64_t pds_image_bytes(uint64_t data_bytes, uint64_t segment_size);
 /* Task. */
 int pds_create(PdsHost host, PdsDevice file, const PdsCreateOptions *options, char **message);
 
+typedef enum PdsGranularity {
+    PDS_GRANULARITY_AUTO,
+    PDS_GRANULARITY_FINE,
+    PDS_GRANULARITY_SUB_BLOCK,
+    PDS_GRANULARITY_BLOCK,
+} PdsGranularity;
+
+/* How writes are logged, and what the staging cache may take for that. */
+typedef struct PdsFine {
+    PdsGranularity granularity;
+    uint8_t weight;         /* 0 to 10 */
+    uint64_t staging_bytes; /* 0: no cache */
+} PdsFine;
+
 typedef struct PdsOpenOptions {
     bool writable;
     bool repair; /* open without a damaged checkpoint, or acknowledged history; for check -r */
     uint32_t point_interval_ms;   /* 0: only flushes and snapshots make points */
+    PdsFine fine;
 } PdsOpenOptions;
 
 /* `backing` may change its length, and be empty, while the engine is open. Task. */
@@ -168,6 +183,8 @@ int pds_set_backing(PdsEngine *engine, const char *file, const char *format, cha
 /* --- control: any context --- */
 
 void pds_set_point_interval(PdsEngine *engine, uint32_t interval_ms);
+/* Any context. Another size of the staging cache empties it. */
+void pds_set_fine(PdsEngine *engine, const PdsFine *fine);
 
 /* How much history is kept: without either limit, all of it. Snapshots are kept until they are deleted. */
 #define PDS_RULES_MAX 8
@@ -382,6 +399,19 @@ typedef struct PdsStats {
 
 /* Any context. */
 void pds_stats(const PdsEngine *engine, PdsStats *stats);
+
+typedef struct PdsFineInfo {
+    PdsFine fine;
+    uint64_t staged_bytes;
+    uint64_t memory_bytes;
+    uint64_t hits, misses, evictions, invalidations, refused;
+    uint64_t chunks_fine;
+    uint64_t live_deltas;
+    uint64_t deltas, delta_bytes, delta_guest_bytes, materialised;
+} PdsFineInfo;
+
+/* Any context. */
+void pds_fine_info(const PdsEngine *engine, PdsFineInfo *info);
 
 typedef struct PdsCheck {
     uint64_t corruptions;

@@ -135,7 +135,7 @@ TEST_F(BatchTest, OnlyWholeBlocksOrLessAreUnits) {
 
 TEST_F(BatchTest, AFullOneTakesNoMore) {
     int joined = 0;
-    while (batch.fits(8, 1, 0)) {
+    while (batch.fits({.sectors = 8, .entries = 1})) {
         add(static_cast<uint64_t>(joined) * 8, 8);
         ++joined;
     }
@@ -144,14 +144,14 @@ TEST_F(BatchTest, AFullOneTakesNoMore) {
 }
 
 TEST_F(BatchTest, AClosedOneTakesNoMore) {
-    EXPECT_TRUE(batch.fits(1, 1, 0));
+    EXPECT_TRUE(batch.fits({.sectors = 1, .entries = 1}));
     batch.closed = true;
-    EXPECT_FALSE(batch.fits(1, 1, 0));
+    EXPECT_FALSE(batch.fits({.sectors = 1, .entries = 1}));
 }
 
 TEST_F(BatchTest, EntriesAreBounded) {
     size_t count = 0;
-    while (batch.fits(0, 1, 0)) {
+    while (batch.fits({.entries = 1})) {
         batch.add_mapping(ExtentKind::zero, Sector(count++), 1);
         ASSERT_LT(count, 100'000u);
     }
@@ -164,7 +164,7 @@ TEST(BatchLimits, TheLargestRequestFitsInASegmentOfAnySize) {
         const Batch batch(limits);
         EXPECT_GT(limits.payload_bytes, 0u);
         EXPECT_LE(limits.payload_bytes / kSectorSize, kMaxDataSectors);
-        EXPECT_TRUE(batch.fits(limits.payload_bytes / kSectorSize, 1, 400)) << size;
+        EXPECT_TRUE(batch.fits({.sectors = limits.payload_bytes / kSectorSize, .entries = 1, .record_bytes = 400})) << size;
         EXPECT_LE(limits.total_bytes + kBlockSize, size);
     }
 }

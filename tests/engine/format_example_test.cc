@@ -66,7 +66,7 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
             FIELD(BatchHeader, checksum)}}},
         {"Entry", {sizeof(format::Entry), {
             FIELD(Entry, start), FIELD(Entry, count), FIELD(Entry, place), FIELD(Entry, first_sum),
-            FIELD(Entry, kind), FIELD(Entry, flags), FIELD(Entry, reserved), FIELD(Entry, from)}}},
+            FIELD(Entry, kind), FIELD(Entry, flags), FIELD(Entry, units), FIELD(Entry, from)}}},
         {"RecordHeader", {sizeof(format::RecordHeader), {
             FIELD(RecordHeader, type), FIELD(RecordHeader, length)}}},
         {"PointRecord", {sizeof(format::PointRecord), {
@@ -86,6 +86,9 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
             FIELD(StreamRecord, index_offset), FIELD(StreamRecord, index_bytes),
             FIELD(StreamRecord, index_hash), FIELD(StreamRecord, lower_clock)}}},
         {"StreamDropRecord", {sizeof(format::StreamDropRecord), {FIELD(StreamDropRecord, id)}}},
+        {"DeltaHeader", {sizeof(format::DeltaHeader), {
+            FIELD(DeltaHeader, magic), FIELD(DeltaHeader, encoding), FIELD(DeltaHeader, depth),
+            FIELD(DeltaHeader, bytes), FIELD(DeltaHeader, units), FIELD(DeltaHeader, base)}}},
         {"StreamIndexHeader", {sizeof(format::StreamIndexHeader), {
             FIELD(StreamIndexHeader, extents), FIELD(StreamIndexHeader, frames)}}},
         {"FrameRow", {sizeof(format::FrameRow), {

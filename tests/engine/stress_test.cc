@@ -41,6 +41,8 @@ class Stress : public testing::Test {
         options.pool_min = 1 << 20;
         options.pool_max = 4 << 20;
         options.point_interval_us = 10'000;
+        options.fine.granularity = Granularity::fine;
+        options.fine.staging_bytes = 64 * kBlockSize;
         auto opened = Engine::open(host, file, options);
         ASSERT_TRUE(opened.ok()) << opened.error().message;
         engine = opened.take();
@@ -128,7 +130,13 @@ class Worker {
     void write() {
         uint64_t first, count;
         pick(&first, &count);
-        const sim::Value value = next_value();
+        sim::Value value = next_value();
+        if (random_.chance(0.5)) {  // a page of which little changes
+            const uint64_t part = number_ * kPartSectors;
+            first = align_up(part + random_.below(kPartSectors - 2 * kSectorsPerBlock), kSectorsPerBlock) - part;
+            count = kSectorsPerBlock;
+            value |= sim::kSlimWrite;
+        }
         const auto bytes = stamped(number_ * kPartSectors + first, count, value);
         const iovec whole{const_cast<uint8_t*>(bytes.data()), bytes.size()};
         require(engine_.write((number_ * kPartSectors + first) * kSectorSize, {&whole, 1}),

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <memory>
 
+#include "block/engine/delta.h"
 #include "block/engine/engine.h"
 #include "block/engine/format.h"
 #include "tests/engine/fiber_host.h"
@@ -33,6 +34,8 @@ OpenOptions quiet_options() {
     OpenOptions options;
     options.point_interval_us = 0;
     options.pool_min = options.pool_max = 0;
+    options.fine.granularity = Granularity::fine;
+    options.fine.staging_bytes = 16 * kBlockSize;
     return options;
 }
 
@@ -40,6 +43,7 @@ struct Maker {
     test::FiberHost host;
     test::MemoryDevice file;
     std::unique_ptr<Engine> engine;
+    uint8_t writes = 0;
 
     Maker() {
         CreateOptions options;
@@ -53,6 +57,7 @@ struct Maker {
     void write(uint64_t sector, uint64_t count) {
         host.time += 1000;
         std::vector<uint8_t> data(count * kSectorSize, static_cast<uint8_t>(sector));
+        data[7] = ++writes;
         const iovec buffer{data.data(), data.size()};
         must(engine->write(sector * kSectorSize, {&buffer, 1}));
     }
@@ -85,6 +90,11 @@ Image make_image(uint32_t kind) {
         maker.write(0, 8);
         maker.write(5, 30);
         maker.write(100, 1);
+    }
+    for (int i = 0; kind > 1 && i < 10; ++i) {
+        maker.write(160, 8);  // deltas
+        maker.write(168, 16);
+        maker.write(161, i == 7 ? 2 : 1);
     }
     if (kind > 1) {
         maker.history("a");
@@ -126,7 +136,13 @@ std::vector<uint32_t> find_structure_bytes(const Image& image) {
         } else if (std::memcmp(magic, format::kSegmentMagic, 4) == 0) {
             add(block, sizeof(format::SegmentHeader));
         } else if (std::memcmp(magic, format::kBatchMagic, 4) == 0) {
-            add(block, reinterpret_cast<const format::BatchHeader*>(&image[block])->header_bytes);
+            const auto* batch = reinterpret_cast<const format::BatchHeader*>(&image[block]);
+            add(block, batch->header_bytes);
+            for (size_t at = align_up(block + batch->header_bytes, kDeltaUnit);
+                 at + kDeltaUnit <= image.size() && std::memcmp(&image[at], format::kDeltaMagic, 2) == 0;
+                 at += delta_length(*reinterpret_cast<const format::DeltaHeader*>(&image[at]))) {
+                add(at, sizeof(format::DeltaHeader) + 8);
+            }
         } else if (std::memcmp(magic, format::kChunkMagic, 4) == 0) {
             add(block, sizeof(format::ChunkHeader) +
                            reinterpret_cast<const format::ChunkHeader*>(&image[block])->bytes);

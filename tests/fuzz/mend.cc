@@ -91,9 +91,14 @@ class Mender {
         auto* entries = reinterpret_cast<format::Entry*>(&batch + 1);
         auto* sums = reinterpret_cast<uint8_t*>(entries + batch.entry_count);
         const Geometry geometry{kSegment};
+        const auto segment = static_cast<uint32_t>((base - format::kSuperblockArea) / kSegment);
         for (uint32_t i = 0; i < batch.entry_count; ++i) {
             const format::Entry& entry = entries[i];
             if (entry.kind < 2 || !plausible(geometry, entry, batch.sum_count)) {
+                continue;
+            }
+            if (entry.has(format::kEntryDelta)) {
+                mend_delta_sum(delta_begin(geometry, SegmentId(segment), entry), base, entry, sums);
                 continue;
             }
             for (uint64_t u = 0; u < unit_count(Sector(entry.start), entry.count); ++u) {
@@ -105,6 +110,14 @@ class Mender {
                     std::memcpy(sums + (entry.first_sum + u) * sizeof(sum), &sum, sizeof(sum));
                 }
             }
+        }
+    }
+
+    void mend_delta_sum(uint64_t begin, size_t base, const format::Entry& entry, uint8_t* sums) {
+        const size_t length = entry.units * kDeltaUnit;
+        if (begin < kSegment && holds(base + begin, length)) {
+            const uint32_t sum = unit_checksum(&image_[base + begin], length);
+            std::memcpy(sums + entry.first_sum * sizeof(sum), &sum, sizeof(sum));
         }
     }
 

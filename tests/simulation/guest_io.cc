@@ -83,9 +83,21 @@ std::vector<iovec> Buffer::pieces(Random& random) {
     return result;
 }
 
+// Whole blocks, mostly of the hot ones: a database's pages.
+static Range pick_pages(World& world) {
+    const uint64_t size = world.disk_sectors();
+    const uint64_t space = world.random.chance(0.9) ? std::min(size, world.plan.hot_sectors) : size;
+    const uint64_t pages = space / kSectorsPerBlock;
+    const uint64_t count = std::min(pages, world.random.chance(0.7) ? 1 : world.random.between(1, 4));
+    // What is hot grows cold: others go on with other pages.
+    const uint64_t moved = align_down(world.next_write / 32 * 24 % (size - space + 1), kSectorsPerBlock);
+    return {moved + world.random.below(pages - count + 1) * kSectorsPerBlock, count * kSectorsPerBlock};
+}
+
 void guest_write(World& world) {
-    const Range range = pick_range(world);
-    const Value value = world.random.chance(0.03) ? kZero : world.next_write++;
+    const bool slim = world.random.chance(world.plan.slim_rate);
+    const Range range = slim && world.random.chance(0.85) ? pick_pages(world) : pick_range(world);
+    const Value value = world.random.chance(0.03) ? kZero : world.next_write++ | (slim ? kSlimWrite : 0);
     auto buffer = std::make_shared<Buffer>(range.count);
     for (uint64_t i = 0; i < range.count && value != kZero; ++i) {
         stamp(buffer->sector(i), range.first + i, value);

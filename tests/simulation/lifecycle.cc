@@ -214,6 +214,7 @@ OpenOptions open_options(World& world) {
     options.pool_min = world.plan.pool_min;
     options.pool_max = world.plan.pool_max;
     options.checkpoint_segments = 64;
+    options.fine = world.plan.fine;
     return options;
 }
 

@@ -132,6 +132,37 @@ void save_vm(World& world) {
     }
 }
 
+void note_deltas(World& world) {
+    const EngineStats stats = world.engine->stats();
+    const FineInfo fine = world.engine->fine_info();
+    world.coverage.hit("deltas written", stats.deltas > 0);
+    world.coverage.hit("deltas materialised", stats.materialised > 0);
+    world.coverage.hit("deltas live", fine.live_deltas > 0);
+    world.coverage.hit("deltas live while history is limited",
+                       fine.live_deltas > 0 && world.engine->info().floor.value > 0);
+    world.coverage.hit("deltas not learnt yet", !fine.deltas_learnt && world.engine->info().floor.value > 0);
+    world.coverage.hit("staged block found", fine.staging.hits > 0);
+    world.coverage.hit("staged block evicted", fine.staging.evictions > 0);
+}
+
+// The administrator changes how writes are logged.
+void change_fine(World& world) {
+    if (world.plan.fine.granularity == Granularity::sub_block) {
+        return;
+    }
+    FineOptions options = world.plan.fine;
+    if (world.random.chance(0.3)) {
+        options.granularity = static_cast<Granularity>(world.random.below(4));
+    }
+    // Another size empties the cache, so that what comes next is read from the disk.
+    options.staging_bytes += world.random.between(0, 2) * kBlockSize;
+    if (world.random.chance(0.2)) {
+        options.staging_bytes = world.random.skewed(1 << 20);
+    }
+    world.engine->set_fine(options);
+    world.coverage.hit("granularity changed");
+}
+
 void step(World& world) {
     struct Choice {
         unsigned weight;
@@ -158,6 +189,7 @@ void step(World& world) {
         {2, pause_or_resume},
         {1, check_snapshot_list},
         {2, change_retention},
+        {3, change_fine},
     };
     unsigned total = 0;
     for (const Choice& choice : choices) {
@@ -182,6 +214,7 @@ void run_steps(World& world, uint64_t steps) {
         if (!world.alive()) {
             recover(world);
         }
+        note_deltas(world);
         const bool reclaimed = check_floor(world);
         if (reclaimed && world.plan.crash_rate > 0 && world.random.chance(0.4)) {
             world.disk.die_after(world.random.skewed(40));  // while segments are used again

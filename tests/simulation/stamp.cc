@@ -13,13 +13,19 @@ namespace {
 constexpr size_t kWords = kSectorSize / sizeof(uint64_t);
 using Words = std::array<uint64_t, kWords>;
 
-// Words 0 and 1 are address and value in clear, the others depend on both and on their place.
+// Words 0 and 1 are address and value in clear, the others depend on both and on their place; of slim writes only
+// up to three of them on the value.
 void fill(Words* words, uint64_t address, Value value) {
     (*words)[0] = address;
     (*words)[1] = value;
-    const uint64_t key = mix(address * 0x9e3779b97f4a7c15ull + mix(value + 1));
+    const bool slim = (value & kSlimWrite) != 0;
+    const uint64_t full = mix(address * 0x9e3779b97f4a7c15ull + mix(value + 1));
+    const uint64_t key = slim ? mix(address) : full;
     for (size_t i = 2; i < kWords; ++i) {
         (*words)[i] = (key + i) * 0xd6e8feb86659fd93ull;
+    }
+    for (uint64_t i = 0; slim && i < full % 4; ++i) {
+        (*words)[2 + (full >> (8 + 8 * i)) % (kWords - 2)] = full + i;
     }
 }
 

@@ -18,6 +18,9 @@ inline constexpr Value kBadContent =
     3;                                // observed only: no stamp, or one that does not belong here
 inline constexpr Value kNotSeen = 4;  // observed only: nobody looked
 inline constexpr Value kFirstWrite = 16;
+// A write with this bit changes only a few bytes of each sector that the one before had with this bit: the rest
+// depends on the address alone.
+inline constexpr Value kSlimWrite = 1ull << 62;
 
 void stamp(void* sector, uint64_t address, Value value);
 // The number of the write that put this content at this address; kZero if all zeros, kHole if it is

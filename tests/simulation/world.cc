@@ -16,6 +16,17 @@ DiskOptions draw_disk(Random& random) {
     return disk;
 }
 
+FineOptions draw_fine(Random& random) {
+    FineOptions fine;
+    const double kind = static_cast<double>(random.below(100));
+    fine.granularity = kind < 45   ? Granularity::fine
+                       : kind < 70 ? Granularity::automatic
+                                   : Granularity::sub_block;
+    fine.staging_bytes = random.between(8, 600) * kBlockSize;
+    fine.weight = static_cast<unsigned>(random.below(11));
+    return fine;
+}
+
 }  // namespace
 
 Plan::Plan(uint64_t seed) {
@@ -39,7 +50,9 @@ Plan::Plan(uint64_t seed) {
     tasks_max = random.between(1, 12);
     hot_sectors = random.between(8, 256);
     request_sectors_max = 8ull << random.below(9);
-    retention = random.chance(0.6);
+    fine = draw_fine(random);
+    retention = random.chance(fine.granularity == Granularity::fine ? 0.8 : 0.6);
+    slim_rate = fine.granularity == Granularity::sub_block ? 0 : 0.3 + 0.1 * static_cast<double>(random.below(8));
 }
 
 World::World(uint64_t seed, bool verbose)

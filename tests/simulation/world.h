@@ -39,6 +39,8 @@ struct Plan {
     double crash_rate;  // chance that a step arms a crash
     bool errors, no_space, clock_jumps, damage, rewrite_image;
     bool retention;  // history is limited now and then
+    FineOptions fine;
+    double slim_rate;  // of writes that change few bytes
     uint64_t tasks_max;    // guest requests at once
     uint64_t hot_sectors;  // half of the requests go to that many sectors
     uint64_t request_sectors_max;

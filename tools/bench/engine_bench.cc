@@ -31,7 +31,8 @@ constexpr size_t kRollbackDepth = 128;
         "crash\n"
         "       engine-bench snapshot IMAGE ROUNDS         snapshots and bare flushes, in turns\n"
         "       engine-bench rollback IMAGE WRITES ROUNDS  rollbacks over so many 4 KiB writes\n"
-        "       engine-bench cpu WRITES DEPTH              CPU of 4 KiB writes to nowhere\n",
+        "       engine-bench cpu WRITES DEPTH              CPU of 4 KiB writes to nowhere\n"
+        "       engine-bench pages WRITES DEPTH [IMAGE]    the same to a database's pages: log and CPU\n",
         stderr);
     _exit(2);
 }
@@ -252,6 +253,108 @@ void cpu(Bench& bench, uint64_t writes, uint64_t depth) {
                 count / static_cast<double>(stats.batches));
 }
 
+// The pages of a database that are in use: of each 4 KiB, a twentieth changes with each write, in a few places.
+class Pages {
+  public:
+    explicit Pages(uint64_t count) : bytes_(count * kBlockSize) {
+        for (size_t i = 0; i < bytes_.size(); i += sizeof(uint64_t)) {
+            const uint64_t word = random_();
+            std::memcpy(bytes_.data() + i, &word, sizeof(word));
+        }
+    }
+    uint64_t pick() { return random_() % (bytes_.size() / kBlockSize); }
+    // The number of the write in the page's head, and some rows.
+    uint8_t* change(uint64_t page) {
+        uint8_t* const at = bytes_.data() + page * kBlockSize;
+        const uint64_t number = ++writes_;
+        std::memcpy(at, &number, sizeof(number));
+        for (size_t left = kBlockSize / 20 - sizeof(number); left > 0;) {
+            const size_t length = std::min<size_t>(left, 16 + random_() % 48);
+            uint8_t* const row = at + random_() % (kBlockSize - length);
+            for (size_t i = 0; i < length; ++i) {
+                row[i] = static_cast<uint8_t>(random_());
+            }
+            left -= length;
+        }
+        return at;
+    }
+
+  private:
+    std::mt19937_64 random_{1};
+    uint64_t writes_ = 0;
+    std::vector<uint8_t> bytes_;
+};
+
+struct PageWrites {
+    double log = 0, index = 0, cpu_us = 0, deltas = 0;  // bytes of log for each of the guest; of writes
+    double per_batch = 0;
+};
+
+PageWrites write_pages(BenchHost& host, Device& device, Granularity granularity, uint64_t writes, uint64_t depth) {
+    constexpr uint64_t kPages = 4096;
+    CreateOptions image;
+    image.size = 1ull << 30;
+    must(Engine::create(host, device, image), "create");
+    OpenOptions options;
+    options.fine.granularity = granularity;
+    auto engine = must(Engine::open(host, device, options), "open");
+    Pages pages(kPages);
+    const auto write_all = [&](uint64_t count) {
+        size_t running = depth;
+        Task* const waiting = host.self();
+        for (size_t i = 0; i < depth; ++i) {
+            host.spawn([&] {
+                while (count > 0) {
+                    --count;
+                    const uint64_t page = pages.pick();
+                    const iovec vector{pages.change(page), kBlockSize};
+                    must(engine->write(page * kBlockSize * 61 % image.size, {&vector, 1}), "write");
+                }
+                if (--running == 0) {
+                    host.wake(waiting);
+                }
+            });
+        }
+        host.suspend();
+    };
+    write_all(kPages * 6);  // until the cache has them
+    const EngineStats before = engine->stats();
+    const int64_t cpu_before_us = cpu_us();
+    write_all(writes);
+    const int64_t cpu_after_us = cpu_us();
+    const EngineStats after = engine->stats();
+    const auto bytes = static_cast<double>(after.write_bytes - before.write_bytes);
+    const auto count = static_cast<double>(writes);
+    const PageWrites result{static_cast<double>(after.batch_bytes - before.batch_bytes) / bytes,
+                            static_cast<double>(after.index_bytes - before.index_bytes) / bytes,
+                            static_cast<double>(cpu_after_us - cpu_before_us) / count,
+                            static_cast<double>(after.deltas - before.deltas) / count,
+                            count / static_cast<double>(after.batches - before.batches)};
+    engine->pause_background();
+    must(engine->close(), "close");
+    return result;
+}
+
+void pages(BenchHost& host, Device& device, uint64_t writes, uint64_t depth) {
+    // What making up the pages costs is in all of them.
+    Pages made_up(4096);
+    const int64_t begin_us = cpu_us();
+    for (uint64_t i = 0; i < writes; ++i) {
+        made_up.change(made_up.pick());
+    }
+    const double own_us = static_cast<double>(cpu_us() - begin_us) / static_cast<double>(writes);
+    std::printf("{\"making_up_us\": %.3f", own_us);
+    const std::pair<const char*, Granularity> kinds[] = {
+        {"sub_block", Granularity::sub_block}, {"fine", Granularity::fine}, {"auto", Granularity::automatic}};
+    for (const auto& [name, granularity] : kinds) {
+        const PageWrites result = write_pages(host, device, granularity, writes, depth);
+        std::printf(", \"%s\": {\"log_bytes_per_byte\": %.4f, \"index_bytes_per_byte\": %.4f, \"cpu_us\": %.3f, "
+                    "\"deltas_per_write\": %.3f, \"writes_per_batch\": %.1f}",
+                    name, result.log, result.index, result.cpu_us - own_us, result.deltas, result.per_batch);
+    }
+    std::printf("}\n");
+}
+
 // Runs as a task, and ends the process as a crash does: no destructor gets to close anything.
 [[noreturn]] void run(BenchHost& host, Device& device, const std::function<void(Bench&)>& command) {
     host.run([&] {
@@ -274,7 +377,7 @@ void cpu(Bench& bench, uint64_t writes, uint64_t depth) {
 [[noreturn]] void main(const std::vector<const char*>& args) {
     const std::string command = args.empty() ? "" : args[0];
     const uint64_t second = args.size() > 2 ? parse(args[2]) : 0;
-    const uint64_t third = args.size() > 3 ? parse(args[3]) : 0;
+    const uint64_t third = args.size() > 3 && command != "pages" ? parse(args[3]) : 0;
     if (command == "fill" && args.size() == 3) {
         run_on_file(args[1], true, [&](Bench& bench) { fill(bench, second); });
     } else if (command == "open" && args.size() == 3) {
@@ -288,6 +391,14 @@ void cpu(Bench& bench, uint64_t writes, uint64_t depth) {
         BenchHost host(0);
         NullDevice device(host);
         run(host, device, [&](Bench& bench) { cpu(bench, writes, second); });
+    } else if (command == "pages" && args.size() == 3) {
+        const uint64_t writes = parse(args[1]);
+        BenchHost host(0);
+        NullDevice device(host);
+        run(host, device, [&](Bench&) { pages(host, device, writes, second); });
+    } else if (command == "pages" && args.size() == 4) {
+        const uint64_t writes = parse(args[1]);
+        run_on_file(args[3], true, [&](Bench& bench) { pages(bench.host, bench.device, writes, second); });
     }
     usage();
 }
