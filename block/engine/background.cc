@@ -36,6 +36,8 @@ void Engine::Impl::on_progress() {
         index_failed = pool_failed = checkpoint_failed = floor_failed = flush_failed = clean_failed = false;
         learn_failed = materialise_failed = false;
         reclaim_due = clean_due = coalesce_due = true;
+        coalesce_failed = false;
+        seal_failed = seal_wait > 0 && --seal_wait > 0;
     }
     count_age();
     fine.sweep();
@@ -44,9 +46,14 @@ void Engine::Impl::on_progress() {
     }
     working = true;
     core.host.spawn([this] {
-        while (work_step()) {
-        }
         Lock lock(core.mutex);
+        do {
+            again = false;
+            lock.unlock();
+            while (work_step()) {
+            }
+            lock.lock();
+        } while (again && !paused);
         working = false;
         end_demand();
         set_pressing(false);
@@ -75,6 +82,7 @@ void Engine::Impl::pause() {
 void Engine::Impl::resume() {
     Lock lock(core.mutex);
     paused = false;
+    again = true;
     on_progress();
 }
 
@@ -91,10 +99,9 @@ bool Engine::Impl::work_step() {
         if (paused) {
             return false;
         }
-        note_progress();
     }
-    return write_index_step() || flush_step() || raise_floor_step() || drop_stream_step() || learn_deltas_step() ||
-           reclaim_step() || checkpoint_step() || clean_step() || materialise_step() || fill_pool_step() ||
+    return write_index_step() || flush_step() || raise_floor_step() || drop_stream_step() || reclaim_step() ||
+           checkpoint_step() || clean_step() || fill_pool_step() || learn_deltas_step() || materialise_step() ||
            give_back_step() || coalesce_step();
 }
 

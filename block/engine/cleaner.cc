@@ -10,7 +10,6 @@ namespace {
 // Copied at once: guest writes wait behind it.
 constexpr uint64_t kGroupSectors = (128 << 10) / kSectorSize;
 constexpr uint64_t kReadBytes = 1 << 20;
-constexpr uint8_t kMaxFailures = 2;
 
 }  // namespace
 

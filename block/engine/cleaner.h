@@ -21,6 +21,9 @@ namespace predsnap {
 
 class Cleaner {
   public:
+    // What could not be emptied so often is left alone.
+    static constexpr uint8_t kMaxFailures = 2;
+
     Cleaner(Core& core, SegmentTable& segments, DiskState& disk, History& history, Log& log, IndexCache& indexes,
             StreamStore& streams, Reader& reader)
         : core_(core),

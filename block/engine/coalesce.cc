@@ -23,6 +23,7 @@ namespace {
 constexpr uint64_t kWorth = 4;
 // and no more of it at once: what is written needs space beside it.
 constexpr size_t kMostStreams = 64;
+constexpr size_t kMany = 32;
 constexpr size_t kMostSegments = 512;
 
 }  // namespace
@@ -74,6 +75,7 @@ Result<ExtentMap> Engine::Impl::merge_streams(const StreamRun& run) {
         }
     }
     ExtentMap merged;
+    overlay.sort(core.host);
     overlay.take_pieces([&](std::span<const Extent> piece) { merged.insert_all(piece, ExtentMap::Holes::keep); });
     return merged;
 }
@@ -94,7 +96,23 @@ uint64_t data_sectors(std::span<const StreamInfo> run) {
                            [](uint64_t sum, const StreamInfo& stream) { return sum + stream.sectors; });
 }
 
-bool worth_merging(uint64_t before, uint64_t after) { return before - after >= before / kWorth; }
+uint64_t largest_of(std::span<const StreamInfo> run) {
+    uint64_t largest = 0;
+    for (const StreamInfo& stream : run) {
+        largest = std::max(largest, stream.sectors);
+    }
+    return largest;
+}
+
+bool worth_merging(uint64_t before, uint64_t after) {
+    return before > after && before - after >= before / kWorth;
+}
+
+// Many of a kind: each is something to remember and to look up, so they are merged even if that saves nothing else.
+// The merged one is many times larger than each, so no data is copied often.
+bool many_alike(std::span<const StreamInfo> run, uint64_t largest) {
+    return run.size() >= kMany && largest <= data_sectors(run) / 4;
+}
 
 }  // namespace
 
@@ -104,14 +122,11 @@ bool Engine::Impl::not_worth_merging(const StreamRun& run) const {
         return false;
     }
     const uint64_t before = data_sectors(run);
-    uint64_t largest = 0;  // the merged one is no smaller
-    for (const StreamInfo& stream : run) {
-        largest = std::max(largest, stream.sectors);
-    }
+    const uint64_t largest = largest_of(run);  // the merged one is no smaller
     const auto known = std::find_if(assessed.begin(), assessed.end(),
                                     [&](const Assessed& one) { return one.oldest == run.back().id; });
     const bool much_more = known == assessed.end() || before > known->sectors + known->sectors / 8;
-    return !much_more || !worth_merging(before, largest);
+    return !many_alike(run, largest) && (!much_more || !worth_merging(before, largest));
 }
 
 void Engine::Impl::note_assessed(const StreamRun& run) {
@@ -127,13 +142,13 @@ bool Engine::Impl::coalesce_step() {
     StreamRun run;
     {
         Lock lock(core.mutex);
-        if (floor_failed || !coalesce_due || !segments.counted()) {
+        if (coalesce_failed || !coalesce_due || !segments.counted()) {
             return false;
         }
+        // The smallest: what it becomes may be merged with others later, at less cost than theirs with it.
         for (StreamRun& next : mergeable()) {
-            if (!not_worth_merging(next)) {
+            if (!not_worth_merging(next) && (run.empty() || data_sectors(next) < data_sectors(run))) {
                 run = std::move(next);
-                break;
             }
         }
         if (run.empty()) {
@@ -142,15 +157,15 @@ bool Engine::Impl::coalesce_step() {
         }
     }
     const Result<bool> done = coalesce(run);
-    if (!done.ok()) {
-        failed_to_coalesce(done.error());
-        return false;
-    }
-    if (!done.value()) {
-        Lock lock(core.mutex);
+    Lock lock(core.mutex);
+    if (!done.ok() || !done.value()) {
         note_assessed(run);
     }
-    return true;
+    if (!done.ok()) {
+        failed_to_coalesce(done.error());
+    }
+    note_progress();
+    return done.ok();
 }
 
 // False if it is not worth it.
@@ -158,7 +173,7 @@ Result<bool> Engine::Impl::coalesce(const StreamRun& run) {
     SealedStreams sealed;
     {
         TRY_ASSIGN(const ExtentMap merged, merge_streams(run));
-        bool worth = worth_merging(data_sectors(run), data_sectors(merged));
+        bool worth = worth_merging(data_sectors(run), data_sectors(merged)) || many_alike(run, largest_of(run));
         {
             Lock lock(core.mutex);
             worth = worth || on_demand();
@@ -221,9 +236,8 @@ bool Engine::Impl::still_mergeable(const StreamRun& run) const {
 
 // It is tried again when the log has moved on by a segment; or, if the background was only paused, when it goes on.
 void Engine::Impl::failed_to_coalesce(const Error& error) {
-    Lock lock(core.mutex);
     if (error.code != ECANCELED) {
-        floor_failed = true;
+        coalesce_failed = true;
         demand.error = error.code;
     }
 }
@@ -259,7 +273,7 @@ void Engine::Impl::end_demand() {
     if (on_demand() && !paused) {
         demand.running = false;
         demand.left = 0;
-        if (demand.error == 0 && (floor_failed || clean_failed || checkpoint_failed || index_failed)) {
+        if (demand.error == 0 && (floor_failed || seal_failed || coalesce_failed || learn_failed || clean_failed || checkpoint_failed || index_failed)) {
             demand.error = EIO;
         }
     }
@@ -269,16 +283,19 @@ void Engine::begin_coalescing(std::optional<Time> until) {
     Impl& e = *impl_;
     Lock lock(e.core.mutex);
     e.demand = {until, true, false, 0, 0, 0};
+    e.assessed.clear();
+    e.coalesce_failed = e.seal_failed = e.learn_failed = e.materialise_failed = false;
     e.index_failed = e.checkpoint_failed = e.floor_failed = e.flush_failed = e.clean_failed = false;
     e.reclaim_due = e.clean_due = e.coalesce_due = true;
     e.note_progress();
+    e.again = true;
     e.on_progress();
 }
 
 void Engine::pause_coalescing(bool paused) {
     Lock lock(impl_->core.mutex);
     impl_->demand.paused = paused;
-    impl_->coalesce_due = true;
+    impl_->coalesce_due = impl_->again = true;
     impl_->on_progress();
 }
 

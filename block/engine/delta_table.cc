@@ -95,7 +95,11 @@ void SegmentTable::add_delta(Place unit, const DeltaChain& chain, Time now) {
 void SegmentTable::learn_delta(Place unit, const DeltaChain& chain, uint32_t mapped) {
     DeltaChain there = chain;
     const auto end = std::remove_if(there.segments.begin(), there.segments.begin() + there.count,
-                                    [&](SegmentId id) { return !contains(id); });
+                                    [&](SegmentId id) {
+                                        // What a hostile image names must not count for what the segment will be.
+                                        return !contains(id) || segments_[id.value].leaving ||
+                                               segments_[id.value].kind != format::SegmentKind::log;
+                                    });
     there.count = static_cast<uint8_t>(end - there.segments.begin());
     deltas_.insert(unit, there).mapped = mapped;
     pin(there);

@@ -10,6 +10,8 @@ namespace predsnap {
 namespace {
 
 constexpr size_t kExtentsAtOnce = 1024;
+// Each takes up to nine reads, one after the other; other work waits meanwhile.
+constexpr size_t kLearntAtOnce = 32;
 // As deep as deltas may be, and not written again for so long: written out. What is written again sooner is written
 // out by that.
 constexpr int64_t kDeepIdleUs = 1'000'000;
@@ -33,6 +35,10 @@ bool Engine::Impl::learn_deltas_step() {
         std::erase_if(extents, [&](const Extent& extent) {
             return !extent.is_delta() || deltas.find(extent.unit_place()) != nullptr;
         });
+        if (extents.size() > kLearntAtOnce) {
+            to = extents[kLearntAtOnce].start;
+            extents.resize(kLearntAtOnce);
+        }
     }
     for (const Extent& extent : extents) {
         if (paused) {
@@ -57,10 +63,6 @@ Result<void> Engine::Impl::learn_delta(const Extent& extent, uint64_t generation
     DeltaChain chain;
     TRY(reader.learn_chain(extent, &chain));
     Lock lock(core.mutex);
-    if (segments.deltas().full()) {
-        lock.unlock();
-        return materialise(whole_delta(extent));
-    }
     if (segments.deltas().generation() != generation || segments.deltas().find(extent.unit_place()) != nullptr) {
         return {};
     }

@@ -137,7 +137,7 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
     impl->segments_opened = impl->segments.log().size();
     impl->rate_since = begin;
     impl->start_retention();
-    impl->segments.recount(impl->disk.sequence);  // when their data was replaced is not stored
+    impl->recount_use();  // when data was replaced is not stored
     if (options.writable) {
         TRY_ASSIGN(const std::vector<uint32_t> damaged, damaged_slots(file));
         const bool lost = impl->superblock.durable_sequence > impl->disk.sequence.value;

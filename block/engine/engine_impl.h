@@ -74,7 +74,10 @@ struct Engine::Impl {
     bool index_failed = false; // until the next segment is opened
     bool pool_failed = false;
     bool checkpoint_failed = false;
-    bool floor_failed = false;
+    bool floor_failed = false, coalesce_failed = false;
+    bool seal_failed = false;
+    unsigned seal_backoff = 0, seal_wait = 0;  // segments of log until sealing is tried again
+    bool again = false;         // there may be more to do than the task has seen that is at work
     bool flush_failed = false;
     bool clean_failed = false;
     bool learn_failed = false;
@@ -88,7 +91,7 @@ struct Engine::Impl {
     size_t ready_at_open = 0;
     // Retention and reclaiming.
     RetentionClock retention_clock;
-    SegmentId newest_aged = kNoSegment;  // the newest of the log when the clock was read last
+    uint64_t newest_aged = 0;       // ordinal of the newest of the log when the clock was read last
     unsigned history_readers = 0;   // that may use indexes of segments which are past by now
     // Ordinals of the index segments in which the two checkpoints leave off.
     uint64_t checkpoint_index = 0, previous_index = 0;
@@ -165,7 +168,9 @@ struct Engine::Impl {
     void begin_streams(SealedStreams* sealed);
     Result<void> add_stream(const ExtentMap& extents, StreamInfo stream, SealedStreams* sealed);
     Result<void> end_streams(SealedStreams* sealed);
-    Result<void> seal(SegmentId last, SealedStreams* sealed);
+    Result<std::vector<OldState>> sealable(SegmentId* last);
+    Result<void> seal(const std::vector<OldState>& states, SealedStreams* sealed);
+    void sealing_failed(const Error& error);
     void adopt(SealedStreams& sealed, bool appended);
     void remove_stream(const StreamInfo& stream, Sequence since);
     // Coalescing. A run: neighbours in the chain, newest first.
@@ -191,6 +196,7 @@ struct Engine::Impl {
     void find_leaving_data();
     void find_leaving_indexes();
     void leave(SegmentId id, Sequence since);
+    void recount_use();
     bool checkpoints_allow_release() const;
     bool prepare_checkpoints(Lock& lock);
     bool release_leaving();

@@ -185,7 +185,7 @@ bool FineWrites::read(const Extent& extent, std::span<const iovec> buffers, size
         return false;
     }
     const Extent whole = whole_delta(extent);
-    const auto slot = staging_.find(whole.start, source_of(whole));
+    const auto slot = staging_.peek(whole.start, source_of(whole));
     if (!slot) {
         return false;
     }

@@ -28,12 +28,15 @@ void RecentBlocks::set_capacity(uint64_t blocks) {
     }
 }
 
+// 8 MiB of them, for 16 GiB of blocks.
+static constexpr size_t kMostTags = size_t{1} << 22;
+
 bool RecentBlocks::test_and_add(uint64_t block) {
     if (capacity_ == 0) {
         return false;
     }
     if (tags_.empty()) {
-        tags_.resize(std::bit_ceil(capacity_));
+        tags_.resize(std::bit_ceil(std::min(capacity_, kMostTags)));
     }
     const uint64_t hash = spread(block);
     uint16_t& tag = tags_[hash >> 16 & (tags_.size() - 1)];

@@ -129,6 +129,9 @@ Result<Sequence> Log::append_parts(std::span<Part> parts, std::span<const iovec>
         if (parts[i].delta != nullptr && !may_stay_delta(parts[i], &chains[i])) {
             parts[i].delta = nullptr;
         }
+        if (parts[i].delta != nullptr) {
+            chains[i].units = static_cast<uint16_t>(chains[i].units + parts[i].delta->length / kDeltaUnit);
+        }
         size.sectors += parts[i].delta != nullptr ? 0 : align_up(parts[i].sectors, kSectorsPerBlock);
         size.delta_bytes += parts[i].delta != nullptr ? parts[i].delta->length : 0;
     }
@@ -221,7 +224,7 @@ Result<Sequence> Log::append_mapping(ExtentKind kind, Sector start, uint64_t sec
 
 Result<Sequence> Log::append_records(std::span<const uint8_t> records, ExtentKind kind, Sector start,
                                      uint64_t count) {
-    if (records.size() > limits_.total_bytes / 2) {
+    if (records.size() > max_record_bytes()) {
         return Error{EFBIG, "the records do not fit in a batch"};
     }
     Lock lock(core_.mutex);

@@ -65,6 +65,8 @@ class Log {
     };
     // `placed`: what each part was mapped to. The buffers must not change meanwhile.
     Result<Sequence> append_parts(std::span<Part> parts, std::span<const iovec> buffers, std::vector<Extent>* placed);
+    // Most bytes of records that one append takes.
+    size_t max_record_bytes() const { return limits_.total_bytes / 2; }
     uint64_t max_request_sectors() const { return limits_.payload_bytes / kSectorSize; }
 
     // Makes all that is applied durable, and sure that no append that failed before returns. If `point`, the state is

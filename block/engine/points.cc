@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <unordered_set>
 
 #include "engine_impl.h"
 #include "text.h"
@@ -119,9 +120,13 @@ static void merge(const Marks& live, Marks& marks) {
 // Those that cannot be gone back to any more. Returns the floor.
 static Sequence erase_dropped(Engine::Impl& e, Marks& marks) {
     Lock lock(e.core.mutex);
+    std::unordered_set<uint64_t> in_streams;
+    const size_t count = e.history.chain_length();
+    for (size_t i = 0; i < count; ++i) {
+        in_streams.insert(e.history.streams[i].lower.value);
+    }
     std::erase_if(marks, [&](const auto& mark) {
-        const Sequence state(mark.first);
-        return state < e.history.floor && !e.history.in_streams(state);
+        return Sequence(mark.first) < e.history.floor && !in_streams.contains(mark.first);
     });
     return e.history.floor;
 }

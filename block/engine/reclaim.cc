@@ -35,6 +35,16 @@ constexpr uint64_t kMovedWithoutGuest = 256;
 
 }  // namespace
 
+// What the current map refers to is counted anew, and may have been replaced just now. Places in streams got into it, and
+// into what was replaced, by rollbacks to before the floor only.
+void Engine::Impl::recount_use() {
+    const bool in_streams = std::any_of(history.rollbacks.begin(), history.rollbacks.end(),
+                                        [](const History::Rollback& r) { return r.deep; });
+    segments.recount(disk.sequence, in_streams);
+    set_pressing(false);  // what there is to clean is not known until all is counted
+    reclaim_due = clean_due = coalesce_due = true;
+}
+
 // The oldest state that somebody may read of.
 Sequence Engine::Impl::oldest_reachable() const {
 #if PREDSNAP_CANARY == 7  // a known bug: open views are forgotten
@@ -207,6 +217,7 @@ Engine::Impl::Waste Engine::Impl::waste() const {
 bool Engine::Impl::clean_step() {
     Lock lock(core.mutex);
     if (clean_failed || history.floor == Sequence(0) || !segments.counted() || !segments.deltas().complete()) {
+        set_pressing(false);
         return false;
     }
     if (!cleaner.busy() && !clean_due) {

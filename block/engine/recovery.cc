@@ -357,6 +357,9 @@ Result<void> Recovery::mark_segments() {
             if (id.value >= limit) {
                 return Error{EIO, text("a stream lies in segment %u, but the image has %u", id.value, limit)};
             }
+            if (segments_.ensure(id).announced) {
+                return Error{EIO, text("a stream lies in segment %u, which the log or the index stream goes on in", id.value)};
+            }
             if (segments_.ensure(id).streams == 0) {  // it may be in a stream before this one, too
                 TRY(claim(id));
             }

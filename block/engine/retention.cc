@@ -98,7 +98,7 @@ void Engine::Impl::start_retention() {
             segments[id].age_mark = reading;  // not known
         }
     }
-    newest_aged = list.empty() ? kNoSegment : list.back();
+    newest_aged = list.empty() ? 0 : segments[list.back()].ordinal;
 }
 
 // The log has moved on.
@@ -108,11 +108,12 @@ void Engine::Impl::count_age() {
     const std::vector<SegmentId>& list = segments.log();
     for (size_t i = list.size(); i-- > 0;) {
         segments[list[i]].age_mark = retention_clock.reading();
-        if (list[i] == newest_aged) {
+        if (segments[list[i]].ordinal <= newest_aged) {
             break;
         }
     }
-    newest_aged = list.empty() ? kNoSegment : list.back();
+    // A segment whose first batch fails leaves the log again.
+    newest_aged = list.empty() ? 0 : segments[list.back()].ordinal;
 }
 
 // No later state can be the floor.
@@ -178,12 +179,24 @@ Kept Engine::Impl::why_kept(Sequence point, const KeptStates& kept) const {
     return young ? Kept::window : Kept::leaving;
 }
 
+// What cannot be read, say, will not be readable soon: it is tried again after more and more segments of log.
+void Engine::Impl::sealing_failed(const Error& error) {
+    Lock lock(core.mutex);
+    if (error.code != ECANCELED) {
+        seal_failed = true;
+        seal_backoff = std::min<unsigned>(kMostSealed, 2 * seal_backoff + 1);
+        seal_wait = seal_backoff;
+        demand.error = error.code;
+    }
+}
+
 bool Engine::Impl::raise_floor_step() {
     bool forced;
     SegmentId last;
+    Retention limits;
     {
         Lock lock(core.mutex);
-        if (floor_failed) {
+        if (floor_failed || seal_failed) {
             return false;
         }
         last = choose_floor(&forced, kMostSealed);
@@ -193,10 +206,13 @@ bool Engine::Impl::raise_floor_step() {
         if (last == kNoSegment || too_little_to_seal(last)) {
             return false;
         }
+        limits = retention();
     }
     SealedStreams sealed;
-    if (const Result<void> done = seal(last, &sealed); !done.ok()) {
-        failed_to_coalesce(done.error());
+    Result<std::vector<OldState>> states = sealable(&last);
+    const Result<void> written = states.ok() ? seal(states.value(), &sealed) : Result<void>(Error(states.error()));
+    if (!written.ok()) {
+        sealing_failed(written.error());
         return false;
     }
     // Not while a rollback or a view reads the history.
@@ -210,6 +226,10 @@ bool Engine::Impl::raise_floor_step() {
         if (now == kNoSegment || segments[now].last < segments[last].last || splits_branch(segments[last].last)) {
             return false;
         }
+        if (retention() != limits) {
+            return true;  // other states are kept now
+        }
+        forced = still_forced;
         record.sequence = segments[last].last.value;
         record.time = segments[last].times.last.value;
         record.clock = segments[last].age_mark;
@@ -224,14 +244,16 @@ bool Engine::Impl::raise_floor_step() {
     {
         Lock lock(core.mutex);
         floor_failed = !raised;
+        seal_backoff = 0;
         reclaim_due = clean_due = coalesce_due = true;
+        note_progress();
     }
     if (raised && forced) {
         core.host.report(Event::window_shrunk, 0, 0,
                          text("history now begins at %lld (microseconds since the epoch): the limit of %llu bytes "
                               "does not hold all of the window of %lld s",
-                              static_cast<long long>(record.time), static_cast<ull>(superblock.cdp_bytes),
-                              static_cast<long long>(superblock.cdp_window_us / 1'000'000)));
+                              static_cast<long long>(record.time), static_cast<ull>(limits.bytes.value_or(0)),
+                              static_cast<long long>(limits.window_us.value_or(0) / 1'000'000)));
     }
     return raised;
 }

@@ -132,14 +132,17 @@ void SegmentTable::count_piece(const Geometry& geometry, const ExtentMap& map) {
     }
 }
 
-void SegmentTable::recount(Sequence sequence) {
+void SegmentTable::recount(Sequence sequence, bool in_streams) {
     counted_to_ = Sector(0);
     const auto begin_anew = [&](Use& use) {
         use.live = 0;
         use.last_death = std::max(use.last_death, sequence);
     };
     std::for_each(segments_.begin(), segments_.end(), begin_anew);
-    std::for_each(streams_.begin(), streams_.end(), begin_anew);
+    for (auto& [base, use] : streams_) {
+        use.live = 0;
+        use.last_death = in_streams ? std::max(use.last_death, sequence) : use.last_death;
+    }
     forget_deltas(sequence);
 }
 
@@ -152,13 +155,12 @@ void SegmentTable::add_stream(const std::vector<SegmentId>& ids, Place base, Pla
         segment.streams = others + 1;
     }
     StreamUse use;
-    use.base = base;
     use.end = end;
-    streams_.push_back(use);
+    streams_.insert_or_assign(base, use);
 }
 
 void SegmentTable::remove_stream(const std::vector<SegmentId>& ids, Place base, std::vector<SegmentId>* unused) {
-    std::erase_if(streams_, [&](const StreamUse& use) { return use.base == base; });
+    streams_.erase(base);
     for (const SegmentId id : ids) {
         if (--segments_[id.value].streams == 0) {
             unused->push_back(id);
@@ -167,9 +169,8 @@ void SegmentTable::remove_stream(const std::vector<SegmentId>& ids, Place base, 
 }
 
 SegmentTable::StreamUse* SegmentTable::stream_use(Place base) {
-    const auto found =
-        std::find_if(streams_.begin(), streams_.end(), [&](const StreamUse& use) { return use.base == base; });
-    return found == streams_.end() ? nullptr : &*found;
+    const auto found = streams_.find(base);
+    return found == streams_.end() ? nullptr : &found->second;
 }
 
 Use* SegmentTable::owner(const Geometry& geometry, const Extent& extent) {
@@ -177,10 +178,9 @@ Use* SegmentTable::owner(const Geometry& geometry, const Extent& extent) {
         const SegmentId id = geometry.segment_of(extent);
         return contains(id) ? &segments_[id.value] : nullptr;  // a hostile image may name what is not there
     }
-    const auto found = std::find_if(streams_.begin(), streams_.end(), [&](const StreamUse& use) {
-        return extent.place >= use.base && extent.place < use.end;
-    });
-    return found == streams_.end() ? nullptr : &*found;
+    const auto after = streams_.upper_bound(extent.place);
+    const bool inside = after != streams_.begin() && extent.place < std::prev(after)->second.end;
+    return inside ? &std::prev(after)->second : nullptr;
 }
 
 void SegmentTable::count_live(const Geometry& geometry, const Extent& extent) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <vector>
 
 #include "core.h"
@@ -86,7 +87,7 @@ class SegmentTable {
     void retire(Sequence floor);
 
     struct StreamUse : Use {
-        Place base, end;
+        Place end;
         uint8_t failures = 0;  // attempts to move its data elsewhere that failed
     };
     // The segments of a stream, which may hold others too, and in which the places from `base` up to `end` are.
@@ -101,8 +102,8 @@ class SegmentTable {
     // after each rollback; what has been counted follows the changes of the map.
     bool counted() const { return counted_to_ >= kSectorLimit; }
     void count_piece(const Geometry& geometry, const ExtentMap& map);
-    // Begins anew. Anything may have been replaced in batch `sequence`.
-    void recount(Sequence sequence);
+    // Begins anew. Anything may have been replaced in batch `sequence`, in streams if it says so.
+    void recount(Sequence sequence, bool in_streams);
     void added(const Geometry& geometry, const Extent& extent);
     // Moved elsewhere by that batch.
     void removed(const Geometry& geometry, const Extent& extent, Sequence sequence);
@@ -139,7 +140,7 @@ class SegmentTable {
     std::vector<SegmentId> log_;
     std::deque<SegmentId> ready_;
     std::deque<SegmentId> bare_;
-    std::vector<StreamUse> streams_;
+    std::map<Place, StreamUse> streams_;  // by base
     DeltaTable deltas_;
     Sector counted_to_;
 };

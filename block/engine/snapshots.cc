@@ -153,7 +153,7 @@ Result<void> Engine::Impl::go_to(Sequence target) {
     } else {
         difference.take_pieces([this](std::span<const Extent> piece) { disk.apply_piece(piece); });
     }
-    segments.recount(disk.sequence);
+    recount_use();
     return {};
 }
 

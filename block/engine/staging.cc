@@ -125,6 +125,15 @@ std::optional<Staging::Slot> Staging::find(Sector block, const Source& source) {
     return slot;
 }
 
+std::optional<Staging::Slot> Staging::peek(Sector block, const Source& source) {
+    const auto found = by_block_.find(block.value);
+    if (found != by_block_.end() && !(entries_[found->second].source == source)) {
+        ++stats_.misses;
+        return {};
+    }
+    return find(block, source);
+}
+
 void Staging::invalidate(Sector block) {
     if (const auto found = by_block_.find(block.value); found != by_block_.end()) {
         drop(found->second);

@@ -42,6 +42,8 @@ class Staging {
 
     // The copy of the block if it is of that source, pinned until unpin(); it becomes the most recently used.
     std::optional<Slot> find(Sector block, const Source& source);
+    // The same for readers, who may ask for what the block held long ago: what it holds now stays.
+    std::optional<Slot> peek(Sector block, const Source& source);
     bool contains(Sector block) const { return by_block_.contains(block.value); }
     void unpin(Slot slot);
     // What the block held at a place is of another source now. Does nothing if the copy is of something else, such as

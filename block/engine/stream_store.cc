@@ -18,6 +18,8 @@ using format::StreamIndexHeader;
 
 namespace {
 
+constexpr uint64_t kMaxIndexBytes = uint64_t{4} << 30;
+
 Error damaged(const StreamInfo& stream, const char* what) {
     return Error{EIO, text("stream %llu (states %llu to %llu): %s", static_cast<ull>(stream.id),
                            static_cast<ull>(stream.lower.value), static_cast<ull>(stream.upper.value), what)};
@@ -64,15 +66,19 @@ Result<StreamIndex> StreamIndex::decode(const StreamInfo& stream, const Geometry
         std::memcpy(index.frames.data(), bytes.data() + extent_bytes, header.frames * sizeof(FrameRow));
     }
     Sector end{0};
+    Place next = stream.base;
     for (const PackedExtent& packed : index.extents) {
         const Extent extent = format::unpack(packed);
-        const bool inside = !extent.is_data() || (extent.place >= stream.base &&
-                                                  extent.place + extent.count <= stream.base + stream.sectors);
+        const bool inside = !extent.is_data() || extent.place == next;
+        next += extent.is_data() ? extent.count : 0;
         if (packed.kind > static_cast<uint8_t>(ExtentKind::run) || extent.kind == ExtentKind::unit ||
             !plausible(geometry, extent) || extent.start < end || !inside) {
             return damaged(stream, "an extent in its index is out of range");
         }
         end = extent.end();
+    }
+    if (next != stream.base + stream.sectors) {
+        return damaged(stream, "its extents are not those of its data");
     }
     const uint64_t capacity = geometry.segment_size - kBlockSize;
     for (const FrameRow& row : index.frames) {
@@ -119,7 +125,8 @@ Result<std::shared_ptr<const StreamIndex>> StreamStore::load(const StreamInfo& s
         }
     }
     TRY_ASSIGN(const uint64_t image_bytes, core_.file.length());
-    if (stream.index_bytes > image_bytes) {
+    const uint64_t most = stream.segments.size() * (core_.geometry.segment_size - kBlockSize);
+    if (stream.index_bytes > std::min({image_bytes, most, kMaxIndexBytes})) {
         return damaged(stream, "its index is longer than it is");
     }
     std::vector<uint8_t> blob(stream.index_bytes);

@@ -20,10 +20,11 @@ namespace {
 // Streams are not made of less log than that: every one has a last segment that is not full.
 constexpr size_t kLeastSegments = 4;
 // Read at once, to be put into a stream; and reads of that which run at once.
-constexpr uint64_t kReadSectors = (1 << 20) / kSectorSize;
+constexpr uint64_t kReadSectors = (2 << 20) / kSectorSize;
+static_assert(kReadSectors >= kMaxDataSectors, "one extent fits at least");
 constexpr size_t kReadsAtOnce = 8;
-// Of the points a rule keeps, no more are sealed at once: their records are one batch.
-constexpr size_t kMostByRule = 100;
+// What the record of a stream takes at most, on average: it names few segments, which it shares with others.
+constexpr size_t kRecordBytes = 128;
 // The record of a stream names them all, in less than 64 KiB.
 constexpr size_t kMostStreamSegments = 16'000;
 
@@ -74,13 +75,24 @@ bool Engine::Impl::keeps_before(Sequence top) const {
 Result<std::vector<OldState>> Engine::Impl::states_to_seal(SegmentId last) {
     std::map<Sequence, OldState> found;
     Sequence floor, top;
-    const auto clock_at = [&](Sequence state) { return segments[segments.log()[segments.log_position(state)]].age_mark; };
+    const auto clock_at = [&](Sequence state) {
+        const size_t at = segments.log_position(state);
+        return at < segments.log().size() ? segments[segments.log()[at]].age_mark : retention_clock.reading();
+    };
     bool points;
+    Sequence recorded;  // a point is recorded in a batch after it
+    std::vector<format::PointRecord> pending;
     {
         Lock lock(core.mutex);
         floor = history.floor;
-        top = segments[last].last;
+        top = recorded = segments[last].last;
+        if (const size_t next = segments.log_position(top) + 1; next < segments.log().size()) {
+            recorded = segments[segments.log()[next]].first;
+        }
         points = !retention().rules.empty();
+        if (points) {
+            pending = log.pending_points();
+        }
         const Time floor_time = floor > Sequence(0) ? history.floor_time : Time(superblock.create_time);
         found[floor] = {floor, floor_time, history.floor_clock, false};
         for (const SnapshotInfo& snapshot : history.snapshots) {
@@ -97,11 +109,12 @@ Result<std::vector<OldState>> Engine::Impl::states_to_seal(SegmentId last) {
         }
     };
     if (points) {
-        TRY(timeline.for_each_segment(floor + 1, top, false, [&](const SegmentIndex& index) -> Result<void> {
+        TRY(timeline.for_each_segment(floor + 1, recorded, false, [&](const SegmentIndex& index) -> Result<void> {
             for_each_point(index.records, add);
             return {};
         }));
     }
+    std::for_each(pending.begin(), pending.end(), add);
     std::vector<OldState> states;
     for (const auto& [sequence, state] : found) {
         states.push_back(state);
@@ -120,16 +133,14 @@ Result<std::vector<OldState>> Engine::Impl::boundaries(SegmentId last) {
     mark_snapshots(states);
     const std::vector<bool> kept = thin(retention().rules, states, retention_clock);
     std::vector<OldState> result;
-    const bool chain = std::find(kept.begin(), kept.begin() + static_cast<ptrdiff_t>(older), true) !=
-                       kept.begin() + static_cast<ptrdiff_t>(older);
-    size_t by_rule = 0;
-    for (size_t i = older; i < states.size(); ++i) {
 #if PREDSNAP_CANARY == 8  // a known bug: what lies between the older streams and the newest kept state is left out
-        const bool needed = kept[i];
+    const bool chain = false;
 #else
-        const bool needed = kept[i] || (i == older && chain);
+    const auto first_sealable = kept.begin() + static_cast<ptrdiff_t>(older);
+    const bool chain = std::find(kept.begin(), first_sealable, true) != first_sealable;
 #endif
-        if (needed && (states[i].snapshot || i == older || ++by_rule <= kMostByRule)) {
+    for (size_t i = older; i < states.size(); ++i) {
+        if (kept[i] || (i == older && chain)) {
             result.push_back(states[i]);
         }
     }
@@ -195,6 +206,7 @@ Result<size_t> Engine::Impl::read_some(std::span<const Extent> extents, uint8_t*
 Result<ExtentMap> Engine::Impl::difference(Sequence upper, Sequence lower) {
     TRY_ASSIGN(Overlay overlay, timeline.difference(upper, lower));
     ExtentMap extents;
+    overlay.sort(core.host);
     overlay.take_pieces([&](std::span<const Extent> piece) { extents.insert_all(piece, ExtentMap::Holes::keep); });
     return extents;
 }
@@ -225,9 +237,25 @@ Result<void> Engine::Impl::end_streams(SealedStreams* sealed) {
     return core.file.flush();
 }
 
-// Writes what is kept of the history up to the end of that segment.
-Result<void> Engine::Impl::seal(SegmentId last, SealedStreams* sealed) {
-    TRY_ASSIGN(const std::vector<OldState> states, boundaries(last));
+// The most segments of the log whose streams have records that fit into one batch: of one they do. `last`: the last of
+// those that may be sealed; then of those that will be.
+Result<std::vector<OldState>> Engine::Impl::sealable(SegmentId* last) {
+    for (;;) {
+        TRY_ASSIGN(std::vector<OldState> states, boundaries(*last));
+        Lock lock(core.mutex);
+        const std::vector<SegmentId>& list = segments.log();
+        const auto count = static_cast<size_t>(std::find(list.begin(), list.end(), *last) - list.begin()) + 1;
+        bool forced;
+        const SegmentId fewer = count > 1 ? choose_floor(&forced, count / 2) : kNoSegment;
+        if (states.size() * kRecordBytes <= log.max_record_bytes() || fewer == kNoSegment) {
+            return states;
+        }
+        *last = fewer;
+    }
+}
+
+// Writes the streams between those states.
+Result<void> Engine::Impl::seal(const std::vector<OldState>& states, SealedStreams* sealed) {
     begin_streams(sealed);
     for (size_t i = 0; i + 1 < states.size(); ++i) {
         StreamInfo stream;
@@ -288,7 +316,10 @@ const StreamInfo* Engine::Impl::needless_stream(bool in_use) const {
     const KeptStates kept = kept_states();
     const Sequence oldest = kept.empty() ? Sequence(UINT64_MAX) : kept.front();
     for (const StreamInfo& stream : history.streams) {
-        if (stream.lower < oldest && stream_use(stream) == (in_use ? StreamUse::by_disk : StreamUse::none)) {
+        const SegmentTable::StreamUse* const use = segments.stream_use(stream.base);
+        const bool tried = in_use && use != nullptr && use->failures >= Cleaner::kMaxFailures;
+        if (stream.lower < oldest && !tried &&
+            stream_use(stream) == (in_use ? StreamUse::by_disk : StreamUse::none)) {
             return &stream;
         }
     }

@@ -24,7 +24,8 @@ Result<Overlay> Timeline::difference(Sequence from, Sequence to) {
     uint64_t size;
     {
         std::lock_guard lock(core_.mutex);
-        for (size_t i = 0; i < history_.chain_length() && history_.streams[i].lower >= to; ++i) {
+        const size_t count = history_.chain_length();
+        for (size_t i = 0; i < count && history_.streams[i].lower >= to; ++i) {
             streams.push_back(history_.streams[i]);
         }
         size = std::max(history_.size_at(from), history_.size_at(to));

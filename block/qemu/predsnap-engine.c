@@ -61,6 +61,7 @@ static void coroutine_fn GRAPH_RDLOCK co_publish(BlockDriverState *bs,
     BDRVPredsnapState *s = bs->opaque;
 
     predsnap_co_views_reopen(bs, engine);
+    s->generation++;
     qatomic_set(&s->engine, engine);
     smp_mb(); /* a drained section that begins now sees the engine */
     if (qatomic_read(&s->drained)) {

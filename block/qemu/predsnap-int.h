@@ -68,6 +68,7 @@ typedef struct BDRVPredsnapState {
      * drained, so reads may be running.
      */
     PdsEngine *engine;
+    uint64_t generation;    /* counts the engines */
 
     /* Uses of @engine that are not protected by @control. Atomic. */
     unsigned int users;

@@ -18,7 +18,7 @@ typedef struct PredsnapCoalesceJob {
     Job common;
     char *node_name;
     BlockDriverState *bs;   /* with a reference, while the job runs */
-    PdsEngine *engine;      /* only to be compared: the node may get another */
+    uint64_t generation;    /* of the node's engine: it may get another */
     bool has_until;
     int64_t until_us;
 } PredsnapCoalesceJob;
@@ -36,7 +36,7 @@ static int coroutine_fn co_begin(BlockDriverState *bs, void *opaque,
     }
     bdrv_ref(bs);
     s->bs = bs;
-    s->engine = state->engine;
+    s->generation = state->generation;
     pds_begin_coalescing(state->engine, s->has_until ? &s->until_us : NULL);
     return 0;
 }
@@ -47,7 +47,8 @@ static PdsEngine *get_engine(PredsnapCoalesceJob *s)
     BDRVPredsnapState *state = s->bs->opaque;
     PdsEngine *engine = predsnap_get(state);
 
-    if (engine && engine != s->engine) {
+    if (engine && (state->generation != s->generation ||
+                   !predsnap_may_write(s->bs))) {
         predsnap_put(state);
         return NULL;
     }
@@ -83,8 +84,9 @@ static int coroutine_fn co_look(PredsnapCoalesceJob *s, Error **errp)
     int more = 0;
 
     if (!engine) {
-        error_setg(errp, "predsnap node '%s' was opened again meanwhile; start "
-                   "the job again to go on", s->node_name);
+        error_setg(errp, "predsnap node '%s' was opened again meanwhile, or "
+                   "cannot be written to any more; start the job again to go "
+                   "on", s->node_name);
         return -ECANCELED;
     }
     if (job_is_cancelled(&s->common)) {

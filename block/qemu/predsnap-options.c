@@ -18,6 +18,7 @@
 
 #define POINT_INTERVAL_MS_DEFAULT 1000
 #define STAGING_BYTES_DEFAULT (64 * MiB)
+#define STAGING_BYTES_MAX (64 * GiB)
 #define WEIGHT_DEFAULT 5
 #define WEIGHT_MAX 10
 
@@ -213,6 +214,11 @@ static bool parse_fine(QemuOpts *opts, PredsnapSettings *settings,
     fine->weight = weight;
     fine->staging_bytes = qemu_opt_get_size(opts, PREDSNAP_OPT_STAGING_BYTES,
                                             STAGING_BYTES_DEFAULT);
+    if (fine->staging_bytes > STAGING_BYTES_MAX) {
+        error_setg(errp, "Option '" PREDSNAP_OPT_STAGING_BYTES "' is at most "
+                   "%" PRIu64, (uint64_t)STAGING_BYTES_MAX);
+        return false;
+    }
     return true;
 }
 
