@@ -53,9 +53,9 @@ void Overlay::add(const format::PackedExtent& extent) {
     PackedExtent& packed = item->packed;
     packed.low = extent.place_low;
     packed.checksum = extent.checksum;
-    packed.count = extent.count;
+    packed.count = is_data ? extent.count : uint16_t{0};  // a hostile image may say anything there
     packed.high = extent.place_high;
-    packed.flags = static_cast<uint8_t>(extent.kind | (extent.head_tail & 7) << 2 | extent.head_tail >> 4 << 5);
+    packed.flags = static_cast<uint8_t>((extent.kind & 3) | (extent.head_tail & 7) << 2 | extent.head_tail >> 4 << 5);
 }
 
 void Overlay::add(const Extent& extent) {
