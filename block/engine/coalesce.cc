@@ -21,9 +21,10 @@ namespace {
 
 // A run is merged when it gets smaller by this part of it,
 constexpr uint64_t kWorth = 4;
+// or when it is of so many streams;
+constexpr size_t kMany = 32;
 // and no more of it at once: what is written needs space beside it.
 constexpr size_t kMostStreams = 64;
-constexpr size_t kMany = 32;
 constexpr size_t kMostSegments = 512;
 
 }  // namespace
@@ -74,10 +75,7 @@ Result<ExtentMap> Engine::Impl::merge_streams(const StreamRun& run) {
             overlay.add(extent);
         }
     }
-    ExtentMap merged;
-    overlay.sort(core.host);
-    overlay.take_pieces([&](std::span<const Extent> piece) { merged.insert_all(piece, ExtentMap::Holes::keep); });
-    return merged;
+    return lay_out(overlay);
 }
 
 namespace {
@@ -199,9 +197,7 @@ Result<bool> Engine::Impl::coalesce(const StreamRun& run) {
             return true;  // a rollback came first: look again
         }
         for (const StreamInfo& stream : run) {
-            const format::StreamDropRecord record{stream.id};
-            put_record(records, format::RecordType::stream_drop, &record, sizeof(record));
-            streams.retire(stream);  // before it leaves the history; if it does not, that does no harm
+            begin_drop(stream, &records);
         }
     }
     put_stream(records, sealed.streams.front());
@@ -209,12 +205,8 @@ Result<bool> Engine::Impl::coalesce(const StreamRun& run) {
     adopt(sealed, merged);
     Lock lock(core.mutex);
     for (const StreamInfo& stream : run) {
-        if (merged) {
-            remove_stream(stream, disk.sequence);
-            core.stats.coalesced_bytes += stream.sectors * kSectorSize;
-        } else {
-            streams.keep_after_all(stream.id);
-        }
+        end_drop(stream, merged);
+        core.stats.coalesced_bytes += merged ? stream.sectors * kSectorSize : 0;
     }
     reclaim_due = true;
     return merged ? Result<bool>(true) : Error{EIO, "the records of a merged stream could not be written"};
@@ -249,8 +241,7 @@ uint64_t Engine::Impl::bytes_to_coalesce() const {
     uint64_t segments_left = 0;
     bool forced;
     if (const SegmentId last = choose_floor(&forced); last != kNoSegment) {
-        const std::vector<SegmentId>& list = segments.log();
-        segments_left += static_cast<uint64_t>(std::find(list.begin(), list.end(), last) - list.begin()) + 1;
+        segments_left += segments.log_count(last);
     }
     for (const StreamRun& run : segments.counted() ? mergeable() : std::vector<StreamRun>()) {
         for (const StreamInfo& stream : run) {
@@ -273,7 +264,9 @@ void Engine::Impl::end_demand() {
     if (on_demand() && !paused) {
         demand.running = false;
         demand.left = 0;
-        if (demand.error == 0 && (floor_failed || seal_failed || coalesce_failed || learn_failed || clean_failed || checkpoint_failed || index_failed)) {
+        const bool failed = floor_failed || seal_failed || coalesce_failed || learn_failed || clean_failed ||
+                            checkpoint_failed || index_failed;
+        if (demand.error == 0 && failed) {
             demand.error = EIO;
         }
     }

@@ -165,6 +165,7 @@ struct Engine::Impl {
     Result<void> write_stream(StreamWriter& writer, const ExtentMap& extents, StreamInfo* stream);
     Result<size_t> read_some(std::span<const Extent> extents, uint8_t* to);
     Result<ExtentMap> difference(Sequence upper, Sequence lower);
+    ExtentMap lay_out(Overlay& overlay);
     void begin_streams(SealedStreams* sealed);
     Result<void> add_stream(const ExtentMap& extents, StreamInfo stream, SealedStreams* sealed);
     Result<void> end_streams(SealedStreams* sealed);
@@ -173,6 +174,8 @@ struct Engine::Impl {
     void sealing_failed(const Error& error);
     void adopt(SealedStreams& sealed, bool appended);
     void remove_stream(const StreamInfo& stream, Sequence since);
+    void begin_drop(const StreamInfo& stream, std::vector<uint8_t>* records);
+    void end_drop(const StreamInfo& stream, bool appended);
     // Coalescing. A run: neighbours in the chain, newest first.
     using StreamRun = std::vector<StreamInfo>;
     std::vector<StreamRun> mergeable() const;

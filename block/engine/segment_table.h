@@ -4,6 +4,7 @@
 // Core::mutex guards it.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <vector>
@@ -83,6 +84,10 @@ class SegmentTable {
     const std::vector<SegmentId>& log() const { return log_; }
     // Index in log() of the segment that holds a sequence number, or of the first after it.
     size_t log_position(Sequence sequence) const;
+    // How many of log() there are up to that one, which is in it.
+    size_t log_count(SegmentId last) const {
+        return static_cast<size_t>(std::find(log_.begin(), log_.end(), last) - log_.begin()) + 1;
+    }
     // Segments without any batch after `floor` leave the log: they are past. Those without an index stay.
     void retire(Sequence floor);
 

@@ -152,9 +152,7 @@ Result<std::vector<OldState>> Engine::Impl::boundaries(SegmentId last) {
 
 // Whether so little would become past that streams are not worth it yet.
 bool Engine::Impl::too_little_to_seal(SegmentId last) const {
-    const std::vector<SegmentId>& list = segments.log();
-    const auto at = std::find(list.begin(), list.end(), last);
-    return !on_demand() && static_cast<size_t>(at - list.begin()) + 1 < kLeastSegments && keeps_before(segments[last].last);
+    return !on_demand() && segments.log_count(last) < kLeastSegments && keeps_before(segments[last].last);
 }
 
 // Writes one stream of these extents, whose data is read from where they say.
@@ -205,6 +203,11 @@ Result<size_t> Engine::Impl::read_some(std::span<const Extent> extents, uint8_t*
 // The content of `lower` where it differs from `upper`.
 Result<ExtentMap> Engine::Impl::difference(Sequence upper, Sequence lower) {
     TRY_ASSIGN(Overlay overlay, timeline.difference(upper, lower));
+    return lay_out(overlay);
+}
+
+// What lies on top, holes included.
+ExtentMap Engine::Impl::lay_out(Overlay& overlay) {
     ExtentMap extents;
     overlay.sort(core.host);
     overlay.take_pieces([&](std::span<const Extent> piece) { extents.insert_all(piece, ExtentMap::Holes::keep); });
@@ -242,12 +245,13 @@ Result<void> Engine::Impl::end_streams(SealedStreams* sealed) {
 Result<std::vector<OldState>> Engine::Impl::sealable(SegmentId* last) {
     for (;;) {
         TRY_ASSIGN(std::vector<OldState> states, boundaries(*last));
+        if (states.size() * kRecordBytes <= log.max_record_bytes()) {
+            return states;
+        }
         Lock lock(core.mutex);
-        const std::vector<SegmentId>& list = segments.log();
-        const auto count = static_cast<size_t>(std::find(list.begin(), list.end(), *last) - list.begin()) + 1;
         bool forced;
-        const SegmentId fewer = count > 1 ? choose_floor(&forced, count / 2) : kNoSegment;
-        if (states.size() * kRecordBytes <= log.max_record_bytes() || fewer == kNoSegment) {
+        const SegmentId fewer = choose_floor(&forced, segments.log_count(*last) / 2);
+        if (fewer == kNoSegment) {
             return states;
         }
         *last = fewer;
@@ -299,6 +303,21 @@ void Engine::Impl::remove_stream(const StreamInfo& stream, Sequence since) {
     }
 }
 
+// Before and after the attempt to append the record that it is dropped. Both require Core::mutex.
+void Engine::Impl::begin_drop(const StreamInfo& stream, std::vector<uint8_t>* records) {
+    const format::StreamDropRecord record{stream.id};
+    put_record(*records, format::RecordType::stream_drop, &record, sizeof(record));
+    streams.retire(stream);  // before it leaves the history; if it does not, that does no harm
+}
+
+void Engine::Impl::end_drop(const StreamInfo& stream, bool appended) {
+    if (appended) {
+        remove_stream(stream, disk.sequence);
+    } else {
+        streams.keep_after_all(stream.id);
+    }
+}
+
 // Who refers to places of the stream, beside its state.
 Engine::Impl::StreamUse Engine::Impl::stream_use(const StreamInfo& stream) const {
     const SegmentTable::StreamUse* const use = segments.stream_use(stream.base);
@@ -335,6 +354,7 @@ bool Engine::Impl::drop_stream_step() {
     }
     TaskMutex::Guard guard(core.host, control);
     StreamInfo gone;
+    std::vector<uint8_t> records;
     {
         Lock lock(core.mutex);
         const StreamInfo* found = segments.counted() ? needless_stream(false) : nullptr;
@@ -342,23 +362,13 @@ bool Engine::Impl::drop_stream_step() {
             return false;
         }
         gone = *found;
-    }
-    std::vector<uint8_t> records;
-    const format::StreamDropRecord record{gone.id};
-    put_record(records, format::RecordType::stream_drop, &record, sizeof(record));
-    {
-        Lock lock(core.mutex);
-        streams.retire(gone);  // before it leaves the history; if it does not, that does no harm
+        begin_drop(gone, &records);
     }
     const bool dropped = log.append_records(records, ExtentKind::hole, Sector(0), 0).ok();
     Lock lock(core.mutex);
     floor_failed = !dropped;
-    if (dropped) {
-        remove_stream(gone, disk.sequence);
-        reclaim_due = true;
-    } else {
-        streams.keep_after_all(gone.id);
-    }
+    end_drop(gone, dropped);
+    reclaim_due = reclaim_due || dropped;
     return dropped;
 }
 
