@@ -184,6 +184,7 @@ Result<bool> Engine::Impl::coalesce(const StreamRun& run) {
         stream.lower = run.back().lower;
         stream.lower_time = run.back().lower_time;
         stream.lower_clock = run.back().lower_clock;
+        stream.lower_point = run.back().lower_point;
         stream.upper = run.front().upper;
         TRY(add_stream(merged, std::move(stream), &sealed));
         TRY(end_streams(&sealed));

@@ -195,7 +195,7 @@ struct RecordHeader {
 };
 static_assert(sizeof(RecordHeader) == 4);
 
-enum class PointKind : uint32_t { flush = 1, interval = 2 };
+enum class PointKind : uint32_t { none = 0, flush = 1, interval = 2 };
 
 #pragma pack(push, 1)
 struct PointRecord {
@@ -246,8 +246,10 @@ struct StreamRecord {     // followed by the numbers of its segments, u32 each
     uint64_t index_bytes;
     uint64_t index_hash;   // XXH3 of the index, seed S
     int64_t lower_clock;   // when `lower` was the newest state: microseconds of use of the image
+    uint32_t lower_point;  // PointKind of `lower`; none: it is only where the stream begins
+    uint32_t reserved;     // 0
 };
-static_assert(sizeof(StreamRecord) == 80);
+static_assert(sizeof(StreamRecord) == 88);
 
 struct StreamDropRecord {
     uint64_t id;

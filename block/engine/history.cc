@@ -76,6 +76,7 @@ void put_stream(std::vector<uint8_t>& out, const StreamInfo& stream) {
     record.upper = stream.upper.value;
     record.lower_time = stream.lower_time.value;
     record.lower_clock = stream.lower_clock;
+    record.lower_point = stream.lower_point;
     record.base = stream.base.value;
     record.sectors = stream.sectors;
     record.index_offset = stream.index_offset;
@@ -102,6 +103,7 @@ Result<StreamInfo> parse_stream(std::span<const uint8_t> payload) {
     stream.upper = Sequence(record.upper);
     stream.lower_time = Time(record.lower_time);
     stream.lower_clock = record.lower_clock;
+    stream.lower_point = record.lower_point;
     stream.base = Place(record.base);
     stream.sectors = record.sectors;
     stream.index_offset = record.index_offset;

@@ -27,6 +27,7 @@ struct StreamInfo {
     Sequence lower, upper;
     Time lower_time;
     int64_t lower_clock = 0;  // age of `lower`: RetentionClock
+    uint32_t lower_point = 0;  // what made `lower` a point: format::PointKind; 0: nothing
     Place base;               // virtual place of its data
     uint64_t sectors = 0;     // of data
     uint64_t index_offset = 0, index_bytes = 0, index_hash = 0;

@@ -39,11 +39,12 @@ struct OldState {
     Sequence sequence;
     Time time;
     int64_t clock = 0;      // when it was the newest
+    uint32_t point = 0;     // format::PointKind; 0: no point, only where a stream begins
     bool snapshot = false;  // kept in any case
 };
 
 // Which of the states, in order of their sequence, are kept: the rule for a state is the first that reaches back to it,
-// and of the states in each of its periods the first is kept. So a state that is not kept now will not be later, and
+// and of the points in each of its periods the first is kept. So a state that is not kept now will not be later, and
 // what a rule keeps does not change while others grow old, provided that longer periods are multiples of shorter ones.
 std::vector<bool> thin(std::span<const RetentionRule> rules, std::span<const OldState> states,
                        const RetentionClock& clock);

@@ -25,6 +25,8 @@ static_assert(kReadSectors >= kMaxDataSectors, "one extent fits at least");
 constexpr size_t kReadsAtOnce = 8;
 // What the record of a stream takes at most, on average: it names few segments, which it shares with others.
 constexpr size_t kRecordBytes = 128;
+// The empty disk is a point that nobody recorded.
+constexpr uint32_t kFirstState = static_cast<uint32_t>(format::PointKind::interval);
 // The record of a stream names them all, in less than 64 KiB.
 constexpr size_t kMostStreamSegments = 16'000;
 
@@ -35,7 +37,7 @@ std::vector<OldState> Engine::Impl::old_states() const {
     std::vector<OldState> states;
     for (size_t i = history.chain_length(); i-- > 0;) {
         const StreamInfo& stream = history.streams[i];
-        states.push_back({stream.lower, stream.lower_time, stream.lower_clock, false});
+        states.push_back({stream.lower, stream.lower_time, stream.lower_clock, stream.lower_point, false});
     }
     mark_snapshots(states);
     return states;
@@ -94,18 +96,19 @@ Result<std::vector<OldState>> Engine::Impl::states_to_seal(SegmentId last) {
             pending = log.pending_points();
         }
         const Time floor_time = floor > Sequence(0) ? history.floor_time : Time(superblock.create_time);
-        found[floor] = {floor, floor_time, history.floor_clock, false};
+        found[floor] = {floor, floor_time, history.floor_clock, floor == Sequence(0) ? kFirstState : 0, false};
         for (const SnapshotInfo& snapshot : history.snapshots) {
             if (snapshot.sequence > floor && snapshot.sequence < top) {
-                found[snapshot.sequence] = {snapshot.sequence, snapshot.time, clock_at(snapshot.sequence), false};
+                found[snapshot.sequence] = {snapshot.sequence, snapshot.time, clock_at(snapshot.sequence), 0, false};
             }
         }
     }
     const auto add = [&](const format::PointRecord& point) {
         const Sequence state(point.sequence);
-        if (state > floor && state < top) {
+        if (state >= floor && state < top) {
             Lock lock(core.mutex);
-            found.try_emplace(state, OldState{state, Time(point.time), clock_at(state), false});
+            found.try_emplace(state, OldState{state, Time(point.time), clock_at(state), 0, false})
+                .first->second.point = point.kind;
         }
     };
     if (points) {
@@ -145,7 +148,7 @@ Result<std::vector<OldState>> Engine::Impl::boundaries(SegmentId last) {
         }
     }
     if (!result.empty()) {
-        result.push_back({segments[last].last, Time(), 0, false});
+        result.push_back({segments[last].last, Time(), 0, 0, false});
     }
     return result;
 }
@@ -266,6 +269,7 @@ Result<void> Engine::Impl::seal(const std::vector<OldState>& states, SealedStrea
         stream.lower = states[i].sequence;
         stream.lower_time = states[i].time;
         stream.lower_clock = states[i].clock;
+        stream.lower_point = states[i].point;
         stream.upper = states[i + 1].sequence;
         TRY_ASSIGN(const ExtentMap extents, difference(stream.upper, stream.lower));
         TRY(add_stream(extents, std::move(stream), sealed));

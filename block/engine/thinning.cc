@@ -27,7 +27,7 @@ std::vector<bool> thin(std::span<const RetentionRule> rules, std::span<const Old
                                        [&](const RetentionRule& r) { return age < r.for_us; });
         const bool first = rule != rules.end() && (before == nullptr || period(before->time, rule->every_us) !=
                                                                             period(state.time, rule->every_us));
-        if (state.snapshot || first) {
+        if (state.snapshot || (first && state.point != 0)) {
             kept[i] = true;
             before = &state;
         }

@@ -84,7 +84,8 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
             FIELD(StreamRecord, id), FIELD(StreamRecord, lower), FIELD(StreamRecord, upper),
             FIELD(StreamRecord, lower_time), FIELD(StreamRecord, base), FIELD(StreamRecord, sectors),
             FIELD(StreamRecord, index_offset), FIELD(StreamRecord, index_bytes),
-            FIELD(StreamRecord, index_hash), FIELD(StreamRecord, lower_clock)}}},
+            FIELD(StreamRecord, index_hash), FIELD(StreamRecord, lower_clock),
+            FIELD(StreamRecord, lower_point), FIELD(StreamRecord, reserved)}}},
         {"StreamDropRecord", {sizeof(format::StreamDropRecord), {FIELD(StreamDropRecord, id)}}},
         {"DeltaHeader", {sizeof(format::DeltaHeader), {
             FIELD(DeltaHeader, magic), FIELD(DeltaHeader, encoding), FIELD(DeltaHeader, depth),

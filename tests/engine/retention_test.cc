@@ -32,7 +32,7 @@ TEST(RetentionClock, CountsTheTimeOfUse) {
 std::vector<OldState> a_state_each_second(int count, RetentionClock* clock) {
     std::vector<OldState> states;
     for (int i = 0; i < count; ++i) {
-        states.push_back({Sequence(static_cast<uint64_t>(i + 1)), Time(i * kSecond), i * kSecond, false});
+        states.push_back({Sequence(static_cast<uint64_t>(i + 1)), Time(i * kSecond), i * kSecond, 1, false});
     }
     clock->start((count - 1) * kSecond, 0);
     return states;
@@ -92,6 +92,16 @@ TEST(Thinning, SnapshotsAreKept) {
     const std::vector<bool> kept = thin({}, states, clock);
     EXPECT_EQ(std::count(kept.begin(), kept.end(), true), 1);
     EXPECT_TRUE(kept[3]);
+}
+
+TEST(Thinning, WhatIsNoPointIsNotKept) {
+    const std::vector<RetentionRule> rules{{10 * kSecond, 100 * kSecond}};
+    RetentionClock clock;
+    std::vector<OldState> states = a_state_each_second(40, &clock);
+    states[0].point = states[10].point = states[11].point = 0;
+    const std::vector<bool> kept = thin(rules, states, clock);
+    EXPECT_TRUE(!kept[0] && kept[1] && !kept[10] && !kept[11] && kept[12] && kept[20] && kept[30]);
+    EXPECT_EQ(std::count(kept.begin(), kept.end(), true), 4);
 }
 
 class RetentionTest : public ImageTest {
@@ -232,7 +242,11 @@ TEST_F(RetentionTest, RulesKeepPointsBeyondTheWindow) {
             break;
         }
         EXPECT_EQ(point.kept, Kept::rule);
-        EXPECT_GE(point.time - before, 5 * kSecond);
+        EXPECT_TRUE(point.flush);
+        // A border between streams that were not worth merging may be the first that is left of its period.
+        if (before > points.value().front().time) {
+            EXPECT_GE(point.time - before, 5 * kSecond);
+        }
         before = point.time;
         const auto known = states.find(point.sequence.value);
         if (known != states.end()) {
