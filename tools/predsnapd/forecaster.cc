@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "forecaster.h"
+
+#include <algorithm>
+
+namespace predsnap::predict {
+namespace {
+
+// With less a model would only learn by heart.
+constexpr size_t kRowsMin = 500, kPositivesMin = 30;
+// When nothing happened for longer, every tenth sample is enough.
+constexpr int64_t kIdle = 600 * kSecond;
+constexpr uint64_t kIdleEvery = 10;
+
+}  // namespace
+
+std::string_view method_name(size_t method) {
+    return method == kModelMethod ? "model" : name_of(kHeuristics[method]);
+}
+
+Forecaster::Forecaster(Options options, OnSettled on_settled)
+    : options_(std::move(options)),
+      on_settled_(std::move(on_settled)),
+      activity_(options_.chunks_max),
+      samples_(options_.samples),
+      states_(options_.targets.size()) {}
+
+void Forecaster::observe(const Access& access) {
+    advance(access.time_us);
+    last_access_us_ = access.time_us;
+    activity_.observe(access);
+    if (access.length == 0) {
+        return;
+    }
+    const ChunkId last = chunk_of(access.offset + access.length - 1);
+    for (ChunkId id = chunk_of(access.offset); id <= last; ++id) {
+        samples_.happened(id, access.op, access.time_us);
+    }
+    for (State& state : states_) {
+        for (Pending& pending : state.pending) {
+            if (pending.outcome.forecast.target.op == access.op) {
+                note(pending, access);
+            }
+        }
+    }
+}
+
+void Forecaster::note(Pending& pending, const Access& access) {
+    const auto& chunks = pending.outcome.forecast.chunks;
+    const ChunkId first = chunk_of(access.offset), last = chunk_of(access.offset + access.length - 1);
+    auto at = std::lower_bound(chunks.begin(), chunks.end(), first);
+    for (ChunkId id = first; id <= last; ++id) {
+        if (at != chunks.end() && *at == id) {
+            pending.outcome.came[static_cast<size_t>(at - chunks.begin())] = true;
+            ++at;
+        } else {
+            pending.missed.insert(id);
+        }
+    }
+}
+
+void Forecaster::advance(int64_t now_us) {
+    sample_until(now_us);
+    settle_until(now_us);
+}
+
+// At multiples of the interval, each with what was known then.
+void Forecaster::sample_until(int64_t now_us) {
+    const int64_t every_us = options_.sample_every_us;
+    if (last_access_us_ == kNever || next_sample_us_ == kNever) {
+        next_sample_us_ = (now_us / every_us + 1) * every_us;
+        return;
+    }
+    for (; next_sample_us_ <= now_us; next_sample_us_ += every_us) {
+        if (next_sample_us_ - last_access_us_ > kIdle && idle_samples_++ % kIdleEvery != 0) {
+            continue;
+        }
+        samples_.take(Moment(activity_, next_sample_us_));
+    }
+}
+
+void Forecaster::settle_until(int64_t now_us) {
+    for (State& state : states_) {
+        while (!state.pending.empty()) {
+            const Forecast& forecast = state.pending.front().outcome.forecast;
+            if (forecast.time_us + forecast.target.horizon_us >= now_us) {
+                break;
+            }
+            settle(state);
+        }
+    }
+}
+
+void Forecaster::settle(State& state) {
+    Settled outcome = std::move(state.pending.front().outcome);
+    outcome.missed = state.pending.front().missed.size();
+    state.pending.pop_front();
+    if (on_settled_) {
+        on_settled_(outcome);
+    }
+    state.contest.judge({std::move(outcome.forecast.scores), std::move(outcome.came)});
+    state.contest.choose();
+}
+
+Result<void> Forecaster::train() {
+    for (size_t i = 0; i < states_.size(); ++i) {
+        const TrainingSet set = samples_.outcomes(options_.targets[i], activity_.now_us());
+        if (set.rows.count() < kRowsMin || set.positives < kPositivesMin) {
+            continue;
+        }
+        TRY_ASSIGN(states_[i].model, Booster::train(set.rows, set.labels, set.weights, options_.booster));
+    }
+    return {};
+}
+
+Result<std::vector<Forecast>> Forecaster::forecast(int64_t now_us) {
+    const Moment moment(activity_, now_us);
+    Rows rows{feature_names().size(), {}};
+    rows.values.resize(moment.candidates().size() * rows.columns);
+    for (size_t i = 0; i < moment.candidates().size(); ++i) {
+        moment.features(i, std::span(rows.values).subspan(i * rows.columns, rows.columns));
+    }
+    std::vector<Forecast> forecasts;
+    for (size_t i = 0; i < states_.size(); ++i) {
+        TRY_ASSIGN(Forecast made, forecast(moment, options_.targets[i], states_[i], rows));
+        states_[i].pending.push_back({{made, std::vector<bool>(made.chunks.size()), 0}, {}});
+        forecasts.push_back(std::move(made));
+    }
+    return forecasts;
+}
+
+Result<Forecast> Forecaster::forecast(const Moment& moment, const Target& target, State& state,
+                                      const Rows& rows) {
+    Forecast made{.time_us = moment.now_us(), .target = target, .chunks = {}, .seen = {}, .scores = {}, .served = {}};
+    for (const Candidate& candidate : moment.candidates()) {
+        made.chunks.push_back(candidate.id);
+        made.seen.push_back(candidate.seen());
+    }
+    for (const Heuristic heuristic : kHeuristics) {
+        made.scores.push_back(scores(heuristic, moment, target));
+    }
+    made.scores.emplace_back();
+    if (state.model) {
+        TRY_ASSIGN(made.scores.back(), state.model->predict(rows));
+    }
+    // A model that has not been judged yet does not serve; a champion always has scores.
+    made.champion = made.scores[state.contest.champion()].empty() ? 0 : state.contest.champion();
+    for (const float score : made.scores[made.champion]) {
+        made.served.push_back(state.contest.probability(made.champion, score));
+    }
+    return made;
+}
+
+}  // namespace predsnap::predict
