@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 
 #include "commands.h"
 #include "evaluate_text.h"
@@ -22,23 +23,33 @@ struct Arguments {
     gboolean json = FALSE;
     gchar* plot = nullptr;
     gchar* horizons = nullptr;
+    gchar* operation = nullptr;
     gint threads = 1;
     gint train_every = 600;
     gint moments_max = 2000;
     gchar** traces = nullptr;
 };
 
-// "10,60,600": for each, writes and reads.
-bool parse_horizons(const char* text, std::vector<Target>& targets) {
+// "10,60,600": for each, writes and reads, or only one of them.
+bool parse_targets(const char* text, const char* operation, std::vector<Target>& targets) {
     targets.clear();
+    const bool writes = operation == nullptr || std::strcmp(operation, "write") == 0;
+    const bool reads = operation == nullptr || std::strcmp(operation, "read") == 0;
+    if (!writes && !reads) {
+        return false;
+    }
     char** parts = g_strsplit(text, ",", -1);
     bool good = parts[0] != nullptr;
     for (char** part = parts; *part != nullptr && good; ++part) {
         guint64 seconds = 0;
         good = g_ascii_string_to_unsigned(*part, 10, 1, kHorizonMax / kSecond, &seconds, nullptr) != FALSE;
         const int64_t horizon_us = static_cast<int64_t>(seconds) * kSecond;
-        targets.push_back({Op::kWrite, horizon_us});
-        targets.push_back({Op::kRead, horizon_us});
+        if (writes) {
+            targets.push_back({Op::kWrite, horizon_us});
+        }
+        if (reads) {
+            targets.push_back({Op::kRead, horizon_us});
+        }
     }
     g_strfreev(parts);
     return good;
@@ -49,6 +60,7 @@ bool parse(int argc, char** argv, Arguments& arguments) {
         {"json", 0, 0, G_OPTION_ARG_NONE, &arguments.json, "Print JSON", nullptr},
         {"plot", 0, 0, G_OPTION_ARG_FILENAME, &arguments.plot, "Write SVG files to this folder", "DIR"},
         {"horizon", 0, 0, G_OPTION_ARG_STRING, &arguments.horizons, "Seconds ahead, 1 to 600 (60)", "S,..."},
+        {"operation", 0, 0, G_OPTION_ARG_STRING, &arguments.operation, "Predict only 'write' or 'read' (both)", "OP"},
         {"train-every", 0, 0, G_OPTION_ARG_INT, &arguments.train_every, "Seconds of the trace between trainings (600)", "S"},
         {"moments", 0, 0, G_OPTION_ARG_INT, &arguments.moments_max, "Predict at most at so many moments (2000)", "N"},
         {"threads", 0, 0, G_OPTION_ARG_INT, &arguments.threads, "Threads of the training (1)", "N"},
@@ -133,8 +145,10 @@ int evaluate_command(int argc, char** argv) {
     if (!parse(argc, argv, arguments)) {
         return 2;
     }
-    if (arguments.horizons != nullptr && !parse_horizons(arguments.horizons, options.targets)) {
-        std::fprintf(stderr, "predsnapd evaluate: --horizon: numbers of seconds from 1 to 600, separated by commas\n");
+    const char* horizons = arguments.horizons != nullptr ? arguments.horizons : "60";
+    if (!parse_targets(horizons, arguments.operation, options.targets)) {
+        std::fprintf(stderr, "predsnapd evaluate: --horizon: seconds from 1 to 600, separated by commas; "
+                             "--operation: write or read\n");
         return 2;
     }
     options.map = arguments.plot != nullptr;
@@ -144,6 +158,7 @@ int evaluate_command(int argc, char** argv) {
     const int status = run(arguments, options);
     g_free(arguments.plot);
     g_free(arguments.horizons);
+    g_free(arguments.operation);
     g_strfreev(arguments.traces);
     return status;
 }

@@ -11,6 +11,8 @@ constexpr size_t kRowsMin = 500, kPositivesMin = 30;
 // When nothing happened for longer, every tenth sample is enough.
 constexpr int64_t kIdle = 600 * kSecond;
 constexpr uint64_t kIdleEvery = 10;
+// Before the first model: so many moments are kept, a third of them to judge it by.
+constexpr size_t kEarlyMax = 9, kEarlyShare = 3;
 
 }  // namespace
 
@@ -98,17 +100,85 @@ void Forecaster::settle(State& state) {
     if (on_settled_) {
         on_settled_(outcome);
     }
-    state.contest.judge({std::move(outcome.forecast.scores), std::move(outcome.came)});
+    Judged judged{outcome.forecast.time_us, std::move(outcome.forecast.scores), std::move(outcome.came)};
+    state.contest.judge(judged);
     state.contest.choose();
+    if (!state.model) {
+        state.early.push_back(std::move(judged));
+        if (state.early.size() > kEarlyMax) {
+            state.early.pop_front();
+        }
+    }
+}
+
+// Nothing where there is too little to learn from yet.
+Result<std::optional<Booster>> Forecaster::fit(const Target& target, int64_t now_us) const {
+    const TrainingSet set = samples_.outcomes(target, now_us);
+    if (set.rows.count() < kRowsMin || set.positives < kPositivesMin) {
+        return std::optional<Booster>();
+    }
+    TRY_ASSIGN(Booster model, Booster::train(set.rows, set.labels, set.weights, options_.booster));
+    return std::optional(std::move(model));
+}
+
+// Judges a first model before it serves: by the newest of the early moments, by one trained on what came
+// before them.
+Result<void> Forecaster::try_out(const Target& target, State& state) const {
+    const size_t count = state.early.size(), unseen = (count + kEarlyShare - 1) / kEarlyShare;
+    if (unseen == 0) {
+        return {};
+    }
+    const size_t first = count - unseen;
+    TRY_ASSIGN(const std::optional<Booster> trial, fit(target, state.early[first].time_us));
+    if (!trial) {
+        return {};
+    }
+    for (size_t i = first; i < count; ++i) {
+        if (const Rows* rows = early_rows(state.early[i].time_us)) {
+            TRY_ASSIGN(state.early[i].scores[kModelMethod], trial->predict(*rows));
+        }
+    }
+    state.contest = Contest(kMethods);
+    for (const Judged& judged : state.early) {
+        state.contest.judge(judged);
+    }
+    state.contest.choose();
+    return {};
+}
+
+const Rows* Forecaster::early_rows(int64_t time_us) const {
+    const auto found = std::find_if(early_rows_.begin(), early_rows_.end(),
+                                    [&](const EarlyRows& early) { return early.time_us == time_us; });
+    return found == early_rows_.end() ? nullptr : &found->rows;
+}
+
+void Forecaster::keep_early(int64_t now_us, const Rows& rows) {
+    if (std::all_of(states_.begin(), states_.end(), [](const State& state) { return state.model.has_value(); })) {
+        early_rows_.clear();
+        return;
+    }
+    early_rows_.push_back({now_us, rows});
+    size_t count = 0;
+    for (const EarlyRows& early : early_rows_) {
+        count += early.rows.count();
+    }
+    while (early_rows_.size() > kEarlyMax || (count > options_.early_rows_max && !early_rows_.empty())) {
+        count -= early_rows_.front().rows.count();
+        early_rows_.pop_front();
+    }
 }
 
 Result<void> Forecaster::train() {
     for (size_t i = 0; i < states_.size(); ++i) {
-        const TrainingSet set = samples_.outcomes(options_.targets[i], activity_.now_us());
-        if (set.rows.count() < kRowsMin || set.positives < kPositivesMin) {
+        TRY_ASSIGN(std::optional<Booster> model, fit(options_.targets[i], activity_.now_us()));
+        if (!model) {
             continue;
         }
-        TRY_ASSIGN(states_[i].model, Booster::train(set.rows, set.labels, set.weights, options_.booster));
+        if (!states_[i].model) {
+            TRY(try_out(options_.targets[i], states_[i]));
+            states_[i].early.clear();
+        }
+        states_[i].model = std::move(model);
     }
     return {};
 }
@@ -120,6 +190,7 @@ Result<std::vector<Forecast>> Forecaster::forecast(int64_t now_us) {
     for (size_t i = 0; i < moment.candidates().size(); ++i) {
         moment.features(i, std::span(rows.values).subspan(i * rows.columns, rows.columns));
     }
+    keep_early(now_us, rows);
     std::vector<Forecast> forecasts;
     for (size_t i = 0; i < states_.size(); ++i) {
         TRY_ASSIGN(Forecast made, forecast(moment, options_.targets[i], states_[i], rows));
@@ -143,7 +214,7 @@ Result<Forecast> Forecaster::forecast(const Moment& moment, const Target& target
     if (state.model) {
         TRY_ASSIGN(made.scores.back(), state.model->predict(rows));
     }
-    // A model that has not been judged yet does not serve; a champion always has scores.
+    // A model serves once it has won.
     made.champion = made.scores[state.contest.champion()].empty() ? 0 : state.contest.champion();
     for (const float score : made.scores[made.champion]) {
         made.served.push_back(state.contest.probability(made.champion, score));

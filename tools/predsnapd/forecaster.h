@@ -48,6 +48,7 @@ class Forecaster {
         SampleOptions samples;
         BoosterOptions booster;
         size_t chunks_max = Activity::kChunksMax;
+        size_t early_rows_max = 120000;  // kept until there is a first model
     };
     explicit Forecaster(Options options, OnSettled on_settled = {});
 
@@ -75,10 +76,19 @@ class Forecaster {
         std::optional<Booster> model;
         Contest contest{kMethods};
         std::deque<Pending> pending;
+        std::deque<Judged> early;  // while there is no model
+    };
+    struct EarlyRows {
+        int64_t time_us = 0;
+        Rows rows;
     };
     void sample_until(int64_t now_us);
     static void note(Pending& pending, const Access& access);
     void settle(State& state);
+    Result<std::optional<Booster>> fit(const Target& target, int64_t now_us) const;
+    Result<void> try_out(const Target& target, State& state) const;
+    void keep_early(int64_t now_us, const Rows& rows);
+    const Rows* early_rows(int64_t time_us) const;
     void settle_until(int64_t now_us);
     Result<Forecast> forecast(const Moment& moment, const Target& target, State& state, const Rows& rows);
 
@@ -87,6 +97,7 @@ class Forecaster {
     Activity activity_;
     Samples samples_;
     std::vector<State> states_;
+    std::deque<EarlyRows> early_rows_;
     int64_t next_sample_us_ = kNever;
     int64_t last_access_us_ = kNever;
     uint64_t idle_samples_ = 0;

@@ -18,9 +18,10 @@ std::vector<Block> pool(std::span<const Outcome> sorted) {
         Block block;
         const float score = sorted[i].score;
         for (; i < sorted.size() && sorted[i].score == score; ++i) {
-            block.scores += score;
-            block.came += sorted[i].came ? 1 : 0;
-            block.count += 1;
+            const double weight = sorted[i].weight;
+            block.scores += score * weight;
+            block.came += sorted[i].came ? weight : 0;
+            block.count += weight;
         }
         blocks.push_back(block);
         while (blocks.size() > 1 && blocks[blocks.size() - 2].mean() >= blocks.back().mean()) {

@@ -12,6 +12,7 @@ namespace predsnap::predict {
 struct Outcome {
     float score = 0;
     bool came = false;
+    float weight = 1;  // stands for so many
 };
 
 class Isotonic {

@@ -15,61 +15,62 @@ void sort_descending(std::vector<Outcome>& outcomes) {
 // Calls fn(ranked so far, came so far, of the group of equal scores that came) for each such group.
 template <typename Fn>
 void for_each_group(std::span<const Outcome> sorted, const Fn& fn) {
-    size_t ranked = 0, came = 0;
-    while (ranked < sorted.size()) {
-        const float score = sorted[ranked].score;
-        size_t group_came = 0;
-        for (; ranked < sorted.size() && sorted[ranked].score == score; ++ranked) {
-            group_came += sorted[ranked].came ? 1 : 0;
+    double ranked = 0, came = 0;
+    for (size_t i = 0; i < sorted.size();) {
+        const float score = sorted[i].score;
+        double group_came = 0;
+        for (; i < sorted.size() && sorted[i].score == score; ++i) {
+            ranked += sorted[i].weight;
+            group_came += sorted[i].came ? sorted[i].weight : 0;
         }
         came += group_came;
         fn(ranked, came, group_came);
     }
 }
 
-size_t count_came(std::span<const Outcome> outcomes) {
-    return static_cast<size_t>(
-        std::count_if(outcomes.begin(), outcomes.end(), [](const Outcome& outcome) { return outcome.came; }));
+double sum_of_came(std::span<const Outcome> outcomes) {
+    double sum = 0;
+    for (const Outcome& outcome : outcomes) {
+        sum += outcome.came ? outcome.weight : 0;
+    }
+    return sum;
 }
 
 }  // namespace
 
 double average_precision(std::vector<Outcome> outcomes, size_t missed) {
-    const size_t total = count_came(outcomes) + missed;
+    const double total = sum_of_came(outcomes) + static_cast<double>(missed);
     if (total == 0) {
         return 0;
     }
     sort_descending(outcomes);
     double sum = 0;
-    for_each_group(outcomes, [&](size_t ranked, size_t came, size_t group_came) {
-        sum += static_cast<double>(came) / static_cast<double>(ranked) * static_cast<double>(group_came);
-    });
-    return sum / static_cast<double>(total);
+    for_each_group(outcomes,
+                   [&](double ranked, double came, double group_came) { sum += came / ranked * group_came; });
+    return sum / total;
 }
 
 double came_within(std::span<const Outcome> sorted, double budget) {
     const double room = budget * static_cast<double>(sorted.size());
     double found = 0;
-    size_t ranked_before = 0;
-    for_each_group(sorted, [&](size_t ranked, size_t, size_t group_came) {
-        const double group = static_cast<double>(ranked - ranked_before);
-        const double fits = std::clamp(room - static_cast<double>(ranked_before), 0.0, group);
-        found += static_cast<double>(group_came) * fits / group;
+    double ranked_before = 0;
+    for_each_group(sorted, [&](double ranked, double, double group_came) {
+        const double group = ranked - ranked_before;
+        found += group_came * std::clamp(room - ranked_before, 0.0, group) / group;
         ranked_before = ranked;
     });
     return found;
 }
 
 std::vector<CurvePoint> precision_recall(std::vector<Outcome> outcomes, size_t missed, size_t points_max) {
-    const double total = static_cast<double>(count_came(outcomes) + missed);
+    const double total = sum_of_came(outcomes) + static_cast<double>(missed);
     sort_descending(outcomes);
     std::vector<CurvePoint> curve;
     double next_recall = 0;
-    for_each_group(outcomes, [&](size_t ranked, size_t came, size_t group_came) {
-        const double recall = static_cast<double>(came) / std::max(total, 1.0);
+    for_each_group(outcomes, [&](double ranked, double came, double group_came) {
+        const double recall = came / std::max(total, 1.0);
         if (group_came > 0 && recall >= next_recall) {
-            curve.push_back({static_cast<float>(static_cast<double>(came) / static_cast<double>(ranked)),
-                             static_cast<float>(recall)});
+            curve.push_back({static_cast<float>(came / ranked), static_cast<float>(recall)});
             next_recall = recall + 1.0 / static_cast<double>(points_max);
         }
     });

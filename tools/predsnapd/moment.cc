@@ -14,6 +14,9 @@ constexpr int64_t kLately = 60 * kSecond;
 constexpr int64_t kStreamAlive = 60 * kSecond;
 constexpr uint64_t kAheadSeen = 64, kAheadUnseen = 16;  // chunks before a stream's head
 constexpr float kNearMax = 1024;                        // chunks
+constexpr int64_t kDay = 86400 * kSecond;
+// What only grows tells a model how late it is, which it must not learn from: the future is later still.
+constexpr uint32_t kVisitsMax = 32;
 constexpr float kUnknown = std::numeric_limits<float>::quiet_NaN();
 
 float log_age(int64_t last_us, int64_t now_us) {
@@ -49,9 +52,8 @@ std::span<const std::string_view> feature_names() {
         "region16-write-60", "region16-write-600", "region16-write-3600", "region16-read-60", "region16-read-600",
         "region256-write-60", "region256-write-600", "region256-write-3600", "region256-read-60", "region256-read-600",
         // Of the disk.
-        "disk-write-10", "disk-write-60", "disk-write-600", "disk-write-3600",
-        "disk-read-10", "disk-read-60", "disk-read-600", "disk-read-3600",
-        "disk-chunks-60", "hour", "observed",
+        "disk-write-10", "disk-write-60", "disk-write-600", "disk-read-10", "disk-read-60", "disk-read-600",
+        "disk-chunks-60", "hour",
     };
     return kNames;
 }
@@ -80,7 +82,7 @@ void Moment::RowWriter::history(const Chunk& chunk, Op op, int64_t now_us) {
     const uint64_t windows = rhythm.windows(now_us);
     add(age);
     add(chunk.counts[index_of(op)].at(now_us));
-    add(static_cast<float>(rhythm.visits()));
+    add(static_cast<float>(std::min(rhythm.visits(), kVisitsMax)));
     const bool known = rhythm.gap_count() > 0;
     add(known ? rhythm.gap_mean() : kUnknown);
     add(known ? rhythm.gap_spread() : kUnknown);
@@ -115,15 +117,15 @@ Moment::Moment(const Activity& activity, int64_t now_us) : activity_(activity), 
 
     const FadeValues write = activity.whole().counts[1].at(now_us);
     const FadeValues read = activity.whole().counts[0].at(now_us);
-    whole_.insert(whole_.end(), write.begin(), write.begin() + 4);
-    whole_.insert(whole_.end(), read.begin(), read.begin() + 4);
+    whole_.insert(whole_.end(), write.begin(), write.begin() + 3);
+    whole_.insert(whole_.end(), read.begin(), read.begin() + 3);
     size_t lately = 0;
     for (size_t i = 0; i < candidates_.size(); ++i) {
         lately += written_lately(i) ? 1 : 0;
     }
     whole_.push_back(static_cast<float>(lately));
-    whole_.push_back(seconds(now_us % (86400 * kSecond)) / 3600);
-    whole_.push_back(log_age(activity.begin_us(), now_us));
+    const bool knows_days = now_us - activity.begin_us() > kDay;
+    whole_.push_back(knows_days ? seconds(now_us % kDay) / 3600 : kUnknown);
 }
 
 // All that are remembered; and before the heads of streams, which are not.
