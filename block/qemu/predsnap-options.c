@@ -21,6 +21,8 @@
 #define STAGING_BYTES_MAX (64 * GiB)
 #define WEIGHT_DEFAULT 5
 #define WEIGHT_MAX 10
+#define ACCESS_LOG_SIZE_DEFAULT (64 * MiB)
+#define ACCESS_LOG_SIZE_MIN (1 * MiB)
 
 static QemuOptsList predsnap_runtime_opts = {
     .name = "predsnap",
@@ -56,6 +58,16 @@ static QemuOptsList predsnap_runtime_opts = {
             .name = PREDSNAP_OPT_WEIGHT,
             .type = QEMU_OPT_NUMBER,
             .help = "How critical the application is, from 0 to 10",
+        },
+        {
+            .name = PREDSNAP_OPT_ACCESS_LOG,
+            .type = QEMU_OPT_STRING,
+            .help = "File that requests are recorded in, for predsnapd",
+        },
+        {
+            .name = PREDSNAP_OPT_ACCESS_LOG_SIZE,
+            .type = QEMU_OPT_SIZE,
+            .help = "Size at which that file is put aside for a new one",
         },
         { /* end of list */ }
     },
@@ -222,6 +234,22 @@ static bool parse_fine(QemuOpts *opts, PredsnapSettings *settings,
     return true;
 }
 
+static bool parse_access_log(QemuOpts *opts, PredsnapSettings *settings,
+                             Error **errp)
+{
+    settings->access_log_size = qemu_opt_get_size(opts,
+                                                  PREDSNAP_OPT_ACCESS_LOG_SIZE,
+                                                  ACCESS_LOG_SIZE_DEFAULT);
+    if (settings->access_log_size < ACCESS_LOG_SIZE_MIN) {
+        error_setg(errp, "Option '" PREDSNAP_OPT_ACCESS_LOG_SIZE
+                   "' is at least %" PRIu64, (uint64_t)ACCESS_LOG_SIZE_MIN);
+        return false;
+    }
+    settings->access_log = g_strdup(qemu_opt_get(opts,
+                                                 PREDSNAP_OPT_ACCESS_LOG));
+    return true;
+}
+
 bool predsnap_absorb_options(QDict *options, PredsnapSettings *settings,
                              Error **errp)
 {
@@ -231,7 +259,8 @@ bool predsnap_absorb_options(QDict *options, PredsnapSettings *settings,
               parse_point_interval(opts, settings, errp) &&
               parse_cdp_window(opts, settings, errp) &&
               parse_retention(options, settings, errp) &&
-              parse_fine(opts, settings, errp);
+              parse_fine(opts, settings, errp) &&
+              parse_access_log(opts, settings, errp);
 
     if (ok) {
         settings->has_cdp_bytes = qemu_opt_find(opts, PREDSNAP_OPT_CDP_BYTES);

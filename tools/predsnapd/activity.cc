@@ -36,6 +36,9 @@ void Activity::observe(Access access) {
     begin_us_ = begin_us_ == kNever ? now_us_ : begin_us_;
     const bool sequential = streams_.observe(access) > 0;
     whole_.counts[index_of(access.op)].add(now_us_, 1);
+    if (access.op == Op::kWrite) {
+        written_bytes_.add(now_us_, static_cast<float>(access.length));
+    }
     const ChunkId first = chunk_of(access.offset), last = chunk_of(access.offset + access.length - 1);
     for (ChunkId id = first; id <= std::min(last, first + kVisitsMax - 1); ++id) {
         visit(id, access, sequential || id != first);
@@ -131,6 +134,11 @@ const Chunk* Activity::find(ChunkId id) const {
 const Region* Activity::region(size_t size, ChunkId id) const {
     const auto found = regions_[size].find(id >> kRegionShifts[size]);
     return found == regions_[size].end() ? nullptr : &found->second;
+}
+
+double Activity::write_rate(int64_t now_us) const {
+    const FadeValues bytes = written_bytes_.at(now_us);
+    return std::max(bytes[0] / kTimeConstants[0], bytes[1] / kTimeConstants[1]);
 }
 
 size_t Activity::memory_bytes() const {

@@ -55,6 +55,8 @@ class Activity {
     // Of the region of that size that the chunk lies in; null: nothing happened there.
     const Region* region(size_t size, ChunkId id) const;
     const Region& whole() const { return whole_; }
+    // Bytes a second that were written lately: the higher one of the last ten seconds and the last minute.
+    double write_rate(int64_t now_us) const;
     const Streams& streams() const { return streams_; }
     size_t memory_bytes() const;
 
@@ -70,6 +72,7 @@ class Activity {
     std::unordered_map<ChunkId, uint32_t> slots_;
     std::array<std::unordered_map<uint64_t, Region>, kRegionShifts.size()> regions_;
     Region whole_;
+    FadingCount written_bytes_;
     Streams streams_;
     std::array<uint32_t, 2> last_slots_ = {UINT32_MAX, UINT32_MAX};
     int64_t now_us_ = kNever;

@@ -7,5 +7,6 @@
 namespace predsnap::predict {
 
 int evaluate_command(int argc, char** argv);
+int run_command(int argc, char** argv);
 
 }  // namespace predsnap::predict

@@ -64,9 +64,7 @@ void Contest::choose() {
     size_t best = champion_;
     for (size_t method = 0; method < standings_.size(); ++method) {
         std::vector<Outcome> judged = outcomes(method, with_model);
-        if (method == model) {
-            model_calibrator_ = Platt(of_model);
-        } else {
+        if (method != model) {
             calibrators_[method] = Isotonic(judged);
         }
         const bool takes_part = !judged.empty() && (method != model || with_model);
@@ -80,7 +78,7 @@ void Contest::choose() {
 
 float Contest::probability(size_t method, float score) const {
     if (method + 1 == standings_.size()) {
-        return model_calibrator_(score);
+        return score;  // the model was fitted by log loss: what it says are probabilities
     }
     const float tie = 0.5f + 0.5f * score / (1 + std::abs(score));
     return calibrators_[method](score) * (1 - kTieShare + kTieShare * tie);

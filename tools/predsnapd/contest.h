@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "isotonic.h"
-#include "platt.h"
 
 namespace predsnap::predict {
 
@@ -32,6 +31,8 @@ class Contest {
     // enough came of them.
     void choose();
 
+    // Lets a method serve until it is judged.
+    void trust(size_t method) { champion_ = method; }
     // The method that serves.
     size_t champion() const { return champion_; }
     // Rises with the score.
@@ -41,7 +42,7 @@ class Contest {
 
   private:
     static constexpr size_t kMomentsMax = 40;
-    static constexpr size_t kOthersMax = 2500;  // of a moment, that did not come
+    static constexpr size_t kOthersMax = 2000;  // of a moment, that did not come
     struct Kept {
         std::vector<std::vector<float>> scores;
         std::vector<bool> came;
@@ -54,7 +55,6 @@ class Contest {
     std::minstd_rand random_{1};
     std::vector<double> standings_;
     std::vector<Isotonic> calibrators_;  // of the heuristics
-    Platt model_calibrator_;             // the model's scores are probabilities already, or nearly
     size_t champion_ = 0;
 };
 

@@ -168,6 +168,13 @@ void Forecaster::keep_early(int64_t now_us, const Rows& rows) {
     }
 }
 
+void Forecaster::adopt(size_t target, Booster model, bool serves) {
+    states_[target].model = std::move(model);
+    if (serves) {
+        states_[target].contest.trust(kModelMethod);
+    }
+}
+
 Result<void> Forecaster::train() {
     for (size_t i = 0; i < states_.size(); ++i) {
         TRY_ASSIGN(std::optional<Booster> model, fit(options_.targets[i], activity_.now_us()));
@@ -183,18 +190,22 @@ Result<void> Forecaster::train() {
     return {};
 }
 
-Result<std::vector<Forecast>> Forecaster::forecast(int64_t now_us) {
+Result<std::vector<Forecast>> Forecaster::forecast(int64_t now_us, bool judged) {
     const Moment moment(activity_, now_us);
     Rows rows{feature_names().size(), {}};
     rows.values.resize(moment.candidates().size() * rows.columns);
     for (size_t i = 0; i < moment.candidates().size(); ++i) {
         moment.features(i, std::span(rows.values).subspan(i * rows.columns, rows.columns));
     }
-    keep_early(now_us, rows);
+    if (judged) {
+        keep_early(now_us, rows);
+    }
     std::vector<Forecast> forecasts;
     for (size_t i = 0; i < states_.size(); ++i) {
         TRY_ASSIGN(Forecast made, forecast(moment, options_.targets[i], states_[i], rows));
-        states_[i].pending.push_back({{made, std::vector<bool>(made.chunks.size()), 0}, {}});
+        if (judged) {
+            states_[i].pending.push_back({{made, std::vector<bool>(made.chunks.size()), 0}, {}});
+        }
         forecasts.push_back(std::move(made));
     }
     return forecasts;

@@ -59,8 +59,12 @@ class Forecaster {
 
     // Trains the models of all targets anew, but for those that have too little to learn from yet.
     Result<void> train();
-    // Predictions for all targets; their outcomes are judged as they become known.
-    Result<std::vector<Forecast>> forecast(int64_t now_us);
+    // Predictions for all targets. If they are to be judged, they are kept until their outcomes are known.
+    Result<std::vector<Forecast>> forecast(int64_t now_us, bool judged = true);
+    // The model of a target; null: none yet.
+    const Booster* model(size_t target) const { return states_[target].model ? &*states_[target].model : nullptr; }
+    // Uses a model that was trained before. If it won then, it serves until it loses.
+    void adopt(size_t target, Booster model, bool serves);
 
     const Activity& activity() const { return activity_; }
     const Samples& samples() const { return samples_; }
