@@ -189,6 +189,7 @@ void step(World& world) {
         {2, pause_or_resume},
         {1, check_snapshot_list},
         {2, change_retention},
+        {1, coalesce_on_demand},
         {3, change_fine},
     };
     unsigned total = 0;
