@@ -13,8 +13,6 @@ namespace {
 
 // Between two of these others get their turn.
 constexpr size_t kRecordsAtOnce = 200000;
-// Predictions that are to be judged are kept until their horizon has passed: not each one is.
-constexpr int64_t kJudgeEvery = 60 * kSecond;
 constexpr int kNiceLowest = 19;
 
 [[gnu::format(printf, 2, 3)]] void say(const DiskWatch& disk, const char* format, ...) {
@@ -31,7 +29,7 @@ struct Served {
     DiskWatch disk;
     bool training = false;  // the other thread has it
     bool behind = false;    // more of its log is to be read
-    int64_t next_train_us = 0, next_judge_us = 0;
+    int64_t next_train_us = 0;
     std::string said;       // the last message of what went wrong: not said again and again
 };
 
@@ -50,7 +48,7 @@ class Daemon {
     Result<void> start();
     void loop();
     int once();
-    Result<void> tell(Served& served, int64_t now_us, bool judged);
+    Result<void> tell(Served& served, int64_t now_us);
     void complain(Served& served, const Result<void>& result) const;
     void tick();
     void tick(Served& served, int64_t now_us);
@@ -88,9 +86,9 @@ void Daemon::complain(Served& served, const Result<void>& result) const {
     served.said = message;
 }
 
-Result<void> Daemon::tell(Served& served, int64_t now_us, bool judged) {
+Result<void> Daemon::tell(Served& served, int64_t now_us) {
     TRY_ASSIGN(const PredictionSet set,
-               served.disk.predict(now_us, options_.horizon_us, options_.ranges_max, judged));
+               served.disk.predict(now_us, options_.horizon_us, options_.ranges_max));
     if (options_.json) {
         JsonNode* node = to_arguments(set, served.disk.config().node);
         char* line = json_to_string(node, FALSE);
@@ -127,7 +125,7 @@ int Daemon::once() {
             done = disk.save_models(*store_);
         }
         if (done.ok()) {
-            done = tell(*served, disk.forecaster().activity().now_us(), false);
+            done = tell(*served, disk.forecaster().activity().now_us());
         }
         complain(*served, done);
         status = done.ok() ? status : 1;
@@ -147,10 +145,11 @@ void Daemon::tick(Served& served, int64_t now_us) {
     if (served.behind || served.disk.records() == 0) {
         return;  // what is old is of no use to the driver
     }
-    served.disk.advance(now_us);
-    const bool judged = now_us >= served.next_judge_us;
-    served.next_judge_us = judged ? now_us + kJudgeEvery : served.next_judge_us;
-    complain(served, tell(served, now_us, judged));
+    Result<void> done = served.disk.advance(now_us);
+    if (done.ok()) {
+        done = tell(served, now_us);
+    }
+    complain(served, done);
     if (now_us >= served.next_train_us && trainer_ == nullptr) {
         served.next_train_us = now_us + options_.train_every_us;
         begin_training(served);

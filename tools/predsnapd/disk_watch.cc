@@ -11,7 +11,9 @@ namespace predsnap::predict {
 namespace {
 
 // What one disk may take of memory: see docs/prediction.md for what it comes to.
-constexpr size_t kChunksMax = 16384, kRowsMax = 20000, kMomentRowsMax = 400, kEarlyRowsMax = 10000;
+constexpr size_t kChunksMax = 16384, kRowsMax = 20000, kMomentRowsMax = 400, kEarlyRowsMax = 60000;
+// Predictions that are judged are kept until their horizon has passed: so not each one is.
+constexpr int64_t kJudgeEvery = 60 * kSecond;
 
 Forecaster::Options options() {
     Forecaster::Options options;
@@ -43,7 +45,8 @@ void DiskWatch::load_models(ModelStore& store, std::vector<std::string>& message
         if (!loaded.ok()) {
             message = loaded.error().message;
         } else if (loaded.value()) {
-            forecaster_.adopt(i, std::move(loaded.value()->model), loaded.value()->facts.serves);
+            forecaster_.adopt(i, std::move(loaded.value()->model), loaded.value()->facts.trained_us,
+                              loaded.value()->facts.serves);
         }
         if (!message.empty()) {
             messages.push_back(message);
@@ -61,13 +64,27 @@ Result<void> DiskWatch::open_log() {
     return {};
 }
 
-void DiskWatch::observe(const AccessRecord& record) {
-    if (record.op == AccessOp::kDiscard) {
-        return;
+Result<void> DiskWatch::advance(int64_t now_us) {
+    // After a pause only the newest moment is worth judging.
+    next_judge_us_ = std::max(next_judge_us_, now_us - now_us % kJudgeEvery - kJudgeEvery);
+    while (next_judge_us_ + kJudgeEvery <= now_us) {
+        next_judge_us_ += kJudgeEvery;
+        forecaster_.advance(next_judge_us_);
+        TRY(forecaster_.forecast(next_judge_us_, true).discard());
     }
+    forecaster_.advance(now_us);
+    return {};
+}
+
+Result<void> DiskWatch::observe(const AccessRecord& record) {
+    if (record.op == AccessOp::kDiscard) {
+        return {};
+    }
+    TRY(advance(record.time_us));
     const float changed = record.changed ? static_cast<float>(*record.changed) / 255 : -1;
     forecaster_.observe({record.time_us, record.offset, record.length,
                          record.op == AccessOp::kRead ? Op::kRead : Op::kWrite, changed});
+    return {};
 }
 
 Result<bool> DiskWatch::catch_up(size_t records_max) {
@@ -91,7 +108,7 @@ Result<bool> DiskWatch::catch_up(size_t records_max) {
             continue;
         }
         for (const AccessRecord& record : records) {
-            observe(record);
+            TRY(observe(record));
         }
         count += records.size();
         records_ += records.size();
@@ -123,8 +140,8 @@ Result<void> DiskWatch::save_models(ModelStore& store) const {
     return {};
 }
 
-Result<PredictionSet> DiskWatch::predict(int64_t now_us, int64_t horizon_us, size_t ranges_max, bool judged) {
-    TRY_ASSIGN(const std::vector<Forecast> forecasts, forecaster_.forecast(now_us, judged));
+Result<PredictionSet> DiskWatch::predict(int64_t now_us, int64_t horizon_us, size_t ranges_max) {
+    TRY_ASSIGN(const std::vector<Forecast> forecasts, forecaster_.forecast(now_us, false));
     const auto of = [&](Op op) {
         return std::find_if(forecasts.begin(), forecasts.end(), [&](const Forecast& forecast) {
             return forecast.target == Target{op, horizon_us};

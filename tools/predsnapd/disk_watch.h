@@ -34,16 +34,16 @@ class DiskWatch {
     // Reads what is new in the log; the whole of it, and what was put aside last, at first. Bounded by
     // `records_max`; true if more is there.
     Result<bool> catch_up(size_t records_max);
-    // To be called even if nothing came.
-    void advance(int64_t now_us) { forecaster_.advance(now_us); }
+    // To be called even if nothing came: judges what was predicted, predicts once a minute what is judged.
+    Result<void> advance(int64_t now_us);
 
     // Trains anew. May take many seconds of processor time, and touches nothing but this disk.
     Result<void> train();
     // After train(), in the daemon's thread.
     Result<void> save_models(ModelStore& store) const;
 
-    // What comes within the horizon, which is one of the targets'. Judged ones are kept until it has passed.
-    Result<PredictionSet> predict(int64_t now_us, int64_t horizon_us, size_t ranges_max, bool judged);
+    // What comes within the horizon, which is one of the targets'.
+    Result<PredictionSet> predict(int64_t now_us, int64_t horizon_us, size_t ranges_max);
     // Tells the driver.
     Result<void> send(const PredictionSet& set);
 
@@ -54,7 +54,7 @@ class DiskWatch {
 
   private:
     Result<void> open_log();
-    void observe(const AccessRecord& record);
+    Result<void> observe(const AccessRecord& record);
 
     const DiskConfig config_;
     Forecaster forecaster_;
@@ -63,6 +63,7 @@ class DiskWatch {
     bool begun_ = false;      // the log that was put aside before was read
     bool in_aside_ = false;   // reader_ reads that
     uint64_t records_ = 0, dropped_ = 0;
+    int64_t next_judge_us_ = kNever;
     uint64_t sequence_ = 0;   // of the disk, when the newest block was written
 };
 

@@ -153,8 +153,7 @@ const Rows* Forecaster::early_rows(int64_t time_us) const {
 }
 
 void Forecaster::keep_early(int64_t now_us, const Rows& rows) {
-    if (std::all_of(states_.begin(), states_.end(), [](const State& state) { return state.model.has_value(); })) {
-        early_rows_.clear();
+    if (std::any_of(states_.begin(), states_.end(), [](const State& state) { return state.model.has_value(); })) {
         return;
     }
     early_rows_.push_back({now_us, rows});
@@ -168,14 +167,16 @@ void Forecaster::keep_early(int64_t now_us, const Rows& rows) {
     }
 }
 
-void Forecaster::adopt(size_t target, Booster model, bool serves) {
+void Forecaster::adopt(size_t target, Booster model, int64_t trained_us, bool serves) {
     states_[target].model = std::move(model);
+    states_[target].trained_us = trained_us;
     if (serves) {
         states_[target].contest.trust(kModelMethod);
     }
 }
 
 Result<void> Forecaster::train() {
+    bool any = false;
     for (size_t i = 0; i < states_.size(); ++i) {
         TRY_ASSIGN(std::optional<Booster> model, fit(options_.targets[i], activity_.now_us()));
         if (!model) {
@@ -186,6 +187,11 @@ Result<void> Forecaster::train() {
             states_[i].early.clear();
         }
         states_[i].model = std::move(model);
+        states_[i].trained_us = activity_.now_us();
+        any = true;
+    }
+    if (any) {
+        early_rows_.clear();  // those that learn later are judged as time goes on
     }
     return {};
 }
@@ -222,7 +228,7 @@ Result<Forecast> Forecaster::forecast(const Moment& moment, const Target& target
         made.scores.push_back(scores(heuristic, moment, target));
     }
     made.scores.emplace_back();
-    if (state.model) {
+    if (state.model && moment.now_us() >= state.trained_us) {
         TRY_ASSIGN(made.scores.back(), state.model->predict(rows));
     }
     // A model serves once it has won.

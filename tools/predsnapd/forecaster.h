@@ -63,8 +63,9 @@ class Forecaster {
     Result<std::vector<Forecast>> forecast(int64_t now_us, bool judged = true);
     // The model of a target; null: none yet.
     const Booster* model(size_t target) const { return states_[target].model ? &*states_[target].model : nullptr; }
-    // Uses a model that was trained before. If it won then, it serves until it loses.
-    void adopt(size_t target, Booster model, bool serves);
+    // Uses a model that was trained before, on requests up to that time: what came by then it is not judged
+    // by. If it won then, it serves until it loses.
+    void adopt(size_t target, Booster model, int64_t trained_us, bool serves);
 
     const Activity& activity() const { return activity_; }
     const Samples& samples() const { return samples_; }
@@ -78,6 +79,7 @@ class Forecaster {
     };
     struct State {
         std::optional<Booster> model;
+        int64_t trained_us = kNever;  // what came by then, the model may have seen
         Contest contest{kMethods};
         std::deque<Pending> pending;
         std::deque<Judged> early;  // while there is no model
