@@ -34,7 +34,7 @@ void Forecaster::observe(const Access& access) {
     if (access.length == 0) {
         return;
     }
-    const ChunkId last = chunk_of(access.offset + access.length - 1);
+    const ChunkId last = last_chunk_of(access);
     for (ChunkId id = chunk_of(access.offset); id <= last; ++id) {
         samples_.happened(id, access.op, access.time_us);
     }
@@ -49,7 +49,7 @@ void Forecaster::observe(const Access& access) {
 
 void Forecaster::note(Pending& pending, const Access& access) {
     const auto& chunks = pending.outcome.forecast.chunks;
-    const ChunkId first = chunk_of(access.offset), last = chunk_of(access.offset + access.length - 1);
+    const ChunkId first = chunk_of(access.offset), last = last_chunk_of(access);
     auto at = std::lower_bound(chunks.begin(), chunks.end(), first);
     for (ChunkId id = first; id <= last; ++id) {
         if (at != chunks.end() && *at == id) {
