@@ -70,7 +70,8 @@ void Contest::choose() {
         standings_[method] = takes_part ? average_precision(std::move(judged)) : -1;
     }
     const auto best = static_cast<size_t>(std::max_element(standings_.begin(), standings_.end()) - standings_.begin());
-    if (standings_[best] > standings_[champion_] * kChangeMin) {
+    const bool is_judged = standings_[champion_] >= 0;  // a model that is not stays: nothing speaks against it
+    if (is_judged && standings_[best] > standings_[champion_] * kChangeMin) {
         champion_ = best;
     }
 }
