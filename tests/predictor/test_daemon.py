@@ -45,7 +45,8 @@ class Qmp(threading.Thread):
             connection, _ = self.listener.accept()
             self.connections.append(connection)
             try:
-                self.serve(connection.makefile("rw"))
+                with connection, connection.makefile("rw") as stream:
+                    self.serve(stream)
             except (OSError, ValueError):
                 pass
 
