@@ -238,11 +238,11 @@ Result<void> Engine::Impl::admit_write(uint64_t offset, uint64_t length, bool* i
     return {};
 }
 
-Result<void> Engine::Impl::admit_read(uint64_t offset, uint64_t length, bool* is_staged) {
+Result<void> Engine::Impl::admit_read(uint64_t offset, uint64_t length, std::optional<unsigned>* staged) {
     Lock lock(core.mutex);
     TRY(check_range(offset, length, disk.size));
     const Sector start(offset / kSectorSize);
-    *is_staged = staged_reads.wants(start, length / kSectorSize);
+    *staged = staged_reads.wants(start, length / kSectorSize);
     forecast.note(ChunkTable::kRead, start, length / kSectorSize, disk.sequence, disk.time);
     ++core.stats.reads;
     core.stats.read_bytes += length;
@@ -251,10 +251,10 @@ Result<void> Engine::Impl::admit_read(uint64_t offset, uint64_t length, bool* is
 
 Result<void> Engine::read(uint64_t offset, std::span<const iovec> buffers) {
     const size_t length = total_length(buffers);
-    bool staged;
+    std::optional<unsigned> staged;
     TRY(impl_->admit_read(offset, length, &staged));
     const Sector from(offset / kSectorSize);
-    return staged ? impl_->staged_reads.read(nullptr, from, length / kSectorSize, buffers)
+    return staged ? impl_->staged_reads.read(nullptr, from, length / kSectorSize, buffers, *staged)
                   : impl_->reader.read(nullptr, from, length / kSectorSize, buffers, 0);
 }
 

@@ -222,9 +222,9 @@ struct Engine::Impl {
     Result<void> check_range(uint64_t offset, uint64_t length, uint64_t limit) const;
     // The same for a guest request, which is counted.
     Result<void> admit(uint64_t offset, uint64_t length, uint64_t EngineStats::*requests, uint64_t EngineStats::*bytes);
-    // And if data is written (read): whether it is for FineWrites (StagedReads).
+    // And if data is written (read): whether it is for FineWrites (StagedReads, and what that wants to know).
     Result<void> admit_write(uint64_t offset, uint64_t length, bool* is_fine);
-    Result<void> admit_read(uint64_t offset, uint64_t length, bool* is_staged);
+    Result<void> admit_read(uint64_t offset, uint64_t length, std::optional<unsigned>* staged);
     void configure_fine(const FineOptions& fine_options);
     // What the guest is going to write in a second, as far as anybody knows.
     double rate_ahead();

@@ -70,7 +70,7 @@ bool FineWrites::wants(Sector start, uint64_t sectors) {
         return *said && (usual || !map_.is_not_fine(start));
     }
     // What was read is at hand already when it is written for the first time.
-    return usual || (staging_.contains(start) && map_.is_fine(start));
+    return usual || (staging_.count(Staged::read) > 0 && staging_.contains(start) && map_.is_fine(start));
 }
 
 float FineWrites::relevance(Sector block, Staged purpose, float built_in) {

@@ -238,9 +238,9 @@ Result<void> View::read(uint64_t offset, std::span<const iovec> buffers) {
     const Sector from(offset / kSectorSize);
     const uint64_t sectors = length / kSectorSize;
     Lock lock(e.core.mutex);
-    const bool staged = e.staged_reads.wants(from, sectors);
+    const std::optional<unsigned> staged = e.staged_reads.wants(from, sectors);
     lock.unlock();
-    return staged ? e.staged_reads.read(impl_->state.get(), from, sectors, buffers)
+    return staged ? e.staged_reads.read(impl_->state.get(), from, sectors, buffers, *staged)
                   : e.reader.read(impl_->state.get(), from, sectors, buffers, 0);
 }
 

@@ -72,15 +72,18 @@ bool StagedReads::in_order(Sector from, uint64_t sectors) {
     return false;
 }
 
-bool StagedReads::wants(Sector from, uint64_t sectors) {
+std::optional<unsigned> StagedReads::wants(Sector from, uint64_t sectors) {
     if (!enabled_ || sectors == 0 || sectors > kMostSectors || from >= kVmStateBase) {
-        return false;
+        return {};
     }
     const Sector block(align_down(from.value, kSectorsPerBlock));
-    last_count_ = counts_.use(block.value / kSectorsPerBlock);
-    const bool again = !in_order(from, sectors) && last_count_ > 0;
-    return again || fine_.staging().contains(block) ||
-           forecast_.relevance(block, Staged::read).value_or(0) >= std::max(fine_.threshold().value(), 1e-6f);
+    const unsigned uses = counts_.use(block.value / kSectorsPerBlock);
+    const bool again = !in_order(from, sectors) && uses > 0;
+    if (again || fine_.staging().contains(block) ||
+        forecast_.relevance(block, Staged::read).value_or(0) >= std::max(fine_.threshold().value(), 1e-6f)) {
+        return uses;
+    }
+    return {};
 }
 
 // Finds out where the blocks are. False if any is not data in one piece.
@@ -144,7 +147,7 @@ bool StagedReads::take_slots(Request& request) {
 }
 
 Result<void> StagedReads::read(const FrozenState* view, Sector from, uint64_t sectors,
-                               std::span<const iovec> buffers) {
+                               std::span<const iovec> buffers, unsigned uses) {
     Request request{from, from + sectors, {}, {}, {}, view == nullptr, 0};
     Lock lock(core_.mutex);
     // So that no place is used anew before it was read.
@@ -154,7 +157,7 @@ Result<void> StagedReads::read(const FrozenState* view, Sector from, uint64_t se
     bool taken = false;
     if (found) {
         fine_.note_lookups(request.blocks.size());
-        request.score = fine_.relevance(from, Staged::read, fine_.map().score_of_count(last_count_, fine_.load()));
+        request.score = fine_.relevance(from, Staged::read, fine_.map().score_of_count(uses, fine_.load()));
         taken = !staged && take_slots(request);
     }
     lock.unlock();

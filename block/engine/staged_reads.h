@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 
 #include "core.h"
 #include "disk_state.h"
@@ -36,10 +37,12 @@ class StagedReads {
     StagedReads(Core& core, const DiskState& disk, FineWrites& fine, Forecast& forecast, Reader& reader)
         : core_(core), disk_(disk), fine_(fine), forecast_(forecast), reader_(reader) {}
 
-    // Requires Core::mutex. Whether a read is to be made by read(). Most are not, and this must take next to no time.
-    bool wants(Sector from, uint64_t sectors);
-    // Reads sectors of a state (null: the current one). Requires that wants() was true.
-    Result<void> read(const FrozenState* view, Sector from, uint64_t sectors, std::span<const iovec> buffers);
+    // Requires Core::mutex. Whether a read is to be made by read(), and how often its first block was read before. Most
+    // are not, and this must take next to no time.
+    std::optional<unsigned> wants(Sector from, uint64_t sectors);
+    // Reads sectors of a state (null: the current one). `uses` is what wants() said.
+    Result<void> read(const FrozenState* view, Sector from, uint64_t sectors, std::span<const iovec> buffers,
+                      unsigned uses);
     // Requires Core::mutex.
     void configure(const FineOptions& options);
 
@@ -65,7 +68,6 @@ class StagedReads {
     Reader& reader_;
     bool enabled_ = false;
     UseCounts counts_;
-    unsigned last_count_ = 0;            // of the request that wants() was asked for last
     std::array<Sector, 4> stream_ends_;  // where the reads ended that others may go on from
     size_t next_stream_ = 0;
 };

@@ -64,6 +64,8 @@ class Staging {
     size_t sweep(size_t count, Valid valid);
 
     bool empty() const { return by_block_.empty(); }
+    // Entries that are there for that.
+    uint64_t count(Staged purpose) const { return stats_.by_purpose[static_cast<size_t>(purpose)].entries; }
     StagingStats stats() const;
 
   private:

@@ -56,6 +56,9 @@ Plan::Plan(uint64_t seed) {
     fine.stage_reads = random.chance(0.85);
     fine.use = {random.chance(0.8), random.chance(0.8), random.chance(0.8)};
     fine.threshold.adaptive = random.chance(0.7);
+    if (random.chance(0.25)) {
+        fine.staging_bytes = random.between(1, 12) * kBlockSize;
+    }
 }
 
 World::World(uint64_t seed, bool verbose)
