@@ -102,7 +102,7 @@ bool Engine::Impl::work_step() {
     }
     return write_index_step() || flush_step() || raise_floor_step() || drop_stream_step() || reclaim_step() ||
            checkpoint_step() || clean_step() || fill_pool_step() || learn_deltas_step() || materialise_step() ||
-           give_back_step() || coalesce_step();
+           give_back_step() || coalesce_step() || order_step();
 }
 
 bool Engine::Impl::write_index_step() {

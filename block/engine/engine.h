@@ -340,7 +340,7 @@ class Engine {
 
     // Coalescing on demand: what the limits of history do not keep is dropped, and neighbouring streams are merged,
     // without waiting until it is worth it; and all history up to `until` is treated as if it were older than the
-    // window. The background does it, as far as segments of the log are closed; status tells when.
+    // window. Then what of the disk lies scattered in segments that history does not need is put in order (order.h). The background does it, as far as segments of the log are closed; status tells when.
     struct CoalesceStatus {
         bool running = false;
         uint64_t done = 0, total = 0;  // bytes of the image; total may change

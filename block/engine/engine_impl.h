@@ -17,6 +17,7 @@
 #include "index_cache.h"
 #include "index_stream.h"
 #include "log.h"
+#include "order.h"
 #include "reader.h"
 #include "retention.h"
 #include "segment_table.h"
@@ -40,7 +41,8 @@ struct Engine::Impl {
           fine(core, segments, disk, log, forecast),
           reader(core, disk, indexes, streams, &fine),
           staged_reads(core, disk, fine, forecast, reader),
-          cleaner(core, segments, disk, history, log, indexes, streams, reader) {}
+          cleaner(core, segments, disk, history, log, indexes, streams, reader),
+          orderer(core, segments, disk, log, reader) {}
 
     Core core;
     SegmentTable segments;
@@ -56,6 +58,7 @@ struct Engine::Impl {
     Reader reader;
     StagedReads staged_reads;
     Cleaner cleaner;
+    Orderer orderer;
     OpenOptions options;
 
     // Serialises what changes more than data: snapshots, rollbacks, resizes.
@@ -191,6 +194,7 @@ struct Engine::Impl {
     Result<ExtentMap> merge_streams(const StreamRun& run);
     Result<bool> coalesce(const StreamRun& run);
     bool on_demand() const { return demand.running && !demand.paused; }
+    bool ordering() const { return on_demand() && !coalesce_failed && orderer.left() > 0; }
     uint64_t bytes_to_coalesce() const;
     void note_progress();
     void end_demand();
@@ -253,6 +257,7 @@ struct Engine::Impl {
     bool raise_floor_step();
     bool drop_stream_step();
     bool coalesce_step();
+    bool order_step();
     bool reclaim_step();
     bool learn_deltas_step();
     Result<void> learn_delta(const Extent& extent, uint64_t generation);

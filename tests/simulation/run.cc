@@ -190,6 +190,7 @@ void step(World& world) {
         {2, pause_or_resume},
         {1, check_snapshot_list},
         {2, change_retention},
+        {1, coalesce_on_demand},
         {3, change_fine},
         {3, give_predictions},
         {1, give_hint},
