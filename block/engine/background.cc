@@ -146,12 +146,12 @@ bool Engine::Impl::flush_step() {
     return log.index_ready();
 }
 
-size_t Engine::Impl::pool_target() const {
+size_t Engine::Impl::pool_target() {
     if (retention().limited()) {
         return options.pool_min / core.geometry.segment_size;  // segments that become free are used again
     }
     // Ahead of the present rate, between the limits; never more than what was really written.
-    const auto ahead = static_cast<uint64_t>(bytes_per_second * kPoolSeconds);
+    const auto ahead = static_cast<uint64_t>(rate_ahead() * kPoolSeconds);
     const uint64_t most = std::max(options.pool_min, std::min(options.pool_max, core.stats.batch_bytes));
     return std::clamp(ahead, options.pool_min, most) / core.geometry.segment_size;
 }

@@ -12,6 +12,7 @@
 #include "core.h"
 #include "disk_state.h"
 #include "fine.h"
+#include "forecast.h"
 #include "history.h"
 #include "index_cache.h"
 #include "index_stream.h"
@@ -20,6 +21,7 @@
 #include "reader.h"
 #include "retention.h"
 #include "segment_table.h"
+#include "staged_reads.h"
 #include "stream.h"
 #include "superblock.h"
 #include "timeline.h"
@@ -35,8 +37,10 @@ struct Engine::Impl {
           indexes(core, segments, log, stream),
           streams(core, history),
           timeline(core, segments, history, indexes, streams),
-          fine(core, segments, disk, log),
+          forecast(host),
+          fine(core, segments, disk, log, forecast),
           reader(core, disk, indexes, streams, &fine),
+          staged_reads(core, disk, fine, forecast, reader),
           cleaner(core, segments, disk, history, log, indexes, streams, reader),
           orderer(core, segments, disk, log, reader) {}
 
@@ -49,8 +53,10 @@ struct Engine::Impl {
     IndexCache indexes;
     StreamStore streams;
     Timeline timeline;
+    Forecast forecast;
     FineWrites fine;
     Reader reader;
+    StagedReads staged_reads;
     Cleaner cleaner;
     Orderer orderer;
     OpenOptions options;
@@ -219,8 +225,14 @@ struct Engine::Impl {
     // EINVAL unless the range is made of whole sectors and lies below `limit`.
     Result<void> check_range(uint64_t offset, uint64_t length, uint64_t limit) const;
     // The same for a guest request, which is counted.
-    Result<void> admit(uint64_t offset, uint64_t length, uint64_t EngineStats::*requests,
-                       uint64_t EngineStats::*bytes, bool* is_fine = nullptr);
+    Result<void> admit(uint64_t offset, uint64_t length, uint64_t EngineStats::*requests, uint64_t EngineStats::*bytes);
+    // And if data is written (read): whether it is for FineWrites (StagedReads, and what that wants to know).
+    Result<void> admit_write(uint64_t offset, uint64_t length, bool* is_fine);
+    Result<void> admit_read(uint64_t offset, uint64_t length, std::optional<unsigned>* staged);
+    void configure_fine(const FineOptions& fine_options);
+    // What the guest is going to write in a second, as far as anybody knows.
+    double rate_ahead();
+    void begin_forecast(const SnapshotInfo& snapshot);
     Result<void> settle(const std::string& done);
     Result<void> map_zero(uint64_t offset, uint64_t length);
     Result<void> write(Sector start, std::span<const iovec> buffers);
@@ -254,7 +266,7 @@ struct Engine::Impl {
     bool materialise_step();
     bool clean_step();
     bool give_back_step();
-    size_t pool_target() const;
+    size_t pool_target();
     CheckpointParts capture(FrozenState* view);
     Result<void> write_checkpoint(CheckpointWriter& writer, const CheckpointParts& parts,
                                   const FrozenState& view);
