@@ -38,9 +38,12 @@ void Engine::Impl::on_progress() {
         reclaim_due = clean_due = coalesce_due = true;
         coalesce_failed = false;
         seal_failed = seal_wait > 0 && --seal_wait > 0;
+        tiers_failed = tiers_wait > 0 && --tiers_wait > 0;
+        coalesce_capacity_due = true;
     }
     count_age();
     fine.sweep();
+    start_tiers_work();
     if (working || paused || !core.writable) {
         return;
     }
@@ -88,7 +91,7 @@ void Engine::Impl::resume() {
 
 void Engine::Impl::wait_idle() {
     Lock lock(core.mutex);
-    while (working) {
+    while (working || tiers_working) {
         idle.wait(core.host, lock);
     }
 }
@@ -202,14 +205,17 @@ bool Engine::Impl::checkpoint_step() {
         const uint64_t entries = disk.entries_applied - entries_at_checkpoint;
         const bool due = bytes >= options.checkpoint_segments * core.geometry.segment_size ||
                          entries >= kCheckpointEntries;
-        if (!due || checkpoint_failed || bytes < kCheckpointRatio * checkpoint_bytes) {
+        const bool worth = due && bytes >= kCheckpointRatio * checkpoint_bytes;
+        if ((!worth && !checkpoint_wanted) || checkpoint_failed) {
             return false;
         }
     }
-    if (checkpoint().ok()) {
+    const bool done = checkpoint().ok();
+    Lock lock(core.mutex);
+    checkpoint_wanted = checkpoint_wanted && !done;
+    if (done) {
         return true;
     }
-    Lock lock(core.mutex);
     checkpoint_failed = true;
     return false;
 }

@@ -208,7 +208,7 @@ bool Engine::Impl::raise_floor_step() {
         }
         limits = retention();
     }
-    SealedStreams sealed;
+    SealedStreams sealed(*this);
     Result<std::vector<OldState>> states = sealable(&last);
     const Result<void> written = states.ok() ? seal(states.value(), &sealed) : Result<void>(Error(states.error()));
     if (!written.ok()) {

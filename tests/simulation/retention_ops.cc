@@ -117,6 +117,9 @@ bool check_floor(World& world) {
     world.coverage.hit("points kept by rules", !info.retention.rules.empty() && info.streams > world.snapshots.size());
     world.coverage.hit("streams merged", stats.coalesced_bytes > 0);
     world.coverage.hit("space given back", stats.given_back_bytes > 0);
+    world.coverage.hit("streams moved to the capacity image", stats.moved_streams > 0);
+    world.coverage.hit("streams in the capacity image", info.capacity.streams > 0);
+    world.coverage.hit("capacity image full", info.capacity.full);
     const bool reclaimed = stats.reclaimed_segments > world.reclaimed;
     world.reclaimed = stats.reclaimed_segments;
     return reclaimed;
