@@ -59,6 +59,7 @@ void Engine::Impl::on_progress() {
         } while (again && !paused);
         working = false;
         end_demand();
+        short_of_space = false;  // it is as it is
         set_pressing(false);
         idle.wake_all(core.host);
     });
@@ -164,7 +165,11 @@ size_t Engine::Impl::pool_target() const {
 bool Engine::Impl::fill_pool_step() {
     Lock lock(core.mutex);
     if (filling == kNoSegment) {
-        if (pool_failed || segments.ready_count() >= pool_target() || segments.log().empty()) {
+        if (segments.ready_count() >= pool_target() || segments.log().empty()) {
+            fast_full = short_of_space = false;
+            return false;
+        }
+        if (pool_failed) {
             return false;
         }
         const Result<SegmentId> reserved = segments.reserve(core.geometry);
@@ -188,8 +193,16 @@ bool Engine::Impl::fill_pool_step() {
     filled += length;
     if (result.ok()) {
         core.stats.prewritten_bytes += length;
+        note_grown();
     } else {
         pool_failed = true;
+    }
+    if (!result.ok() && result.error().code == ENOSPC) {
+        segments.add_bare(id);
+        filling = kNoSegment;
+        lock.unlock();
+        note_full();
+        return true;  // it may be that history can be dropped
     }
     if (!result.ok() || filled == core.geometry.segment_size) {
         segments.add_ready(id);

@@ -265,20 +265,22 @@ Result<void> Engine::write(uint64_t offset, std::span<const iovec> buffers) {
     TRY(impl_->admit(offset, length, &EngineStats::writes, &EngineStats::write_bytes, &fine));
     impl_->throttle();
     const Sector start(offset / kSectorSize);
-    return fine ? impl_->fine.write(start, buffers) : impl_->write(start, buffers);
+    return impl_->with_space([&] {
+        return fine ? impl_->fine.write(start, buffers) : impl_->write(start, buffers);
+    });
 }
 
 Result<void> Engine::write_zeroes(uint64_t offset, uint64_t length) {
     TRY(impl_->writable());
     TRY(impl_->admit(offset, length, &EngineStats::zeroes, &EngineStats::zero_bytes));
-    return impl_->map_zero(offset, length);
+    return impl_->with_space([&] { return impl_->map_zero(offset, length); });
 }
 
 Result<void> Engine::discard(uint64_t offset, uint64_t length) {
     TRY(impl_->writable());
     TRY(impl_->admit(offset, length, &EngineStats::discards, &EngineStats::discard_bytes));
     // Zeros, not a hole: what a backing disk holds must not come back.
-    return impl_->map_zero(offset, length);
+    return impl_->with_space([&] { return impl_->map_zero(offset, length); });
 }
 
 Result<void> Engine::Impl::map_zero(uint64_t offset, uint64_t length) {

@@ -117,7 +117,11 @@ struct Engine::Impl {
     bool tiers_working = false, tiers_again = false;
     bool coalesce_capacity_due = false;
     Uuid expected_capacity{};      // the one the image knew when it was opened; all zeros: none
-    bool fast_full = false;        // the image could not grow when it last was to
+    // Space: space.cc.
+    bool fast_full = false;        // the image could not grow, and has too few segments that are ready
+    bool full_reported = false;    // until it grows again
+    bool space_wanted = false;     // an append failed for want of it: what is free goes back to the host
+    std::atomic<bool> short_of_space = false;  // guest writes wait for history to be dropped
     std::set<uint64_t> unmovable;  // streams that could not be read, by number
     bool tiers_failed = false;
     unsigned tiers_backoff = 0, tiers_wait = 0;  // segments of log until it is tried again
@@ -228,6 +232,12 @@ struct Engine::Impl {
     SegmentId choose_floor(bool* forced, size_t most_segments = SIZE_MAX) const;
     Kept why_kept(Sequence point, const KeptStates& kept) const;
     Sequence oldest_reachable() const;
+    void note_full();
+    void note_grown();
+    size_t segments_missing() const;
+    bool all_reclaimed() const;
+    bool make_space(uint64_t* attempts);
+    Result<void> with_space(const std::function<Result<void>()>& call);
     // Tiers: tiers.cc.
     Result<void> open_capacity(Device& device);
     bool needs_capacity_to_open() const;

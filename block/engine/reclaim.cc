@@ -179,6 +179,7 @@ bool Engine::Impl::release_leaving() {
         return released = true;
     });
     if (released) {
+        short_of_space = fast_full && segments_missing() > 0;
         throttled.wake_all(core.host);
     }
     return released;
@@ -187,9 +188,11 @@ bool Engine::Impl::release_leaving() {
 // Gives free segments that will not be needed soon back to the host.
 bool Engine::Impl::give_back_step() {
     Lock lock(core.mutex);
-    if (history.floor == Sequence(0) || segments.ready_count() <= pool_target() + kSpareSegments + ready_at_open) {
+    const bool surplus = segments.ready_count() > pool_target() + kSpareSegments + ready_at_open;
+    if (history.floor == Sequence(0) || segments.ready_count() == 0 || (!surplus && !space_wanted)) {
         return false;
     }
+    space_wanted = false;
     const SegmentId id = segments.take_surplus();
     lock.unlock();
     const Result<void> given = core.file.discard(core.geometry.offset(id), core.geometry.segment_size);
@@ -197,6 +200,7 @@ bool Engine::Impl::give_back_step() {
     given.ok() ? segments.add_bare(id) : segments.add_ready(id);
     ready_at_open += given.ok() ? 0 : 1;  // do not try again and again
     core.stats.given_back_bytes += given.ok() ? core.geometry.segment_size : 0;
+    throttled.wake_all(core.host);
     return given.ok();
 }
 
@@ -260,11 +264,11 @@ void Engine::Impl::set_pressing(bool now) {
 }
 
 void Engine::Impl::throttle() {
-    if (!pressing) {
+    if (!pressing && !short_of_space) {
         return;
     }
     Lock lock(core.mutex);
-    while (pressing && working && !paused) {
+    while ((pressing || short_of_space) && working && !paused) {
         throttled.wait(core.host, lock);
     }
 }

@@ -85,6 +85,15 @@ bool check_floor(World& world) {
         unlimited = unlimited && !retention.limited();
         shortest = std::min(shortest, retention.bytes ? 0 : retention.window_us.value_or(INT64_MAX));
     }
+    // Where there is no space, the window may be shorter, if that is said.
+    const bool no_space = world.disk_full || world.disk.stats().no_space != world.no_space_seen;
+    world.no_space_seen = world.disk.stats().no_space;
+    const bool shrunk = world.host.count(Event::window_shrunk) != world.shrunk_seen;
+    world.shrunk_seen = world.host.count(Event::window_shrunk);
+    if (no_space && shrunk && shortest != INT64_MAX) {
+        world.coverage.hit("window shortened for want of space", shortest > 0);
+        shortest = 0;
+    }
     if (floor > world.floor && unlimited && world.last_retentions_unlimited) {
         world.fail("history was dropped, but all of it was to be kept");
     }
