@@ -19,6 +19,8 @@ constexpr size_t kMaxUnflushedWithoutHistory = 1;
 constexpr uint32_t kFillStep = 1 << 20;
 constexpr int64_t kRatePeriodUs = 1'000'000;
 constexpr double kPoolSeconds = 2;
+// What it takes to drop history: a checkpoint, a stream, an index segment, and one for the log.
+constexpr size_t kReserve = 4;
 // A checkpoint is due after so many changes of the map, or so much log: that much is replayed at worst when
 // the image is opened.
 constexpr uint64_t kCheckpointEntries = 1'000'000;
@@ -151,8 +153,10 @@ bool Engine::Impl::flush_step() {
 }
 
 size_t Engine::Impl::pool_target() const {
-    if (retention().limited()) {
-        return options.pool_min / core.geometry.segment_size;  // segments that become free are used again
+    if (const Retention limits = retention(); limits.limited()) {
+        // Segments that become free are used again; and some are for dropping history when there is no space.
+        const bool may_drop = limits.window_us.value_or(0) > 0;
+        return options.pool_min / core.geometry.segment_size + (may_drop ? kReserve : 0);
     }
     // Ahead of the present rate, between the limits; never more than what was really written.
     const auto ahead = static_cast<uint64_t>(bytes_per_second * kPoolSeconds);
@@ -193,13 +197,14 @@ bool Engine::Impl::fill_pool_step() {
     filled += length;
     if (result.ok()) {
         core.stats.prewritten_bytes += length;
-        note_grown();
+        note_grown(id);
     } else {
         pool_failed = true;
     }
     if (!result.ok() && result.error().code == ENOSPC) {
         segments.add_bare(id);
         filling = kNoSegment;
+        full_at = id;
         lock.unlock();
         note_full();
         return true;  // it may be that history can be dropped
@@ -218,7 +223,7 @@ bool Engine::Impl::checkpoint_step() {
         const uint64_t entries = disk.entries_applied - entries_at_checkpoint;
         const bool due = bytes >= options.checkpoint_segments * core.geometry.segment_size ||
                          entries >= kCheckpointEntries;
-        const bool worth = due && bytes >= kCheckpointRatio * checkpoint_bytes;
+        const bool worth = (due && bytes >= kCheckpointRatio * checkpoint_bytes) || checkpoint_frees_space();
         if ((!worth && !checkpoint_wanted) || checkpoint_failed) {
             return false;
         }

@@ -120,6 +120,7 @@ struct Engine::Impl {
     // Space: space.cc.
     bool fast_full = false;        // the image could not grow, and has too few segments that are ready
     bool full_reported = false;    // until it grows again
+    SegmentId full_at = kNoSegment;  // the segment that it could not grow by
     bool space_wanted = false;     // an append failed for want of it: what is free goes back to the host
     std::atomic<bool> short_of_space = false;  // guest writes wait for history to be dropped
     std::set<uint64_t> unmovable;  // streams that could not be read, by number
@@ -233,9 +234,10 @@ struct Engine::Impl {
     Kept why_kept(Sequence point, const KeptStates& kept) const;
     Sequence oldest_reachable() const;
     void note_full();
-    void note_grown();
+    void note_grown(SegmentId id);
     size_t segments_missing() const;
     bool all_reclaimed() const;
+    bool checkpoint_frees_space() const;
     bool make_space(uint64_t* attempts);
     Result<void> with_space(const std::function<Result<void>()>& call);
     // Tiers: tiers.cc.

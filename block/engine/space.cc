@@ -12,6 +12,8 @@ namespace {
 
 // So many segments are to be free or becoming so, beside those of the pool.
 constexpr size_t kBeside = 1;
+// Index segments that are not freed for want of a checkpoint, when there is no space.
+constexpr uint64_t kMostIndexSegments = 4;
 // A write is tried so often, each time after something became free.
 constexpr uint64_t kMostAttempts = 16;
 
@@ -27,6 +29,13 @@ size_t Engine::Impl::segments_missing() const {
 // Nothing of what was dropped already is going to become free: before that, no more is dropped. Requires Core::mutex.
 bool Engine::Impl::all_reclaimed() const {
     return history.floor == Sequence(0) || (!reclaim_due && !clean_due && leaving.empty() && !cleaner.busy());
+}
+
+// Index segments stay until both checkpoints are behind them; where there is no space, that is not left to time. Requires
+// Core::mutex.
+bool Engine::Impl::checkpoint_frees_space() const {
+    return fast_full && disk.sequence.value != superblock.checkpoint_sequence &&
+           stream.tail().at.ordinal >= previous_index + kMostIndexSegments;
 }
 
 // The image could not grow. Without the lock.
@@ -46,8 +55,12 @@ void Engine::Impl::note_full() {
                      "(cdp-window)");
 }
 
-// Requires Core::mutex.
-void Engine::Impl::note_grown() { fast_full = full_reported = short_of_space = false; }
+// A segment could be written. Requires Core::mutex.
+void Engine::Impl::note_grown(SegmentId id) {
+    fast_full = short_of_space = false;
+    // What was given back before can be taken again without the image's growing.
+    full_reported = full_reported && full_at != kNoSegment && id < full_at;
+}
 
 // An append has failed for want of space. True if something has become free since.
 bool Engine::Impl::make_space(uint64_t* attempts) {
