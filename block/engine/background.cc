@@ -108,7 +108,7 @@ bool Engine::Impl::work_step() {
     }
     return write_index_step() || flush_step() || raise_floor_step() || drop_stream_step() || reclaim_step() ||
            checkpoint_step() || clean_step() || fill_pool_step() || learn_deltas_step() || materialise_step() ||
-           give_back_step() || coalesce_step();
+           give_back_step() || coalesce_step() || order_step();
 }
 
 bool Engine::Impl::write_index_step() {
@@ -152,14 +152,19 @@ bool Engine::Impl::flush_step() {
     return log.index_ready();
 }
 
-size_t Engine::Impl::pool_target() const {
-    if (const Retention limits = retention(); limits.limited()) {
-        // Segments that become free are used again; and some are for dropping history when there is no space.
-        const bool may_drop = limits.window_us.value_or(0) > 0;
-        return options.pool_min / core.geometry.segment_size + (may_drop ? kReserve : 0);
+// Where history is limited: segments that become free are used again; and some are for dropping history when there is no
+// space.
+size_t Engine::Impl::limited_pool() const {
+    const bool may_drop = retention().window_us.value_or(0) > 0;
+    return options.pool_min / core.geometry.segment_size + (may_drop ? kReserve : 0);
+}
+
+size_t Engine::Impl::pool_target() {
+    if (retention().limited()) {
+        return limited_pool();
     }
     // Ahead of the present rate, between the limits; never more than what was really written.
-    const auto ahead = static_cast<uint64_t>(bytes_per_second * kPoolSeconds);
+    const auto ahead = static_cast<uint64_t>(rate_ahead() * kPoolSeconds);
     const uint64_t most = std::max(options.pool_min, std::min(options.pool_max, core.stats.batch_bytes));
     return std::clamp(ahead, options.pool_min, most) / core.geometry.segment_size;
 }

@@ -21,7 +21,7 @@ constexpr uint64_t kMostAttempts = 16;
 
 // Requires Core::mutex.
 size_t Engine::Impl::segments_missing() const {
-    const size_t wanted = pool_target() + kBeside;
+    const size_t wanted = limited_pool() + kBeside;
     const size_t coming = segments.ready_count() + leaving.size();
     return wanted - std::min(wanted, coming);
 }

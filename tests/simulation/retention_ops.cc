@@ -60,6 +60,29 @@ void change_retention(World& world) {
                                                   : "history limited");
 }
 
+void coalesce_on_demand(World& world) {
+    if (!world.plan.retention) {
+        return;
+    }
+    if (world.engine->coalescing().running && world.random.chance(0.5)) {
+        if (world.random.chance(0.3)) {
+            world.engine->end_coalescing();
+            world.coverage.hit("coalescing on demand cancelled");
+        } else {
+            world.engine->pause_coalescing(world.random.chance(0.5));
+            world.coverage.hit("coalescing on demand paused or resumed");
+        }
+        return;
+    }
+    std::optional<Time> until;
+    if (world.random.chance(0.3)) {
+        until = world.host.now() + -static_cast<int64_t>(world.random.skewed(1'000'000));
+        world.demanded = true;
+    }
+    world.engine->begin_coalescing(until);
+    world.coverage.hit("coalescing on demand");
+}
+
 bool check_floor(World& world) {
     const EngineInfo info = world.engine->info();
     const uint64_t floor = info.floor.value;
@@ -93,6 +116,11 @@ bool check_floor(World& world) {
     if (no_space && shrunk && shortest != INT64_MAX) {
         world.coverage.hit("window shortened for want of space", shortest > 0);
         shortest = 0;
+    }
+    if (world.demanded) {
+        unlimited = false;
+        shortest = 0;
+        world.demanded = world.engine->coalescing().running;
     }
     if (floor > world.floor && unlimited && world.last_retentions_unlimited) {
         world.fail("history was dropped, but all of it was to be kept");

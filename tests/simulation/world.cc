@@ -57,6 +57,12 @@ Plan::Plan(uint64_t seed) {
     slow.latency_us_max *= random.chance(0.5) ? 20 : 1;
     slow.garbage_in_new_space = false;  // what is empty is made a capacity image
     slim_rate = fine.granularity == Granularity::sub_block ? 0 : 0.3 + 0.1 * static_cast<double>(random.below(8));
+    fine.stage_reads = random.chance(0.85);
+    fine.use = {random.chance(0.8), random.chance(0.8), random.chance(0.8)};
+    fine.threshold.adaptive = random.chance(0.7);
+    if (random.chance(0.25)) {
+        fine.staging_bytes = random.between(1, 12) * kBlockSize;
+    }
 }
 
 World::World(uint64_t seed, bool verbose)

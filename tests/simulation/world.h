@@ -142,6 +142,7 @@ struct World {
     bool last_retentions_unlimited = true;
     int64_t last_window = INT64_MAX;
     uint64_t no_space_seen = 0, shrunk_seen = 0;
+    bool demanded = false;  // coalescing was, whatever the limits
     std::vector<std::pair<uint64_t, uint64_t>> states_seen;  // time of the scheduler, newest sequence number
 };
 
