@@ -86,6 +86,9 @@ typedef struct BDRVPredsnapState {
     /* Inside a drained section. Atomic. */
     bool drained;
 
+    /* The capacity image, or NULL. Set when the node is opened. */
+    BdrvChild *capacity;
+
     /* Protected by the BQL. */
     PredsnapSettings settings;
 
@@ -170,6 +173,8 @@ int predsnap_error(BlockDriverState *bs, int ret, char *message, Error **errp);
 
 PdsDevice predsnap_file_device(BlockDriverState *bs);
 PdsDevice predsnap_backing_device(BlockDriverState *bs);
+/* Without operations if the node has no capacity child. */
+PdsDevice predsnap_capacity_device(BlockDriverState *bs);
 PdsDevice predsnap_create_device(BlockBackend *blk);
 
 /* --- predsnap-engine.c --- */
@@ -236,6 +241,9 @@ int64_t coroutine_fn GRAPH_RDLOCK predsnap_co_getlength(BlockDriverState *bs);
 void predsnap_announce_point(BlockDriverState *bs);
 /* The same of history that is shorter than was asked for: why. */
 void predsnap_announce_shrunk(BlockDriverState *bs, const char *message);
+/* The same of an image that is full, or of the capacity image that fails. */
+void predsnap_announce_tier(BlockDriverState *bs, PdsEvent event,
+                            const char *message);
 
 /* --- predsnap-create.c --- */
 

@@ -60,6 +60,9 @@ typedef enum PdsEvent {
     PDS_EVENT_LOG_ERROR,    /* an append failed and was taken back; the message may be empty */
     PDS_EVENT_POINT,        /* a point was made that no flush asked for; no message */
     PDS_EVENT_WINDOW_SHRUNK, /* history is shorter than was asked for */
+    PDS_EVENT_FAST_FULL,     /* the image cannot grow; once, until it can again */
+    PDS_EVENT_CAPACITY_FULL, /* the capacity image cannot grow; likewise */
+    PDS_EVENT_CAPACITY_ERROR, /* the capacity image cannot be read or written; likewise */
 } PdsEvent;
 
 /* Tasks, executor, reports. See block/engine/host.h for the contract. */
@@ -150,9 +153,12 @@ typedef struct PdsOpenOptions {
     PdsFine fine;
 } PdsOpenOptions;
 
-/* `backing` may change its length, and be empty, while the engine is open. Task. */
-int pds_open(PdsHost host, PdsDevice file, PdsDevice backing, const PdsOpenOptions *options,
-             PdsEngine **engine, char **message);
+/*
+ * `backing` may change its length, and be empty, while the engine is open. `capacity`: no operations if there is none.
+ * Task.
+ */
+int pds_open(PdsHost host, PdsDevice file, PdsDevice backing, PdsDevice capacity,
+             const PdsOpenOptions *options, PdsEngine **engine, char **message);
 
 /*
  * Makes everything durable and frees the engine, whatever it returns. All views must be closed; no
@@ -417,6 +423,16 @@ typedef struct PdsBranch {
     bool current;
 } PdsBranch;
 
+/* One of the images that history lies in. */
+typedef struct PdsTier {
+    bool attached;
+    bool full;              /* it could not grow when it last was to */
+    uint64_t bytes;         /* length, as far as it is known */
+    uint64_t used;          /* bytes of segments in use */
+    uint64_t streams;       /* that lie there */
+    uint64_t stream_bytes;  /* of the guest's data in these */
+} PdsTier;
+
 typedef struct PdsInfo {
     uint8_t uuid[16];
     uint64_t virtual_size;
@@ -443,6 +459,9 @@ typedef struct PdsInfo {
     uint64_t segments_free;
     uint64_t segments_stream;     /* hold old history */
     uint64_t streams;
+    PdsTier fast, capacity;
+    bool has_capacity;            /* attached or not, there is a capacity image: */
+    uint8_t capacity_id[16];
     uint64_t segments_past;       /* of segments_log: they hold no history */
     uint64_t segments_leaving;    /* about to be free */
     uint64_t image_bytes;
@@ -474,6 +493,7 @@ typedef struct PdsStats {
     uint64_t sealed_bytes;
     uint64_t stream_bytes;
     uint64_t given_back_bytes;
+    uint64_t moved_streams, moved_stream_bytes; /* to the capacity image */
     uint64_t recovered_batches;
     int64_t open_us;
 } PdsStats;
