@@ -24,6 +24,7 @@ predsnap_co_transfer(BlockDriverState *bs, bool write, int64_t offset,
         return -EIO;
     }
     BLKDBG_CO_EVENT(bs->file, write ? BLKDBG_WRITE_AIO : BLKDBG_READ_AIO);
+    predsnap_note(s, write ? PDS_ACCESS_WRITE : PDS_ACCESS_READ, offset, bytes);
     qemu_iovec_init_slice(&slice, qiov, qiov_offset, bytes);
     if (write) {
         ret = pds_pwritev(engine, offset, slice.iov, slice.niov);
@@ -77,6 +78,7 @@ predsnap_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
     if (unlikely(!engine)) {
         return -EIO;
     }
+    predsnap_note(s, PDS_ACCESS_WRITE_ZEROES, offset, bytes);
     /* Zeros take no space in the log, whether they may be unmapped or not */
     ret = pds_write_zeroes(engine, offset, bytes);
     predsnap_put(s);
@@ -93,6 +95,7 @@ predsnap_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
     if (unlikely(!engine)) {
         return -EIO;
     }
+    predsnap_note(s, PDS_ACCESS_DISCARD, offset, bytes);
     ret = pds_discard(engine, offset, bytes);
     predsnap_put(s);
     return ret;

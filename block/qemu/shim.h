@@ -591,6 +591,42 @@ typedef void PdsFindingFn(void *opaque, const char *finding);
 /* Verifies all that is stored, data included. Task. */
 int pds_check(PdsEngine *engine, PdsCheck *check, PdsFindingFn *fn, void *opaque, char **message);
 
+/* --- the access log: what the guest did, for programs that learn from it --- */
+
+typedef struct PdsAccessLog PdsAccessLog;
+
+typedef enum PdsAccess {
+    PDS_ACCESS_READ,
+    PDS_ACCESS_WRITE,
+    PDS_ACCESS_WRITE_ZEROES,
+    PDS_ACCESS_DISCARD,
+} PdsAccess;
+
+#define PDS_ACCESS_HEADER_BYTES 64
+
+/* `session` is another one with each opening of the image. Any context, as all of these. */
+PdsAccessLog *pds_access_log_new(const uint8_t uuid[16], uint64_t session);
+void pds_access_log_free(PdsAccessLog *log);
+/* What a file begins with. */
+void pds_access_log_header(const PdsAccessLog *log, int64_t time_us, uint64_t disk_size, void *header);
+/* Whether that is the beginning of an access log of this image. */
+bool pds_access_log_header_is_valid(const PdsAccessLog *log, const void *header);
+/*
+ * Any number of threads. When too much waits to be taken, requests are dropped, and counted. True: there
+ * is enough to be worth taking (said once until it is).
+ */
+bool pds_access_log_note(PdsAccessLog *log, int64_t time_us, PdsAccess access, uint64_t offset,
+                         uint64_t length);
+/*
+ * The block to append to the file, or NULL if there is nothing; it lives until the next call. `records`
+ * are in it. One thread at a time.
+ */
+const void *pds_access_log_take(PdsAccessLog *log, uint64_t sequence, size_t *length,
+                                uint32_t *records);
+/* A block could not be written. */
+void pds_access_log_lost(PdsAccessLog *log, uint32_t records);
+void pds_access_log_counts(const PdsAccessLog *log, uint64_t *records, uint64_t *dropped);
+
 #ifdef __cplusplus
 }
 #endif
