@@ -14,6 +14,7 @@
  * predsnap-view.c      the predsnap-view driver
  * predsnap-qmp.c       QMP commands
  * predsnap-query.c     QMP queries
+ * predsnap-predict.c   predictions, hints and the threshold, in QMP
  */
 #ifndef BLOCK_PREDSNAP_INT_H
 #define BLOCK_PREDSNAP_INT_H
@@ -29,6 +30,12 @@
 #define PREDSNAP_OPT_STAGING_BYTES "staging-bytes"
 #define PREDSNAP_OPT_GRANULARITY "granularity"
 #define PREDSNAP_OPT_WEIGHT "weight"
+#define PREDSNAP_OPT_STAGE_READS "stage-reads"
+#define PREDSNAP_OPT_THRESHOLD "threshold"
+#define PREDSNAP_OPT_ADAPTIVE "adaptive"
+#define PREDSNAP_OPT_PREDICT_STAGING "predict-staging"
+#define PREDSNAP_OPT_PREDICT_GRANULARITY "predict-granularity"
+#define PREDSNAP_OPT_PREDICT_POOL "predict-pool"
 #define PREDSNAP_OPT_ACCESS_LOG "access-log"
 #define PREDSNAP_OPT_ACCESS_LOG_SIZE "access-log-size"
 /* A thousand years, in seconds: so that no sum of times overflows. */
@@ -85,6 +92,9 @@ typedef struct BDRVPredsnapState {
 
     /* Inside a drained section. Atomic. */
     bool drained;
+
+    /* The capacity image, or NULL. Set when the node is opened. */
+    BdrvChild *capacity;
 
     /* Protected by the BQL. */
     PredsnapSettings settings;
@@ -173,6 +183,8 @@ int predsnap_error(BlockDriverState *bs, int ret, char *message, Error **errp);
 
 PdsDevice predsnap_file_device(BlockDriverState *bs);
 PdsDevice predsnap_backing_device(BlockDriverState *bs);
+/* Without operations if the node has no capacity child. */
+PdsDevice predsnap_capacity_device(BlockDriverState *bs);
 PdsDevice predsnap_create_device(BlockBackend *blk);
 
 /* --- predsnap-engine.c --- */
@@ -239,6 +251,9 @@ int64_t coroutine_fn GRAPH_RDLOCK predsnap_co_getlength(BlockDriverState *bs);
 void predsnap_announce_point(BlockDriverState *bs);
 /* The same of history that is shorter than was asked for: why. */
 void predsnap_announce_shrunk(BlockDriverState *bs, const char *message);
+/* The same of an image that is full, or of the capacity image that fails. */
+void predsnap_announce_tier(BlockDriverState *bs, PdsEvent event,
+                            const char *message);
 
 /* --- predsnap-access-log.c --- */
 
@@ -365,6 +380,16 @@ PredsnapSnapshot *predsnap_to_qapi_snapshot(const PdsSnapshot *from);
 
 /* Whether @bs is a predsnap node. If not, says which node may be meant. */
 bool GRAPH_RDLOCK predsnap_check_node(BlockDriverState *bs, Error **errp);
+
+/* --- predsnap-predict.c --- */
+
+/* In QAPI's terms. The caller frees. */
+PredsnapPredictionInfo *predsnap_prediction_info(const PdsEngine *engine,
+                                                 const PdsFine *fine);
+PredsnapThreshold *predsnap_threshold_info(const PdsEngine *engine);
+/* Says of each snapshot how good what was predicted for it is. */
+void predsnap_add_forecasts(const PdsEngine *engine,
+                            PredsnapSnapshotList *snapshots);
 
 /* --- predsnap-view.c --- */
 

@@ -4,6 +4,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/error-report.h"
 #include "qapi/qapi-events-predsnap.h"
 #include "predsnap-int.h"
 
@@ -150,6 +151,24 @@ void predsnap_announce_shrunk(BlockDriverState *bs, const char *message)
     qapi_event_send_predsnap_window_shrunk(
         bdrv_get_node_name(bs), info.floor, info.floor_time_us,
         info.retention.window_us / 1000000, message);
+}
+
+void predsnap_announce_tier(BlockDriverState *bs, PdsEvent event,
+                            const char *message)
+{
+    const char *node_name = bdrv_get_node_name(bs);
+
+    if (event == PDS_EVENT_CAPACITY_ERROR) {
+        error_report("predsnap node '%s': %s", node_name, message);
+        qapi_event_send_predsnap_tier_error(node_name, PREDSNAP_TIER_KIND_CAPACITY,
+                                            message);
+        return;
+    }
+    qapi_event_send_predsnap_tier_full(
+        node_name,
+        event == PDS_EVENT_FAST_FULL ? PREDSNAP_TIER_KIND_FAST
+                                     : PREDSNAP_TIER_KIND_CAPACITY,
+        message);
 }
 
 /*

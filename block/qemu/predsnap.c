@@ -63,6 +63,7 @@ static int predsnap_open(BlockDriverState *bs, QDict *options, int flags,
                          Error **errp)
 {
     BDRVPredsnapState *s = bs->opaque;
+    Error *local_err = NULL;
     int ret;
 
     ret = bdrv_open_file_child(NULL, options, "file", bs, errp);
@@ -70,6 +71,13 @@ static int predsnap_open(BlockDriverState *bs, QDict *options, int flags,
         return ret;
     }
     if (!predsnap_absorb_options(options, &s->settings, errp)) {
+        return -EINVAL;
+    }
+    s->capacity = bdrv_open_child(NULL, options, "capacity", bs, &child_of_bds,
+                                  BDRV_CHILD_DATA | BDRV_CHILD_METADATA, true,
+                                  &local_err);
+    if (local_err) {
+        error_propagate(errp, local_err);
         return -EINVAL;
     }
 
