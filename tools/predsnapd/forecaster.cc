@@ -11,6 +11,8 @@ constexpr size_t kRowsMin = 500, kPositivesMin = 30;
 // When nothing happened for longer, every tenth sample is enough.
 constexpr int64_t kIdle = 600 * kSecond;
 constexpr uint64_t kIdleEvery = 10;
+// Chunks that came and were no candidates: of more than so many it does not matter how many.
+constexpr size_t kMissedMax = 1 << 16;
 // Before the first model: so many moments are kept, a third of them to judge it by.
 constexpr size_t kEarlyMax = 9, kEarlyShare = 3;
 
@@ -55,7 +57,7 @@ void Forecaster::note(Pending& pending, const Access& access) {
         if (at != chunks.end() && *at == id) {
             pending.outcome.came[static_cast<size_t>(at - chunks.begin())] = true;
             ++at;
-        } else {
+        } else if (pending.missed.size() < kMissedMax) {
             pending.missed.insert(id);
         }
     }
