@@ -97,7 +97,7 @@ static void rotate(PredsnapAccessLog *log)
     int fd = -1;
 
     if (!is_fdset(log->path) && rename(log->path, aside) == 0) {
-        fd = qemu_create(log->path, O_RDWR | O_TRUNC, 0600, NULL);
+        fd = qemu_create(log->path, O_RDWR | O_APPEND | O_TRUNC, 0600, NULL);
     }
     if (fd >= 0) {
         qemu_close(log->fd);
@@ -201,7 +201,8 @@ bool predsnap_access_log_open(BlockDriverState *bs, Error **errp)
     log->bs = bs;
     log->path = g_strdup(s->settings.access_log);
     log->size_max = s->settings.access_log_size;
-    log->fd = qemu_create(log->path, O_RDWR, 0600, errp);
+    /* While a machine migrates both sides may append: each block is whole */
+    log->fd = qemu_create(log->path, O_RDWR | O_APPEND, 0600, errp);
     if (log->fd < 0 || !begin_file(log, errp)) {
         free_log(log);
         return false;

@@ -13,6 +13,7 @@
 #include <sstream>
 #include <string>
 
+#include "block/engine/access_log.h"
 #include "block/engine/format.h"
 #include "format_example.h"
 
@@ -127,6 +128,16 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
         {"IndexRow", {sizeof(format::IndexRow), {
             FIELD(IndexRow, sequence), FIELD(IndexRow, time), FIELD(IndexRow, entry_count),
             FIELD(IndexRow, record_bytes), FIELD(IndexRow, undo_count), FIELD(IndexRow, redo_count)}}},
+        {"AccessLogHeader", {sizeof(format::AccessLogHeader), {
+            FIELD(AccessLogHeader, magic), FIELD(AccessLogHeader, version),
+            FIELD(AccessLogHeader, reserved0), FIELD(AccessLogHeader, uuid),
+            FIELD(AccessLogHeader, create_time), FIELD(AccessLogHeader, disk_size),
+            FIELD(AccessLogHeader, reserved1), FIELD(AccessLogHeader, checksum)}}},
+        {"AccessBlock", {sizeof(format::AccessBlock), {
+            FIELD(AccessBlock, magic), FIELD(AccessBlock, bytes), FIELD(AccessBlock, count),
+            FIELD(AccessBlock, dropped), FIELD(AccessBlock, number), FIELD(AccessBlock, session),
+            FIELD(AccessBlock, time), FIELD(AccessBlock, sequence),
+            FIELD(AccessBlock, checksum)}}},
         {"PageHeader", {sizeof(format::PageHeader), {
             FIELD(PageHeader, magic), FIELD(PageHeader, kind), FIELD(PageHeader, reserved),
             FIELD(PageHeader, bytes), FIELD(PageHeader, number), FIELD(PageHeader, checkpoint_id),

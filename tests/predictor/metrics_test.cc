@@ -96,6 +96,22 @@ TEST(Contest, TheBetterOneServesAndALoserNoLonger) {
     EXPECT_EQ(contest.champion(), 0u);
 }
 
+TEST(Contest, OneThatIsTrustedServesUntilItIsJudged) {
+    std::mt19937 random(5);
+    Contest contest(2);
+    contest.trust(1);
+    Judged without = judged(random, 0.2, 0);
+    without.scores[1].clear();
+    contest.judge(without);
+    contest.choose();
+    EXPECT_EQ(contest.champion(), 1u);
+    for (int i = 0; i < 5; ++i) {
+        contest.judge(judged(random, 0.2, 0));
+    }
+    contest.choose();
+    EXPECT_EQ(contest.champion(), 0u);
+}
+
 TEST(Contest, AModelThatWasNotJudgedDoesNotServe) {
     std::mt19937 random(4);
     Contest contest(2);

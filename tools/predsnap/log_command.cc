@@ -19,7 +19,9 @@ namespace {
 constexpr char kUsage[] =
     "usage: predsnap log dump FILE... [--all]    as CSV, as `predsnapd evaluate` reads it\n"
     "       predsnap log stats FILE... [--json]  what is in it\n"
-    "       predsnap log import TRACE FILE       makes an access log of a trace (CSV, also in zstd)\n\n"
+    "       predsnap log import TRACE FILE [--begin S]\n"
+    "                                            makes an access log of a trace (CSV, also in zstd), which began S seconds\n"
+    "                                            after the epoch (0)\n\n"
     "FILE is an access log (option access-log of the driver); give rotated ones, oldest first (disk.log.1 disk.log).\n"
     "dump gives times from 0, and writes of zeros as writes; discards are left out. --all: times since the epoch, and\n"
     "the operations R, W, Z (write zeros) and D (discard).\n";
@@ -134,7 +136,7 @@ int stats(const std::vector<std::string>& paths, bool json) {
     return 0;
 }
 
-Result<void> import_trace(const std::string& trace, std::FILE* file, const std::string& path) {
+Result<void> import_trace(const std::string& trace, std::FILE* file, const std::string& path, int64_t begin_us) {
     TRY_ASSIGN(replay::TraceReader reader, replay::TraceReader::open(trace));
     uint8_t uuid[16];
     const uint64_t name[2] = {hash64(trace.data(), trace.size()), xxh3(trace.data(), trace.size(), 1)};
@@ -157,7 +159,7 @@ Result<void> import_trace(const std::string& trace, std::FILE* file, const std::
         if (!request) {
             break;
         }
-        writer.add({request->time_us, request->write ? AccessOp::kWrite : AccessOp::kRead, request->offset,
+        writer.add({begin_us + request->time_us, request->write ? AccessOp::kWrite : AccessOp::kRead, request->offset,
                     request->length, {}});
         if (writer.bytes() >= (64 << 10)) {
             TRY(put_block());
@@ -166,12 +168,12 @@ Result<void> import_trace(const std::string& trace, std::FILE* file, const std::
     return writer.empty() ? Result<void>() : put_block();
 }
 
-int import(const std::string& trace, const std::string& path) {
+int import(const std::string& trace, const std::string& path, int64_t begin_us) {
     std::FILE* file = std::fopen(path.c_str(), "wbx");
     if (file == nullptr) {
         return fail({errno, path + ": " + std::strerror(errno)});
     }
-    Result<void> done = import_trace(trace, file, path);
+    Result<void> done = import_trace(trace, file, path, begin_us);
     if (std::fclose(file) != 0 && done.ok()) {
         done = Error{EIO, path + ": cannot be written"};
     }
@@ -183,12 +185,15 @@ int import(const std::string& trace, const std::string& path) {
 int log_command(int argc, char** argv) {
     std::vector<std::string> names;
     bool all = false, json = false;
+    int64_t begin_us = 0;
     for (int i = 1; i < argc; ++i) {
         const std::string argument = argv[i];
         if (argument == "--all") {
             all = true;
         } else if (argument == "--json") {
             json = true;
+        } else if (argument == "--begin" && i + 1 < argc) {
+            begin_us = g_ascii_strtoll(argv[++i], nullptr, 10) * 1000000;
         } else if (argument == "--help") {
             std::printf("%s", kUsage);
             return 0;
@@ -198,7 +203,7 @@ int log_command(int argc, char** argv) {
     }
     const std::string what = names.empty() ? "" : names[0];
     if (what == "import" && names.size() == 3) {
-        return import(names[1], names[2]);
+        return import(names[1], names[2], begin_us);
     }
     if ((what == "dump" || what == "stats") && names.size() >= 2) {
         names.erase(names.begin());

@@ -28,6 +28,14 @@ using ChunkId = uint64_t;  // offset / kChunkSize
 
 constexpr ChunkId chunk_of(uint64_t offset) { return offset >> kChunkShift; }
 
+// Of a request only so many chunks count: 64 MiB.
+constexpr uint64_t kRequestChunksMax = 1024;
+// The last chunk of a request that counts; before the first one if the request is nonsense.
+constexpr ChunkId last_chunk_of(const Access& access) {
+    const ChunkId first = chunk_of(access.offset), last = chunk_of(access.offset + access.length - 1);
+    return last < first + kRequestChunksMax ? last : first + kRequestChunksMax - 1;
+}
+
 constexpr int64_t kSecond = 1000000;  // in microseconds
 constexpr int64_t kNever = INT64_MIN / 4;
 

@@ -9,7 +9,6 @@ namespace {
 
 constexpr float kMeanStep = 0.1f;       // of running means
 constexpr int64_t kHour = 3600 * kSecond;
-constexpr uint64_t kVisitsMax = 1024;   // chunks of one request that count: 64 MiB
 constexpr uint64_t kBlock = 4096;
 
 // A running mean that starts at its first value.
@@ -39,8 +38,8 @@ void Activity::observe(Access access) {
     if (access.op == Op::kWrite) {
         written_bytes_.add(now_us_, static_cast<float>(access.length));
     }
-    const ChunkId first = chunk_of(access.offset), last = chunk_of(access.offset + access.length - 1);
-    for (ChunkId id = first; id <= std::min(last, first + kVisitsMax - 1); ++id) {
+    const ChunkId first = chunk_of(access.offset), last = last_chunk_of(access);
+    for (ChunkId id = first; id <= last; ++id) {
         visit(id, access, sequential || id != first);
         count_regions(id, access);
     }

@@ -61,7 +61,6 @@ void Contest::choose() {
     const std::vector<Outcome> of_model = outcomes(model, true);
     const auto came = std::count_if(of_model.begin(), of_model.end(), [](const Outcome& o) { return o.came; });
     const bool with_model = static_cast<size_t>(came) >= kCameMin;
-    size_t best = champion_;
     for (size_t method = 0; method < standings_.size(); ++method) {
         std::vector<Outcome> judged = outcomes(method, with_model);
         if (method != model) {
@@ -69,9 +68,10 @@ void Contest::choose() {
         }
         const bool takes_part = !judged.empty() && (method != model || with_model);
         standings_[method] = takes_part ? average_precision(std::move(judged)) : -1;
-        best = standings_[method] > standings_[best] ? method : best;
     }
-    if (standings_[best] > standings_[champion_] * kChangeMin) {
+    const auto best = static_cast<size_t>(std::max_element(standings_.begin(), standings_.end()) - standings_.begin());
+    const bool is_judged = standings_[champion_] >= 0;  // a model that is not stays: nothing speaks against it
+    if (is_judged && standings_[best] > standings_[champion_] * kChangeMin) {
         champion_ = best;
     }
 }

@@ -11,6 +11,8 @@ constexpr size_t kRowsMin = 500, kPositivesMin = 30;
 // When nothing happened for longer, every tenth sample is enough.
 constexpr int64_t kIdle = 600 * kSecond;
 constexpr uint64_t kIdleEvery = 10;
+// Chunks that came and were no candidates: of more than so many it does not matter how many.
+constexpr size_t kMissedMax = 1 << 16;
 // Before the first model: so many moments are kept, a third of them to judge it by.
 constexpr size_t kEarlyMax = 9, kEarlyShare = 3;
 
@@ -34,7 +36,7 @@ void Forecaster::observe(const Access& access) {
     if (access.length == 0) {
         return;
     }
-    const ChunkId last = chunk_of(access.offset + access.length - 1);
+    const ChunkId last = last_chunk_of(access);
     for (ChunkId id = chunk_of(access.offset); id <= last; ++id) {
         samples_.happened(id, access.op, access.time_us);
     }
@@ -49,13 +51,13 @@ void Forecaster::observe(const Access& access) {
 
 void Forecaster::note(Pending& pending, const Access& access) {
     const auto& chunks = pending.outcome.forecast.chunks;
-    const ChunkId first = chunk_of(access.offset), last = chunk_of(access.offset + access.length - 1);
+    const ChunkId first = chunk_of(access.offset), last = last_chunk_of(access);
     auto at = std::lower_bound(chunks.begin(), chunks.end(), first);
     for (ChunkId id = first; id <= last; ++id) {
         if (at != chunks.end() && *at == id) {
             pending.outcome.came[static_cast<size_t>(at - chunks.begin())] = true;
             ++at;
-        } else {
+        } else if (pending.missed.size() < kMissedMax) {
             pending.missed.insert(id);
         }
     }
