@@ -13,6 +13,7 @@
 #include <numeric>
 
 #include "engine_impl.h"
+#include "similarity.h"
 #include "stream.h"
 
 namespace predsnap {
@@ -62,7 +63,9 @@ std::vector<Engine::Impl::StreamRun> Engine::Impl::mergeable() const {
 }
 
 // What the merged stream holds: the content of the oldest state where any of them tells it.
-Result<ExtentMap> Engine::Impl::merge_streams(const StreamRun& run) {
+Result<Engine::Impl::StreamContent> Engine::Impl::merge_streams(const StreamRun& run) {
+    StreamContent content;
+    ChunkSet whole;  // chunks that newer ones changed wholly: what older ones left there is gone
     uint64_t size;
     {
         Lock lock(core.mutex);
@@ -74,8 +77,12 @@ Result<ExtentMap> Engine::Impl::merge_streams(const StreamRun& run) {
         for (const format::PackedExtent& extent : index->extents) {
             overlay.add(extent);
         }
+        content.after = content.after | (index->summary.changes.after() - whole);
+        whole = whole | chunks_of(index->extents).whole;
+        content.upper_time = &stream == &run.front() ? index->summary.upper_time : content.upper_time;
     }
-    return lay_out(overlay);
+    content.extents = lay_out(overlay);
+    return content;
 }
 
 namespace {
@@ -136,24 +143,88 @@ void Engine::Impl::note_assessed(const StreamRun& run) {
     assessed.push_back({run.back().id, data_sectors(run)});
 }
 
-bool Engine::Impl::coalesce_step() {
-    StreamRun run;
-    {
-        Lock lock(core.mutex);
-        if (coalesce_failed || !coalesce_due || !segments.counted()) {
-            return false;
+// Those that may be worth it, the oldest first.
+std::vector<Engine::Impl::StreamRun> Engine::Impl::worthwhile_runs() {
+    Lock lock(core.mutex);
+    if (coalesce_failed || !coalesce_due || !segments.counted()) {
+        return {};
+    }
+    std::vector<StreamRun> runs = mergeable();
+    std::erase_if(runs, [&](const StreamRun& run) { return not_worth_merging(run); });
+    coalesce_due = !runs.empty();
+    return runs;
+}
+
+// In sectors, as far as their change vectors tell.
+uint64_t Engine::Impl::expected_saving(const StreamRun& run) {
+    const std::pair<uint64_t, uint64_t> key{run.front().id, run.back().id};
+    if (const auto known = expected.find(key); known != expected.end()) {
+        return known->second;
+    }
+    std::vector<Changed> changed;
+    for (const StreamInfo& stream : run) {
+        const auto summary = streams.summary(stream);
+        if (!summary.ok()) {
+            return 0;  // whoever needs it will say so
         }
-        // The smallest: what it becomes may be merged with others later, at less cost than theirs with it.
-        for (StreamRun& next : mergeable()) {
-            if (!not_worth_merging(next) && (run.empty() || data_sectors(next) < data_sectors(run))) {
-                run = std::move(next);
-            }
-        }
-        if (run.empty()) {
-            coalesce_due = false;
-            return false;
+        changed.push_back({summary.value()->changes.changed(), stream.sectors});
+    }
+    const uint64_t sum = data_sectors(run);
+    const uint64_t saving = sum - std::min(sum, expected_union(changed));
+    expected.emplace(key, saving);
+    return saving;
+}
+
+// The one that is expected to free the most for what is read; of such as free nothing, the smallest.
+Engine::Impl::StreamRun Engine::Impl::choose_run(std::vector<StreamRun> runs) {
+    if (options.merge_order == MergeOrder::age) {
+        return std::move(runs.front());
+    }
+    if (expected.size() > 4 * runs.size() + 64) {
+        expected.clear();  // most are of runs that are gone
+    }
+    const auto gain = [&](const StreamRun& run) {
+        return std::pair(static_cast<double>(expected_saving(run)) / static_cast<double>(data_sectors(run) + 1),
+                         -static_cast<double>(data_sectors(run)));
+    };
+    size_t best = 0;
+    auto best_gain = gain(runs.front());
+    for (size_t i = 1; i < runs.size(); ++i) {
+        if (const auto next = gain(runs[i]); next > best_gain) {
+            best = i;
+            best_gain = next;
         }
     }
+    return std::move(runs[best]);
+}
+
+// Whether anything may be read yet by the limit of the rate. What is too much at once is made up for by waiting.
+bool Engine::Impl::within_rate() {
+    constexpr int64_t kSavedUpUs = 60'000'000;
+    Lock lock(core.mutex);
+    if (options.coalesce_rate == 0 || on_demand()) {
+        return true;
+    }
+    const int64_t now = core.host.uptime_us();
+    const int64_t passed = std::clamp<int64_t>(now - credit_at_us, 0, kSavedUpUs);
+    const double more = static_cast<double>(options.coalesce_rate) * static_cast<double>(passed) / 1e6;
+    const double most = static_cast<double>(options.coalesce_rate) * kSavedUpUs / 1e6;
+    coalesce_credit = static_cast<int64_t>(std::min(static_cast<double>(coalesce_credit) + more, most));
+    credit_at_us = now;
+    return coalesce_credit > 0;
+}
+
+void Engine::Impl::spend(const StreamRun& run) {
+    coalesce_credit -= static_cast<int64_t>(std::min<uint64_t>(data_sectors(run) * kSectorSize, INT64_MAX / 2));
+}
+
+bool Engine::Impl::coalesce_step() {
+    std::vector<StreamRun> runs = worthwhile_runs();
+    if (runs.empty() || !within_rate()) {
+        return false;
+    }
+    const StreamRun run = choose_run(std::move(runs));
+    spend(run);
     const Result<bool> done = coalesce(run);
     Lock lock(core.mutex);
     if (!done.ok() || !done.value()) {
@@ -167,14 +238,14 @@ bool Engine::Impl::coalesce_step() {
 }
 
 // False if it is not worth it.
-Result<bool> Engine::Impl::coalesce(const StreamRun& run) {
+Result<bool> Engine::Impl::coalesce(const StreamRun& run, bool cut) {
     SealedStreams sealed;
     {
-        TRY_ASSIGN(const ExtentMap merged, merge_streams(run));
-        bool worth = worth_merging(data_sectors(run), data_sectors(merged)) || many_alike(run, largest_of(run));
+        TRY_ASSIGN(const StreamContent merged, merge_streams(run));
+        bool worth = worth_merging(data_sectors(run), data_sectors(merged.extents)) || many_alike(run, largest_of(run));
         {
             Lock lock(core.mutex);
-            worth = worth || on_demand();
+            worth = worth || cut || on_demand();
         }
         if (!worth) {
             return false;
@@ -194,8 +265,8 @@ Result<bool> Engine::Impl::coalesce(const StreamRun& run) {
     std::vector<uint8_t> records;
     {
         Lock lock(core.mutex);
-        if (!still_mergeable(run)) {
-            return true;  // a rollback came first: look again
+        if (!still_mergeable(run, cut) || (cut && !over_limit())) {
+            return !cut;  // a rollback came first: look again
         }
         for (const StreamInfo& stream : run) {
             begin_drop(stream, &records);
@@ -209,18 +280,22 @@ Result<bool> Engine::Impl::coalesce(const StreamRun& run) {
         end_drop(stream, merged);
         core.stats.coalesced_bytes += merged ? stream.sectors * kSectorSize : 0;
     }
+    core.stats.merges += merged;
+    core.stats.merged_bytes += merged ? sealed.streams.front().sectors * kSectorSize : 0;
     reclaim_due = true;
     return merged ? Result<bool>(true) : Error{EIO, "the records of a merged stream could not be written"};
 }
 
 // Nothing has happened to the streams since they were chosen that speaks against it.
-bool Engine::Impl::still_mergeable(const StreamRun& run) const {
+bool Engine::Impl::still_mergeable(const StreamRun& run, bool cut) const {
     if (!segments.counted()) {
         return false;
     }
     const KeptStates kept = kept_states();
     for (size_t i = 0; i < run.size(); ++i) {
-        if (stream_use(run[i]) != StreamUse::none || (i + 1 < run.size() && keeps(kept, run[i].lower))) {
+        const bool between = i + 1 < run.size();
+        if (stream_use(run[i]) != StreamUse::none ||
+            (between && keeps(kept, run[i].lower) && (!cut || is_snapshot(run[i].lower)))) {
             return false;
         }
     }

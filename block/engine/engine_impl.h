@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <deque>
+#include <map>
 
 #include "checkpoint.h"
 #include "cleaner.h"
@@ -106,12 +107,21 @@ struct Engine::Impl {
     };
     std::deque<Leaving> leaving;
     StreamTail stream_tail;
+    // Of the one task that works: the dictionary that paid last, and how much is to be written before another is trained.
+    std::shared_ptr<const Dictionary> last_dictionary;
+    uint64_t bytes_to_training = 0;
     // Runs that were not worth merging, by their oldest stream, and how much they held.
     struct Assessed {
         uint64_t oldest;
         uint64_t sectors;
     };
     std::vector<Assessed> assessed;
+    // What merging is expected to save, in sectors, of runs by their newest and oldest stream. Of the one task that works.
+    std::map<std::pair<uint64_t, uint64_t>, uint64_t> expected;
+    // Of OpenOptions::coalesce_rate: bytes that may be read now; less than 0: more were.
+    int64_t coalesce_credit = 0;
+    int64_t credit_at_us = 0;
+    bool cut_failed = false;
     // Coalescing on demand.
     struct Demand {
         std::optional<Time> until;
@@ -162,12 +172,20 @@ struct Engine::Impl {
         std::unique_ptr<StreamWriter> writer;
         uint64_t next_id = 0;
     };
-    Result<void> write_stream(StreamWriter& writer, const ExtentMap& extents, StreamInfo* stream);
+    struct StreamContent {
+        ExtentMap extents;  // of the state `lower`, where it differs from `upper`
+        ChunkSet after;     // chunks in which `upper` has data there
+        Time upper_time;
+    };
+    Result<void> write_stream(StreamWriter& writer, const StreamContent& content, StreamInfo* stream);
+    Result<std::shared_ptr<const Dictionary>> dictionary_for(const ExtentMap& extents);
+    Result<std::vector<std::vector<uint8_t>>> sample(const ExtentMap& extents, uint64_t frames, uint64_t most);
     Result<size_t> read_some(std::span<const Extent> extents, uint8_t* to);
     Result<ExtentMap> difference(Sequence upper, Sequence lower);
+    Result<ChunkSet> data_after(Sequence lower, Sequence upper);
     ExtentMap lay_out(Overlay& overlay);
     void begin_streams(SealedStreams* sealed);
-    Result<void> add_stream(const ExtentMap& extents, StreamInfo stream, SealedStreams* sealed);
+    Result<void> add_stream(const StreamContent& content, StreamInfo stream, SealedStreams* sealed);
     Result<void> end_streams(SealedStreams* sealed);
     Result<std::vector<OldState>> sealable(SegmentId* last);
     Result<void> seal(const std::vector<OldState>& states, SealedStreams* sealed);
@@ -179,11 +197,28 @@ struct Engine::Impl {
     // Coalescing. A run: neighbours in the chain, newest first.
     using StreamRun = std::vector<StreamInfo>;
     std::vector<StreamRun> mergeable() const;
-    bool still_mergeable(const StreamRun& run) const;
+    std::vector<StreamRun> worthwhile_runs();
+    uint64_t expected_saving(const StreamRun& run);
+    StreamRun choose_run(std::vector<StreamRun> runs);
+    bool within_rate();
+    void spend(const StreamRun& run);
+    bool cut_step();
+    bool over_limit() const;
+    bool is_snapshot(Sequence state) const;
+    struct Cut {
+        StreamRun run;  // one: it is dropped; two: they are merged
+        uint64_t saving = 0;
+        bool is_point = false;
+    };
+    Cut choose_cut();
+    Result<bool> drop_oldest(const StreamInfo& stream);
+    void report_cut(Time time);
+    // `cut`: states that only rules keep may lie between the streams of the run.
+    bool still_mergeable(const StreamRun& run, bool cut) const;
     bool not_worth_merging(const StreamRun& run) const;
     void note_assessed(const StreamRun& run);
-    Result<ExtentMap> merge_streams(const StreamRun& run);
-    Result<bool> coalesce(const StreamRun& run);
+    Result<StreamContent> merge_streams(const StreamRun& run);
+    Result<bool> coalesce(const StreamRun& run, bool cut = false);
     bool on_demand() const { return demand.running && !demand.paused; }
     uint64_t bytes_to_coalesce() const;
     void note_progress();

@@ -16,8 +16,6 @@
 
 namespace predsnap {
 
-constexpr uint64_t kChunkSectors = (64 << 10) / kSectorSize;
-
 // Remembers blocks that were written, each for about so many writes to others.
 class RecentBlocks {
   public:

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include <zstd.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -13,8 +11,6 @@ namespace predsnap {
 
 using format::FrameRow;
 using format::kFrameSectors;
-using format::PackedExtent;
-using format::StreamIndexHeader;
 
 namespace {
 
@@ -25,71 +21,7 @@ Error damaged(const StreamInfo& stream, const char* what) {
                            static_cast<ull>(stream.lower.value), static_cast<ull>(stream.upper.value), what)};
 }
 
-template <typename T>
-void put(std::vector<uint8_t>& out, const std::vector<T>& items) {
-    const auto* bytes = reinterpret_cast<const uint8_t*>(items.data());
-    out.insert(out.end(), bytes, bytes + items.size() * sizeof(T));
-}
-
 }  // namespace
-
-std::vector<uint8_t> StreamIndex::encode() const {
-    const StreamIndexHeader header{extents.size(), frames.size()};
-    std::vector<uint8_t> out(sizeof(header));
-    std::memcpy(out.data(), &header, sizeof(header));
-    put(out, extents);
-    put(out, frames);
-    return out;
-}
-
-Result<StreamIndex> StreamIndex::decode(const StreamInfo& stream, const Geometry& geometry,
-                                        std::span<const uint8_t> bytes) {
-    StreamIndexHeader header{};
-    if (bytes.size() < sizeof(header)) {
-        return damaged(stream, "its index is too short");
-    }
-    std::memcpy(&header, bytes.data(), sizeof(header));
-    bytes = bytes.subspan(sizeof(header));
-    if (header.extents > bytes.size() || header.frames > bytes.size() ||
-        header.extents * sizeof(PackedExtent) + header.frames * sizeof(FrameRow) != bytes.size() ||
-        header.frames != (stream.sectors + kFrameSectors - 1) / kFrameSectors) {
-        return damaged(stream, "the sizes in its index do not add up");
-    }
-    StreamIndex index;
-    index.extents.resize(header.extents);
-    index.frames.resize(header.frames);
-    const size_t extent_bytes = header.extents * sizeof(PackedExtent);
-    if (header.extents > 0) {
-        std::memcpy(index.extents.data(), bytes.data(), extent_bytes);
-    }
-    if (header.frames > 0) {
-        std::memcpy(index.frames.data(), bytes.data() + extent_bytes, header.frames * sizeof(FrameRow));
-    }
-    Sector end{0};
-    Place next = stream.base;
-    for (const PackedExtent& packed : index.extents) {
-        const Extent extent = format::unpack(packed);
-        const bool inside = !extent.is_data() || extent.place == next;
-        next += extent.is_data() ? extent.count : 0;
-        if (packed.kind > static_cast<uint8_t>(ExtentKind::run) || extent.kind == ExtentKind::unit ||
-            !plausible(geometry, extent) || extent.start < end || !inside) {
-            return damaged(stream, "an extent in its index is out of range");
-        }
-        end = extent.end();
-    }
-    if (next != stream.base + stream.sectors) {
-        return damaged(stream, "its extents are not those of its data");
-    }
-    const uint64_t capacity = geometry.segment_size - kBlockSize;
-    for (const FrameRow& row : index.frames) {
-        if (row.stored == 0 || row.stored > ZSTD_compressBound(kFrameSectors * kSectorSize) ||
-            row.offset >= stream.segments.size() * capacity ||
-            row.offset % capacity + row.stored > capacity) {
-            return damaged(stream, "a frame in its index is out of range");
-        }
-    }
-    return index;
-}
 
 // Content of the stream's segments, one after the other.
 Result<void> StreamStore::read_content(const StreamInfo& stream, uint64_t offset, uint64_t length, uint8_t* to) {
@@ -134,7 +66,7 @@ Result<std::shared_ptr<const StreamIndex>> StreamStore::load(const StreamInfo& s
     if (xxh3(blob.data(), blob.size(), core_.seed) != stream.index_hash) {
         return damaged(stream, "its index is damaged");
     }
-    TRY_ASSIGN(StreamIndex decoded, StreamIndex::decode(stream, core_.geometry, blob));
+    TRY_ASSIGN(StreamIndex decoded, StreamIndex::decode(stream, core_.geometry, core_.seed, blob));
     const auto index = std::make_shared<const StreamIndex>(std::move(decoded));
     Lock lock(core_.mutex);
     recent_.emplace_front(stream.id, index);
@@ -146,12 +78,81 @@ Result<std::shared_ptr<const StreamIndex>> StreamStore::load(const StreamInfo& s
     return index;
 }
 
+Result<std::shared_ptr<const StreamSummary>> StreamStore::summary(const StreamInfo& stream) {
+    {
+        Lock lock(core_.mutex);
+        for (auto found = summaries_.begin(); found != summaries_.end(); ++found) {
+            if (found->first == stream.id) {
+                summaries_.splice(summaries_.begin(), summaries_, found);
+                return found->second;
+            }
+        }
+    }
+    std::vector<uint8_t> bytes(std::min<uint64_t>(stream.index_bytes, kBlockSize));
+    TRY(read_content(stream, stream.index_offset, bytes.size(), bytes.data()));
+    TRY_ASSIGN(const uint64_t length, StreamSummary::size(stream, bytes));
+    if (length > stream.index_bytes) {
+        return damaged(stream, "its index is too short");
+    }
+    if (length > bytes.size()) {
+        TRY_ASSIGN(const uint64_t image_bytes, core_.file.length());
+        if (length > image_bytes) {
+            return damaged(stream, "its index is longer than the image");
+        }
+        bytes.resize(length);
+        TRY(read_content(stream, stream.index_offset, bytes.size(), bytes.data()));
+    }
+    TRY_ASSIGN(StreamSummary decoded, StreamSummary::decode(stream, core_.seed, bytes));
+    if (decoded.vectors_left_out) {
+        TRY_ASSIGN(const auto index, load(stream));
+        decoded = index->summary;
+    }
+    const auto summary = std::make_shared<const StreamSummary>(std::move(decoded));
+    Lock lock(core_.mutex);
+    summaries_.emplace_front(stream.id, summary);
+    uint64_t kept = 0;
+    for (auto entry = summaries_.begin(); entry != summaries_.end();) {
+        kept += sizeof(*summary) + entry->second->changes.memory_bytes();
+        entry = entry != summaries_.begin() && kept > kMaxSummaryBytes ? summaries_.erase(entry) : std::next(entry);
+    }
+    return summary;
+}
+
+Result<std::shared_ptr<const Dictionary>> StreamStore::dictionary(const StreamInfo& stream,
+                                                                  const StreamSummary& summary) {
+    if (summary.dictionary == 0) {
+        return std::shared_ptr<const Dictionary>();
+    }
+    {
+        Lock lock(core_.mutex);
+        for (auto found = dictionaries_.begin(); found != dictionaries_.end(); ++found) {
+            if (found->first == summary.dictionary_hash && found->second->id() == summary.dictionary) {
+                dictionaries_.splice(dictionaries_.begin(), dictionaries_, found);
+                return found->second;
+            }
+        }
+    }
+    std::vector<uint8_t> bytes(summary.dictionary_bytes);
+    TRY(read_content(stream, summary.dictionary_offset, bytes.size(), bytes.data()));
+    if (xxh3(bytes.data(), bytes.size(), core_.seed) != summary.dictionary_hash) {
+        return damaged(stream, "its dictionary is damaged");
+    }
+    TRY_ASSIGN(const auto loaded, Dictionary::load(std::move(bytes), summary.dictionary));
+    Lock lock(core_.mutex);
+    dictionaries_.emplace_front(summary.dictionary_hash, loaded);
+    if (dictionaries_.size() > kMaxDictionaries) {
+        dictionaries_.pop_back();
+    }
+    return loaded;
+}
+
 void StreamStore::forget(SegmentId segment) {
     std::erase_if(retired_, [&](const StreamInfo& stream) {
         if (std::find(stream.segments.begin(), stream.segments.end(), segment) == stream.segments.end()) {
             return false;
         }
         recent_.remove_if([&](const auto& entry) { return entry.first == stream.id; });
+        summaries_.remove_if([&](const auto& entry) { return entry.first == stream.id; });
         frames_.remove_if([&](const auto& frame) { return frame->stream == stream.id; });
         return true;
     });
@@ -191,10 +192,11 @@ Result<std::shared_ptr<const StreamStore::Frame>> StreamStore::frame(const Strea
     if (row.raw != 0) {
         frame->bytes = std::move(stored);
     } else {
+        TRY_ASSIGN(const auto needed, dictionary(stream, index.summary));
         frame->bytes.resize(sectors * kSectorSize);
-        const size_t unpacked =
-            ZSTD_decompress(frame->bytes.data(), frame->bytes.size(), stored.data(), stored.size());
-        frame->bytes.resize(ZSTD_isError(unpacked) != 0 ? 0 : unpacked);
+        if (!unpack_frame(stored, needed.get(), frame->bytes)) {
+            frame->bytes.clear();
+        }
     }
     if (frame->bytes.size() != sectors * kSectorSize) {
         return damaged(stream, "a frame of it cannot be unpacked");

@@ -148,7 +148,7 @@ Result<std::vector<OldState>> Engine::Impl::boundaries(SegmentId last) {
         }
     }
     if (!result.empty()) {
-        result.push_back({segments[last].last, Time(), 0, 0, false});
+        result.push_back({segments[last].last, segments[last].times.last, 0, 0, false});
     }
     return result;
 }
@@ -159,7 +159,10 @@ bool Engine::Impl::too_little_to_seal(SegmentId last) const {
 }
 
 // Writes one stream of these extents, whose data is read from where they say.
-Result<void> Engine::Impl::write_stream(StreamWriter& writer, const ExtentMap& extents, StreamInfo* stream) {
+Result<void> Engine::Impl::write_stream(StreamWriter& writer, const StreamContent& content, StreamInfo* stream) {
+    const ExtentMap& extents = content.extents;
+    TRY_ASSIGN(std::shared_ptr<const Dictionary> dictionary, dictionary_for(extents));
+    TRY(writer.begin_stream(std::move(dictionary)));
     AlignedBuffer data(kReadSectors * kSectorSize);
     std::vector<Extent> some;
     for (Sector at{0}; at < kSectorLimit;) {
@@ -180,7 +183,7 @@ Result<void> Engine::Impl::write_stream(StreamWriter& writer, const ExtentMap& e
             return Error{ECANCELED, "background work is paused"};
         }
     }
-    return writer.end_stream(stream);
+    return writer.end_stream(stream, content.upper_time, content.after);
 }
 
 // Reads the data of as many of the extents as fit, one after the other. Returns how many.
@@ -209,6 +212,17 @@ Result<ExtentMap> Engine::Impl::difference(Sequence upper, Sequence lower) {
     return lay_out(overlay);
 }
 
+// The chunks in which `upper` has data where it differs from `lower`.
+Result<ChunkSet> Engine::Impl::data_after(Sequence lower, Sequence upper) {
+    TRY_ASSIGN(const ExtentMap extents, difference(lower, upper));
+    ExtentChunks chunks;
+    extents.for_each(Sector(0), [&](const Extent& extent) {
+        chunks.add(extent);
+        return true;
+    });
+    return std::move(chunks.data);
+}
+
 // What lies on top, holes included.
 ExtentMap Engine::Impl::lay_out(Overlay& overlay) {
     ExtentMap extents;
@@ -224,9 +238,9 @@ void Engine::Impl::begin_streams(SealedStreams* sealed) {
                                                     options.compression_level, stream_tail);
 }
 
-Result<void> Engine::Impl::add_stream(const ExtentMap& extents, StreamInfo stream, SealedStreams* sealed) {
+Result<void> Engine::Impl::add_stream(const StreamContent& content, StreamInfo stream, SealedStreams* sealed) {
     stream.id = sealed->next_id++;
-    TRY(write_stream(*sealed->writer, extents, &stream));
+    TRY(write_stream(*sealed->writer, content, &stream));
     if (stream.segments.size() > kMostStreamSegments || stream.base + stream.sectors >= kPlaceLimit) {
         return Error{EFBIG, "what is to be kept is more than a stream, or all of them, can hold"};
     }
@@ -271,8 +285,11 @@ Result<void> Engine::Impl::seal(const std::vector<OldState>& states, SealedStrea
         stream.lower_clock = states[i].clock;
         stream.lower_point = states[i].point;
         stream.upper = states[i + 1].sequence;
-        TRY_ASSIGN(const ExtentMap extents, difference(stream.upper, stream.lower));
-        TRY(add_stream(extents, std::move(stream), sealed));
+        StreamContent content;
+        content.upper_time = states[i + 1].time;
+        TRY_ASSIGN(content.after, data_after(stream.lower, stream.upper));
+        TRY_ASSIGN(content.extents, difference(stream.upper, stream.lower));
+        TRY(add_stream(content, std::move(stream), sealed));
     }
     return end_streams(sealed);
 }

@@ -28,12 +28,14 @@
 #define PREDSNAP_OPT_STAGING_BYTES "staging-bytes"
 #define PREDSNAP_OPT_GRANULARITY "granularity"
 #define PREDSNAP_OPT_WEIGHT "weight"
+#define PREDSNAP_OPT_COMPRESSION_LEVEL "compression-level"
 /* A thousand years, in seconds: so that no sum of times overflows. */
 #define PREDSNAP_CDP_WINDOW_MAX INT64_C(31557600000)
 
 /* The driver's own options. */
 typedef struct PredsnapSettings {
     uint32_t point_interval_ms;
+    uint8_t compression_level;
     bool has_cdp_window;    /* otherwise the image says */
     bool has_cdp_bytes;
     int64_t cdp_window_s;   /* -1: without limit */
