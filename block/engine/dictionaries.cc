@@ -70,17 +70,21 @@ Result<std::vector<std::vector<uint8_t>>> Engine::Impl::sample(const ExtentMap& 
     Picker picker(std::max<uint64_t>(frames / most, 1) * kFrameSectors, most);
     extents.for_each(Sector(0), [&](const Extent& extent) { return picker.take(extent); });
     const std::vector<std::vector<Extent>> picked = picker.finish();
-    std::vector<std::vector<uint8_t>> sample(picked.size());
+    constexpr size_t kFrameBytes = kFrameSectors * kSectorSize;
+    AlignedBuffer data(picked.size() * kFrameBytes);
     TaskGroup group(core.host, kReadsAtOnce);
     for (size_t i = 0; i < picked.size(); ++i) {
-        sample[i].resize(kFrameSectors * kSectorSize);
-        uint8_t* to = sample[i].data();
+        uint8_t* to = data.data() + i * kFrameBytes;
         for (const Extent& extent : picked[i]) {
             group.run([this, &extent, to] { return reader.read_extent(extent, to); });
             to += extent.count * kSectorSize;
         }
     }
     TRY(group.wait());
+    std::vector<std::vector<uint8_t>> sample(picked.size());
+    for (size_t i = 0; i < picked.size(); ++i) {
+        sample[i].assign(data.data() + i * kFrameBytes, data.data() + (i + 1) * kFrameBytes);
+    }
     return sample;
 }
 

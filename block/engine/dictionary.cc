@@ -14,7 +14,7 @@ namespace {
 
 // Of what it is trained on, a dictionary holds this part.
 constexpr size_t kPartKept = 32;
-constexpr size_t kLeastBytes = 8 << 10;
+constexpr size_t kLeastBytes = 4 << 10;
 constexpr size_t kMostBytes = 64 << 10;
 static_assert(kMostBytes <= format::kMaxDictionaryBytes);
 // Random data is not worth a training. In sixteenths of what it takes unpacked.

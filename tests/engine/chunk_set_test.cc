@@ -76,20 +76,18 @@ TEST(ChunkSetTest, CRoaringReadsWhatItWritesAndTheOtherWayRound) {
         std::vector<uint32_t> values(naive.size());
         roaring_bitmap_to_uint32_array(theirs, values.data());
         EXPECT_TRUE(std::equal(values.begin(), values.end(), naive.begin()));
+        roaring_bitmap_free(theirs);
+        roaring_bitmap_t* const own = roaring_bitmap_of_ptr(values.size(), values.data());
         for (const bool with_runs : {false, true}) {
-            if (with_runs) {
-                roaring_bitmap_run_optimize(theirs);
-            } else {
-                roaring_bitmap_remove_run_compression(theirs);
-            }
-            std::vector<uint8_t> written(roaring_bitmap_portable_size_in_bytes(theirs));
-            roaring_bitmap_portable_serialize(theirs, reinterpret_cast<char*>(written.data()));
+            with_runs ? static_cast<void>(roaring_bitmap_run_optimize(own)) : void();
+            std::vector<uint8_t> written(roaring_bitmap_portable_size_in_bytes(own));
+            roaring_bitmap_portable_serialize(own, reinterpret_cast<char*>(written.data()));
             const auto read = ChunkSet::decode(written);
             ASSERT_TRUE(read);
             EXPECT_EQ(*read, set);
             EXPECT_LE(bytes.size(), written.size() + 32);  // where few containers are there, runs save their offsets
         }
-        roaring_bitmap_free(theirs);
+        roaring_bitmap_free(own);
     }
 }
 
@@ -115,7 +113,7 @@ TEST(ChunkSetTest, TheEmptyOne) {
 TEST(ChunkSetTest, WhatIsNoBitmapIsRefused) {
     std::mt19937_64 random(3);
     uint64_t refused = 0;
-    for (int round = 0; round < 4000; ++round) {
+    for (int round = 0; round < 600; ++round) {
         std::vector<uint8_t> bytes = set_of(draw(random, 200'000)).encode();
         for (uint64_t flips = 1 + random() % 3; flips > 0; --flips) {
             bytes[random() % std::min<size_t>(bytes.size(), 64)] ^= static_cast<uint8_t>(1 << random() % 8);
@@ -129,7 +127,7 @@ TEST(ChunkSetTest, WhatIsNoBitmapIsRefused) {
             ASSERT_GT(read->runs()[i].first, uint64_t{read->runs()[i - 1].last} + 1);
         }
     }
-    EXPECT_GT(refused, 2000u);
+    EXPECT_GT(refused, 300u);
 }
 
 TEST(ChunkSetTest, TooManyRunsAreRefused) {

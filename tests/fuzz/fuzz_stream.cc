@@ -200,8 +200,8 @@ uint64_t use(StreamStore& store, const StreamInfo& stream, const Sample& base, b
 
 std::vector<Input> seeds() {
     std::vector<Input> list = {{0}, {kNoDictionary}, {kUnmended}};
-    for (const uint8_t part : {kHeader, kVectors, kDictionary, kFrames, uint8_t{0}}) {
-        for (const uint8_t more : {uint8_t{0}, uint8_t{kNoDictionary}, uint8_t{kUnmended}}) {
+    for (const int part : {int{kHeader}, int{kVectors}, int{kDictionary}, int{kFrames}, 0}) {
+        for (const int more : {0, int{kNoDictionary}, int{kUnmended}}) {
             for (uint8_t place = 0; place < 136; place = static_cast<uint8_t>(place + 9)) {
                 list.push_back({static_cast<uint8_t>(part | more), place, 0, 2, 0xff, 0xff, 0x01, 0x00});
             }

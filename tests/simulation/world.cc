@@ -53,6 +53,8 @@ Plan::Plan(uint64_t seed) {
     fine = draw_fine(random);
     retention = random.chance(fine.granularity == Granularity::fine ? 0.8 : 0.6);
     slim_rate = fine.granularity == Granularity::sub_block ? 0 : 0.3 + 0.1 * static_cast<double>(random.below(8));
+    dictionary_frames = random.chance(0.7) ? 4 : 128;
+    coalesce_rate = random.chance(0.3) ? 4096ull << random.below(12) : 0;
 }
 
 World::World(uint64_t seed, bool verbose)

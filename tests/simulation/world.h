@@ -40,6 +40,7 @@ struct Plan {
     bool errors, no_space, clock_jumps, damage, rewrite_image;
     bool retention;  // history is limited now and then
     FineOptions fine;
+    uint64_t dictionary_frames, coalesce_rate;
     double slim_rate;  // of writes that change few bytes
     uint64_t tasks_max;    // guest requests at once
     uint64_t hot_sectors;  // half of the requests go to that many sectors
@@ -102,6 +103,7 @@ struct World {
     const uint64_t seed;
     const bool verbose;
     const Plan plan;
+    int compression_level = 1;
     Random random;
     Scheduler scheduler;
     SimHost host;

@@ -12,6 +12,8 @@
 
 #include "bench_device.h"
 #include "bench_host.h"
+#include "block/engine/buffer.h"
+#include "block/engine/engine.h"
 #include "tools/replay/content.h"
 
 namespace predsnap::bench {
@@ -85,9 +87,11 @@ class StreamBench {
         snapshot("b");
         write_all(3);
         must(engine_->flush(), "flush");
+        host_.run_others();
         const EngineStats before = engine_->stats();
         const Clocks sealing = coalesce(host_.now() + 1'000'000);
         const EngineStats sealed = engine_->stats();
+        engine_->pause_background();
         must(engine_->snapshot_delete("b"), "snapshot-delete");
         const Clocks merging = coalesce(std::nullopt);
         const EngineStats merged = engine_->stats();
@@ -130,13 +134,14 @@ class StreamBench {
         static_cast<void>(must(engine_->snapshot_create(info), "snapshot"));
     }
     Clocks coalesce(std::optional<Time> until) {
-        host_.run_others();
         const Clocks begin = Clocks::now();
         engine_->begin_coalescing(until);
+        engine_->resume_background();
         host_.run_others();
         const Clocks used = Clocks::now().since(begin);
-        if (engine_->coalescing().running || engine_->coalescing().error != 0) {
-            std::fputs("stream-bench: coalescing has not ended well\n", stderr);
+        const Engine::CoalesceStatus status = engine_->coalescing();
+        if (status.running || status.error != 0) {
+            std::fprintf(stderr, "stream-bench: coalescing has not ended well (%s)\n", std::strerror(status.error));
             _exit(1);
         }
         return used;
