@@ -102,7 +102,7 @@ bool Engine::Impl::work_step() {
     }
     return write_index_step() || flush_step() || raise_floor_step() || drop_stream_step() || reclaim_step() ||
            checkpoint_step() || clean_step() || fill_pool_step() || learn_deltas_step() || materialise_step() ||
-           give_back_step() || coalesce_step() || cut_step();
+           give_back_step() || coalesce_step() || cut_step() || order_step();
 }
 
 bool Engine::Impl::write_index_step() {
@@ -146,12 +146,12 @@ bool Engine::Impl::flush_step() {
     return log.index_ready();
 }
 
-size_t Engine::Impl::pool_target() const {
+size_t Engine::Impl::pool_target() {
     if (retention().limited()) {
         return options.pool_min / core.geometry.segment_size;  // segments that become free are used again
     }
     // Ahead of the present rate, between the limits; never more than what was really written.
-    const auto ahead = static_cast<uint64_t>(bytes_per_second * kPoolSeconds);
+    const auto ahead = static_cast<uint64_t>(rate_ahead() * kPoolSeconds);
     const uint64_t most = std::max(options.pool_min, std::min(options.pool_max, core.stats.batch_bytes));
     return std::clamp(ahead, options.pool_min, most) / core.geometry.segment_size;
 }

@@ -324,7 +324,27 @@ uint64_t Engine::Impl::bytes_to_coalesce() const {
             segments_left += stream.segments.size();
         }
     }
-    return segments_left * core.geometry.segment_size;
+    return segments_left * core.geometry.segment_size + orderer.left();
+}
+
+bool Engine::Impl::order_step() {
+    uint64_t moved;
+    {
+        Lock lock(core.mutex);
+        if (!ordering() || !segments.counted()) {
+            return false;
+        }
+        moved = core.stats.moved_bytes / core.geometry.segment_size;
+    }
+    const Result<void> done = orderer.step();
+    Lock lock(core.mutex);
+    if (!done.ok()) {
+        failed_to_coalesce(done.error());
+    }
+    reclaim_due = reclaim_due || moved != core.stats.moved_bytes / core.geometry.segment_size || !ordering();
+    clean_due = clean_due || !ordering();
+    note_progress();
+    return done.ok();
 }
 
 // Requires Core::mutex.
@@ -353,6 +373,7 @@ void Engine::begin_coalescing(std::optional<Time> until) {
     Lock lock(e.core.mutex);
     e.demand = {until, true, false, 0, 0, 0};
     e.assessed.clear();
+    e.orderer.begin();
     e.coalesce_failed = e.seal_failed = e.learn_failed = e.materialise_failed = false;
     e.index_failed = e.checkpoint_failed = e.floor_failed = e.flush_failed = e.clean_failed = false;
     e.reclaim_due = e.clean_due = e.coalesce_due = true;

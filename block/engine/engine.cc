@@ -138,6 +138,9 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
     impl->rate_since = begin;
     impl->start_retention();
     impl->recount_use();  // when data was replaced is not stored
+    if (!impl->history.rollbacks.empty()) {
+        impl->forecast.rolled_back(impl->history.rollbacks.back().sequence);
+    }
     if (options.writable) {
         TRY_ASSIGN(const std::vector<uint32_t> damaged, damaged_slots(file));
         const bool lost = impl->superblock.durable_sequence > impl->disk.sequence.value;
@@ -149,7 +152,7 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
         }
         Lock lock(core.mutex);
         impl->log.set_point_interval(options.point_interval_us);
-        impl->fine.configure(options.fine);
+        impl->configure_fine(options.fine);
         // What was recovered can be gone back to, however the image was left.
         impl->log.mark_point(impl->disk.sequence, impl->disk.time, format::PointKind::interval);
         impl->log.on_moved = [raw = impl.get()](const Extent& now, Place from) { raw->fine.moved(now, from); };
@@ -216,21 +219,43 @@ Result<void> Engine::Impl::check_range(uint64_t offset, uint64_t length, uint64_
 }
 
 Result<void> Engine::Impl::admit(uint64_t offset, uint64_t length, uint64_t EngineStats::*requests,
-                                 uint64_t EngineStats::*bytes, bool* is_fine) {
+                                 uint64_t EngineStats::*bytes) {
     Lock lock(core.mutex);
     TRY(check_range(offset, length, disk.size));
-    if (is_fine != nullptr) {
-        *is_fine = fine.wants(Sector(offset / kSectorSize), length / kSectorSize);
-    }
     ++(core.stats.*requests);
     core.stats.*bytes += length;
     return {};
 }
 
+Result<void> Engine::Impl::admit_write(uint64_t offset, uint64_t length, bool* is_fine) {
+    Lock lock(core.mutex);
+    TRY(check_range(offset, length, disk.size));
+    const Sector start(offset / kSectorSize);
+    *is_fine = fine.wants(start, length / kSectorSize);
+    forecast.note(ChunkTable::kWritten, start, length / kSectorSize, disk.sequence, disk.time);
+    ++core.stats.writes;
+    core.stats.write_bytes += length;
+    return {};
+}
+
+Result<void> Engine::Impl::admit_read(uint64_t offset, uint64_t length, std::optional<unsigned>* staged) {
+    Lock lock(core.mutex);
+    TRY(check_range(offset, length, disk.size));
+    const Sector start(offset / kSectorSize);
+    *staged = staged_reads.wants(start, length / kSectorSize);
+    forecast.note(ChunkTable::kRead, start, length / kSectorSize, disk.sequence, disk.time);
+    ++core.stats.reads;
+    core.stats.read_bytes += length;
+    return {};
+}
+
 Result<void> Engine::read(uint64_t offset, std::span<const iovec> buffers) {
     const size_t length = total_length(buffers);
-    TRY(impl_->admit(offset, length, &EngineStats::reads, &EngineStats::read_bytes));
-    return impl_->reader.read(nullptr, Sector(offset / kSectorSize), length / kSectorSize, buffers, 0);
+    std::optional<unsigned> staged;
+    TRY(impl_->admit_read(offset, length, &staged));
+    const Sector from(offset / kSectorSize);
+    return staged ? impl_->staged_reads.read(nullptr, from, length / kSectorSize, buffers, *staged)
+                  : impl_->reader.read(nullptr, from, length / kSectorSize, buffers, 0);
 }
 
 // Long writes are cut into pieces that are appended side by side.
@@ -253,7 +278,7 @@ Result<void> Engine::write(uint64_t offset, std::span<const iovec> buffers) {
     TRY(impl_->writable());
     const size_t length = total_length(buffers);
     bool fine;
-    TRY(impl_->admit(offset, length, &EngineStats::writes, &EngineStats::write_bytes, &fine));
+    TRY(impl_->admit_write(offset, length, &fine));
     impl_->throttle();
     const Sector start(offset / kSectorSize);
     return fine ? impl_->fine.write(start, buffers) : impl_->write(start, buffers);
@@ -378,23 +403,6 @@ void Engine::set_point_interval(int64_t interval_us) {
 void Engine::set_compression_level(int level) {
     Lock lock(impl_->core.mutex);
     impl_->options.compression_level = level;
-}
-
-void Engine::set_fine(const FineOptions& options) {
-    Lock lock(impl_->core.mutex);
-    if (impl_->core.writable) {
-        impl_->fine.configure(options);
-    }
-}
-
-FineInfo Engine::fine_info() const {
-    Lock lock(impl_->core.mutex);
-    return impl_->fine.info();
-}
-
-void Engine::set_scores(const std::vector<ChunkScore>& scores) {
-    Lock lock(impl_->core.mutex);
-    impl_->fine.map().set_scores(scores);
 }
 
 void Engine::pause_background() { impl_->pause(); }

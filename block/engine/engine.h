@@ -24,6 +24,7 @@
 
 #include "device.h"
 #include "host.h"
+#include "prediction.h"
 #include "result.h"
 #include "types.h"
 
@@ -64,7 +65,7 @@ struct Retention {
 };
 
 // How writes are logged. Fine: what differs from the content before, where that is staged and the difference is small;
-// else, and on sub_block, as the guest wrote them. block is not made differently from sub_block yet.
+// else, and on sub_block, as the guest wrote them. block is not made differently from sub_block (docs/performance.md).
 enum class Granularity : uint8_t { automatic, fine, sub_block, block };
 enum class ChunkLevel : uint8_t { sub_block = 0, fine = 1, block = 2 };
 
@@ -72,18 +73,24 @@ struct FineOptions {
     uint64_t staging_bytes = 64 << 20;  // of the staging cache, taken as needed; 0: none, so no deltas either
     Granularity granularity = Granularity::automatic;
     unsigned weight = 5;                // 0..10: how critical the application is; scores grow with it
+    bool stage_reads = true;            // blocks that are read again and again are staged, too
+    PredictionUse use = {};
+    ThresholdOptions threshold = {};
     bool operator==(const FineOptions&) const = default;
 };
 
-// How relevant a chunk of 64 KiB is said to be, from 0 to 1.
-struct ChunkScore {
-    uint64_t chunk;
-    float score;
+// Of the staging cache, by purpose: entries are counted by what they are there for, hits and misses by who looked.
+struct StagingUse {
+    uint64_t entries = 0;  // now
+    uint64_t hits = 0, misses = 0;
+    uint64_t admitted = 0, used = 0;  // entries that came in, and of these those that were found at least once
+    uint64_t evictions = 0, invalidations = 0, refused = 0;
 };
 
 struct StagingStats {
     uint64_t entries = 0, bytes = 0, limit = 0, memory_bytes = 0;  // now
     uint64_t hits = 0, misses = 0, evictions = 0, invalidations = 0, refused = 0;
+    std::array<StagingUse, 3> by_purpose;  // rewrite, read, prefetch
 };
 
 struct FineInfo {
@@ -304,8 +311,22 @@ class Engine {
     // Any context. Another size of the staging cache empties it.
     void set_fine(const FineOptions& options);
     FineInfo fine_info() const;
-    // Scores of chunks in place of those from how often they were written. They hold until others are set.
-    void set_scores(const std::vector<ChunkScore>& scores);
+
+    // What is said of the future (prediction.h); any context. A set replaces the one before it, and is forgotten when its
+    // horizon has passed. Errors: EINVAL for what makes no sense or is of another disk, E2BIG for too much, ESTALE for
+    // what comes too late.
+    Result<void> set_predictions(PredictionSet set);
+    Result<void> hint(const Hint& hint);
+    // What is not given stays. Errors: EINVAL for values that contradict each other.
+    struct ThresholdChange {
+        std::optional<double> threshold, min, max, target_hit_rate;
+        std::optional<bool> adaptive;
+    };
+    Result<void> set_threshold(const ThresholdChange& change);
+    ThresholdInfo threshold_info() const;
+    PredictionInfo prediction_info() const;
+    // How good what was predicted at snapshots with a horizon is; of the newest since the image was opened.
+    std::vector<SnapshotForecast> snapshot_forecasts() const;
 
     // Snapshots. The VM state written since the last snapshot goes with it and leaves the current
     // state. `info` gives name, vm_*, icount, horizon_s; the result has the rest filled in.
@@ -337,7 +358,7 @@ class Engine {
 
     // Coalescing on demand: what the limits of history do not keep is dropped, and neighbouring streams are merged,
     // without waiting until it is worth it; and all history up to `until` is treated as if it were older than the
-    // window. The background does it, as far as segments of the log are closed; status tells when.
+    // window. Then what of the disk lies scattered in segments that history does not need is put in order (order.h). The background does it, as far as segments of the log are closed; status tells when.
     struct CoalesceStatus {
         bool running = false;
         uint64_t done = 0, total = 0;  // bytes of the image; total may change

@@ -216,7 +216,8 @@ Engine::Impl::Waste Engine::Impl::waste() const {
 
 bool Engine::Impl::clean_step() {
     Lock lock(core.mutex);
-    if (clean_failed || history.floor == Sequence(0) || !segments.counted() || !segments.deltas().complete()) {
+    if (clean_failed || history.floor == Sequence(0) || !segments.counted() || !segments.deltas().complete() ||
+        (ordering() && !cleaner.busy())) {  // which empties the same segments
         set_pressing(false);
         return false;
     }

@@ -13,6 +13,7 @@
  * predsnap-view.c      the predsnap-view driver
  * predsnap-qmp.c       QMP commands
  * predsnap-query.c     QMP queries
+ * predsnap-predict.c   predictions, hints and the threshold, in QMP
  */
 #ifndef BLOCK_PREDSNAP_INT_H
 #define BLOCK_PREDSNAP_INT_H
@@ -29,6 +30,12 @@
 #define PREDSNAP_OPT_GRANULARITY "granularity"
 #define PREDSNAP_OPT_WEIGHT "weight"
 #define PREDSNAP_OPT_COMPRESSION_LEVEL "compression-level"
+#define PREDSNAP_OPT_STAGE_READS "stage-reads"
+#define PREDSNAP_OPT_THRESHOLD "threshold"
+#define PREDSNAP_OPT_ADAPTIVE "adaptive"
+#define PREDSNAP_OPT_PREDICT_STAGING "predict-staging"
+#define PREDSNAP_OPT_PREDICT_GRANULARITY "predict-granularity"
+#define PREDSNAP_OPT_PREDICT_POOL "predict-pool"
 /* A thousand years, in seconds: so that no sum of times overflows. */
 #define PREDSNAP_CDP_WINDOW_MAX INT64_C(31557600000)
 
@@ -336,6 +343,16 @@ PredsnapSnapshot *predsnap_to_qapi_snapshot(const PdsSnapshot *from);
 
 /* Whether @bs is a predsnap node. If not, says which node may be meant. */
 bool GRAPH_RDLOCK predsnap_check_node(BlockDriverState *bs, Error **errp);
+
+/* --- predsnap-predict.c --- */
+
+/* In QAPI's terms. The caller frees. */
+PredsnapPredictionInfo *predsnap_prediction_info(const PdsEngine *engine,
+                                                 const PdsFine *fine);
+PredsnapThreshold *predsnap_threshold_info(const PdsEngine *engine);
+/* Says of each snapshot how good what was predicted for it is. */
+void predsnap_add_forecasts(const PdsEngine *engine,
+                            PredsnapSnapshotList *snapshots);
 
 /* --- predsnap-view.c --- */
 

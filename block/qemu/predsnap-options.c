@@ -64,6 +64,36 @@ static QemuOptsList predsnap_runtime_opts = {
             .type = QEMU_OPT_NUMBER,
             .help = "How hard old history is compressed, from 1 to 19",
         },
+        {
+            .name = PREDSNAP_OPT_STAGE_READS,
+            .type = QEMU_OPT_BOOL,
+            .help = "Keep copies of blocks that are read again and again",
+        },
+        {
+            .name = PREDSNAP_OPT_THRESHOLD,
+            .type = QEMU_OPT_STRING,
+            .help = "Relevance from which on blocks are kept, from 0 to 1",
+        },
+        {
+            .name = PREDSNAP_OPT_ADAPTIVE,
+            .type = QEMU_OPT_BOOL,
+            .help = "Adjust the threshold to what comes of it",
+        },
+        {
+            .name = PREDSNAP_OPT_PREDICT_STAGING,
+            .type = QEMU_OPT_BOOL,
+            .help = "Predictions decide which blocks are kept",
+        },
+        {
+            .name = PREDSNAP_OPT_PREDICT_GRANULARITY,
+            .type = QEMU_OPT_BOOL,
+            .help = "Predictions decide what is logged as what differs",
+        },
+        {
+            .name = PREDSNAP_OPT_PREDICT_POOL,
+            .type = QEMU_OPT_BOOL,
+            .help = "Predictions decide how much is written ahead",
+        },
         { /* end of list */ }
     },
 };
@@ -85,6 +115,12 @@ const char *const predsnap_mutable_opts[] = {
     PREDSNAP_OPT_GRANULARITY,
     PREDSNAP_OPT_WEIGHT,
     PREDSNAP_OPT_COMPRESSION_LEVEL,
+    PREDSNAP_OPT_STAGE_READS,
+    PREDSNAP_OPT_THRESHOLD,
+    PREDSNAP_OPT_ADAPTIVE,
+    PREDSNAP_OPT_PREDICT_STAGING,
+    PREDSNAP_OPT_PREDICT_GRANULARITY,
+    PREDSNAP_OPT_PREDICT_POOL,
     NULL
 };
 
@@ -245,6 +281,40 @@ static bool parse_compression_level(QemuOpts *opts, PredsnapSettings *settings,
     return true;
 }
 
+static bool parse_threshold(QemuOpts *opts, PredsnapSettings *settings,
+                            Error **errp)
+{
+    PdsThreshold *threshold = &settings->fine.threshold;
+    const char *text = qemu_opt_get(opts, PREDSNAP_OPT_THRESHOLD);
+    g_autofree char *message = NULL;
+
+    *threshold = pds_threshold_default();
+    threshold->adaptive = qemu_opt_get_bool(opts, PREDSNAP_OPT_ADAPTIVE,
+                                            threshold->adaptive);
+    if (text && (qemu_strtod_finite(text, NULL, &threshold->threshold) < 0 ||
+                 pds_check_threshold(threshold, &message) < 0)) {
+        error_setg(errp, "Option '" PREDSNAP_OPT_THRESHOLD "' is from 0 to 1");
+        return false;
+    }
+    return true;
+}
+
+static bool parse_predictions(QemuOpts *opts, PredsnapSettings *settings,
+                              Error **errp)
+{
+    PdsFine *fine = &settings->fine;
+
+    fine->stage_reads = qemu_opt_get_bool(opts, PREDSNAP_OPT_STAGE_READS, true);
+    fine->predict_staging = qemu_opt_get_bool(opts,
+                                              PREDSNAP_OPT_PREDICT_STAGING,
+                                              true);
+    fine->predict_granularity =
+        qemu_opt_get_bool(opts, PREDSNAP_OPT_PREDICT_GRANULARITY, true);
+    fine->predict_pool = qemu_opt_get_bool(opts, PREDSNAP_OPT_PREDICT_POOL,
+                                           true);
+    return parse_threshold(opts, settings, errp);
+}
+
 bool predsnap_absorb_options(QDict *options, PredsnapSettings *settings,
                              Error **errp)
 {
@@ -255,7 +325,8 @@ bool predsnap_absorb_options(QDict *options, PredsnapSettings *settings,
               parse_cdp_window(opts, settings, errp) &&
               parse_retention(options, settings, errp) &&
               parse_fine(opts, settings, errp) &&
-              parse_compression_level(opts, settings, errp);
+              parse_compression_level(opts, settings, errp) &&
+              parse_predictions(opts, settings, errp);
 
     if (ok) {
         settings->has_cdp_bytes = qemu_opt_find(opts, PREDSNAP_OPT_CDP_BYTES);

@@ -14,6 +14,7 @@
 #include "block/engine/engine.h"
 #include "block/engine/format.h"
 #include "block/qemu/shim_callbacks.h"
+#include "block/qemu/shim_engine.h"
 
 namespace {
 
@@ -89,8 +90,17 @@ void copy_text(char (&to)[N], const std::string& from) {
 static_assert(static_cast<int>(predsnap::Granularity::automatic) == PDS_GRANULARITY_AUTO &&
               static_cast<int>(predsnap::Granularity::block) == PDS_GRANULARITY_BLOCK);
 
+predsnap::ThresholdOptions to_threshold(const PdsThreshold& from) {
+    return {from.threshold, from.adaptive, from.min, from.max, from.target_hit_rate};
+}
+
 predsnap::FineOptions to_fine(const PdsFine& from) {
-    return {from.staging_bytes, static_cast<predsnap::Granularity>(from.granularity), from.weight};
+    return {from.staging_bytes,
+            static_cast<predsnap::Granularity>(from.granularity),
+            from.weight,
+            from.stage_reads,
+            {from.predict_staging, from.predict_granularity, from.predict_pool},
+            to_threshold(from.threshold)};
 }
 
 }  // namespace
@@ -105,6 +115,13 @@ struct PdsEngine {
 struct PdsView {
     std::unique_ptr<predsnap::View> view;
 };
+
+namespace predsnap {
+
+Engine& engine_of(const PdsEngine* engine) { return *engine->engine; }
+int finish_call(const Result<void>& result, char** message) { return finish(result, message); }
+
+}  // namespace predsnap
 
 // --- images ---
 
@@ -503,6 +520,16 @@ void pds_fine_info(const PdsEngine* engine, PdsFineInfo* info) {
     info->evictions = from.staging.evictions;
     info->invalidations = from.staging.invalidations;
     info->refused = from.staging.refused;
+    info->fine.stage_reads = from.options.stage_reads;
+    info->fine.predict_staging = from.options.use.staging;
+    info->fine.predict_granularity = from.options.use.granularity;
+    info->fine.predict_pool = from.options.use.pool;
+    PdsStagingUse* const uses[] = {&info->rewrite, &info->read, &info->prefetch};
+    for (size_t i = 0; i < 3; ++i) {
+        const predsnap::StagingUse& use = from.staging.by_purpose[i];
+        *uses[i] = {use.entries, use.hits,      use.misses,        use.admitted,
+                    use.used,    use.evictions, use.invalidations, use.refused};
+    }
     info->chunks_fine = from.chunks_fine;
     info->live_deltas = from.live_deltas;
     info->deltas = stats.deltas;

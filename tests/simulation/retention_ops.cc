@@ -62,6 +62,29 @@ void change_retention(World& world) {
                                                   : "history limited");
 }
 
+void coalesce_on_demand(World& world) {
+    if (!world.plan.retention) {
+        return;
+    }
+    if (world.engine->coalescing().running && world.random.chance(0.5)) {
+        if (world.random.chance(0.3)) {
+            world.engine->end_coalescing();
+            world.coverage.hit("coalescing on demand cancelled");
+        } else {
+            world.engine->pause_coalescing(world.random.chance(0.5));
+            world.coverage.hit("coalescing on demand paused or resumed");
+        }
+        return;
+    }
+    std::optional<Time> until;
+    if (world.random.chance(0.3)) {
+        until = world.host.now() + -static_cast<int64_t>(world.random.skewed(1'000'000));
+        world.demanded = true;
+    }
+    world.engine->begin_coalescing(until);
+    world.coverage.hit("coalescing on demand");
+}
+
 bool check_floor(World& world) {
     const EngineInfo info = world.engine->info();
     const uint64_t floor = info.floor.value;
@@ -86,6 +109,11 @@ bool check_floor(World& world) {
     for (const Retention& retention : world.retentions) {
         unlimited = unlimited && !retention.limited();
         shortest = std::min(shortest, retention.bytes ? 0 : retention.window_us.value_or(INT64_MAX));
+    }
+    if (world.demanded) {
+        unlimited = false;
+        shortest = 0;
+        world.demanded = world.engine->coalescing().running;
     }
     if (floor > world.floor && unlimited && world.last_retentions_unlimited) {
         world.fail("history was dropped, but all of it was to be kept");

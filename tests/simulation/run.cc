@@ -6,6 +6,7 @@
 #include "history_ops.h"
 #include "lifecycle.h"
 #include "point_ops.h"
+#include "predict_ops.h"
 #include "retention_ops.h"
 #include "snapshot_ops.h"
 #include "view_ops.h"
@@ -143,15 +144,15 @@ void note_deltas(World& world) {
     world.coverage.hit("deltas not learnt yet", !fine.deltas_learnt && world.engine->info().floor.value > 0);
     world.coverage.hit("staged block found", fine.staging.hits > 0);
     world.coverage.hit("staged block evicted", fine.staging.evictions > 0);
+    note_predictions(world);
 }
 
 // The administrator changes how writes are logged.
 void change_fine(World& world) {
-    if (world.plan.fine.granularity == Granularity::sub_block) {
-        return;
-    }
+    const bool deltas = world.plan.fine.granularity != Granularity::sub_block;
     FineOptions options = world.plan.fine;
-    if (world.random.chance(0.3)) {
+    options.stage_reads = world.random.chance(0.8);
+    if (deltas && world.random.chance(0.3)) {
         options.granularity = static_cast<Granularity>(world.random.below(4));
     }
     // Another size empties the cache, so that what comes next is read from the disk.
@@ -189,7 +190,11 @@ void step(World& world) {
         {2, pause_or_resume},
         {1, check_snapshot_list},
         {2, change_retention},
+        {1, coalesce_on_demand},
         {3, change_fine},
+        {3, give_predictions},
+        {1, give_hint},
+        {1, change_threshold},
     };
     unsigned total = 0;
     for (const Choice& choice : choices) {

@@ -53,6 +53,12 @@ Plan::Plan(uint64_t seed) {
     fine = draw_fine(random);
     retention = random.chance(fine.granularity == Granularity::fine ? 0.8 : 0.6);
     slim_rate = fine.granularity == Granularity::sub_block ? 0 : 0.3 + 0.1 * static_cast<double>(random.below(8));
+    fine.stage_reads = random.chance(0.85);
+    fine.use = {random.chance(0.8), random.chance(0.8), random.chance(0.8)};
+    fine.threshold.adaptive = random.chance(0.7);
+    if (random.chance(0.25)) {
+        fine.staging_bytes = random.between(1, 12) * kBlockSize;
+    }
     dictionary_frames = random.chance(0.7) ? 4 : 128;
     coalesce_rate = random.chance(0.3) ? 4096ull << random.below(12) : 0;
 }

@@ -139,6 +139,7 @@ struct World {
     uint64_t reclaimed = 0;  // segments
     bool last_retentions_unlimited = true;
     int64_t last_window = INT64_MAX;
+    bool demanded = false;  // coalescing was, whatever the limits
     std::vector<std::pair<uint64_t, uint64_t>> states_seen;  // time of the scheduler, newest sequence number
 };
 
