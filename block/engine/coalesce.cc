@@ -27,6 +27,8 @@ constexpr size_t kMany = 32;
 // and no more of it at once: what is written needs space beside it.
 constexpr size_t kMostStreams = 64;
 constexpr size_t kMostSegments = 512;
+// Of the runs that could be merged, those whose indexes are read to choose one.
+constexpr size_t kLookedAt = 16;
 
 }  // namespace
 
@@ -175,27 +177,46 @@ uint64_t Engine::Impl::expected_saving(const StreamRun& run) {
     return saving;
 }
 
-// The one that is expected to free the most for what is read; of such as free nothing, the smallest.
+// In sectors, as their indexes tell.
+uint64_t Engine::Impl::exact_saving(const StreamRun& run) {
+    const std::pair<uint64_t, uint64_t> key{run.front().id, run.back().id};
+    if (const auto known = exact.find(key); known != exact.end()) {
+        return known->second;
+    }
+    const Result<StreamContent> merged = merge_streams(run);
+    const uint64_t sum = data_sectors(run);
+    const uint64_t saving = merged.ok() ? sum - std::min(sum, data_sectors(merged.value().extents)) : 0;
+    exact.emplace(key, saving);
+    return saving;
+}
+
+// The one that frees the most for what is read, among those of which the vectors let expect that; of such as free nothing,
+// the smallest.
 Engine::Impl::StreamRun Engine::Impl::choose_run(std::vector<StreamRun> runs) {
     if (options.merge_order == MergeOrder::age) {
         return std::move(runs.front());
     }
     if (expected.size() > 4 * runs.size() + 64) {
         expected.clear();  // most are of runs that are gone
+        exact.clear();
     }
-    const auto gain = [&](const StreamRun& run) {
-        return std::pair(static_cast<double>(expected_saving(run)) / static_cast<double>(data_sectors(run) + 1),
-                         -static_cast<double>(data_sectors(run)));
-    };
-    size_t best = 0;
-    auto best_gain = gain(runs.front());
-    for (size_t i = 1; i < runs.size(); ++i) {
-        if (const auto next = gain(runs[i]); next > best_gain) {
-            best = i;
-            best_gain = next;
+    const auto best_first = [&](const auto& saving) {
+        std::vector<std::pair<double, StreamRun>> ranked;
+        for (StreamRun& run : runs) {
+            const auto size = static_cast<double>(data_sectors(run) + 1);
+            ranked.emplace_back((static_cast<double>(saving(run)) + 1 / size) / size, std::move(run));
         }
+        std::stable_sort(ranked.begin(), ranked.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+        for (size_t i = 0; i < runs.size(); ++i) {
+            runs[i] = std::move(ranked[i].second);
+        }
+    };
+    best_first([&](const StreamRun& run) { return expected_saving(run); });
+    runs.resize(std::min(runs.size(), kLookedAt));
+    if (runs.size() > 1) {
+        best_first([&](const StreamRun& run) { return exact_saving(run); });
     }
-    return std::move(runs[best]);
+    return std::move(runs.front());
 }
 
 // Whether anything may be read yet by the limit of the rate. What is too much at once is made up for by waiting.

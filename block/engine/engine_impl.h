@@ -125,8 +125,8 @@ struct Engine::Impl {
         uint64_t sectors;
     };
     std::vector<Assessed> assessed;
-    // What merging is expected to save, in sectors, of runs by their newest and oldest stream. Of the one task that works.
-    std::map<std::pair<uint64_t, uint64_t>, uint64_t> expected;
+    // What merging is expected to save, and what it saves, in sectors, of runs by their newest and oldest stream. Of the one task that works.
+    std::map<std::pair<uint64_t, uint64_t>, uint64_t> expected, exact;
     // Of OpenOptions::coalesce_rate: bytes that may be read now; less than 0: more were.
     int64_t coalesce_credit = 0;
     int64_t credit_at_us = 0;
@@ -208,6 +208,7 @@ struct Engine::Impl {
     std::vector<StreamRun> mergeable() const;
     std::vector<StreamRun> worthwhile_runs();
     uint64_t expected_saving(const StreamRun& run);
+    uint64_t exact_saving(const StreamRun& run);
     StreamRun choose_run(std::vector<StreamRun> runs);
     bool within_rate();
     void spend(const StreamRun& run);
