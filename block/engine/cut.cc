@@ -12,6 +12,13 @@
 
 namespace predsnap {
 
+namespace {
+
+// Two streams are not copied to free less than that part of them.
+constexpr uint64_t kWorthCutting = 8;
+
+}  // namespace
+
 // Segments that are leaving do not count: they are free soon.
 bool Engine::Impl::over_limit() const {
     const std::optional<uint64_t> limit = retention().bytes;
@@ -58,8 +65,11 @@ Engine::Impl::Cut Engine::Impl::choose_cut() {
     }
     Cut best;
     for (Cut& cut : cuts) {
-        cut.saving = cut.run.size() > 1 ? expected_saving(cut.run) : cut.saving;
-        if (best.run.empty() || cut.saving > best.saving) {
+        if (cut.run.size() > 1) {
+            const uint64_t saving = expected_saving(cut.run);
+            cut.saving = saving < (cut.run[0].sectors + cut.run[1].sectors) / kWorthCutting ? 0 : saving;
+        }
+        if (cut.saving > best.saving) {
             best = std::move(cut);
         }
     }
