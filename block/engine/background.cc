@@ -19,6 +19,8 @@ constexpr size_t kMaxUnflushedWithoutHistory = 1;
 constexpr uint32_t kFillStep = 1 << 20;
 constexpr int64_t kRatePeriodUs = 1'000'000;
 constexpr double kPoolSeconds = 2;
+// What it takes to drop history: a checkpoint, a stream, an index segment, and one for the log.
+constexpr size_t kReserve = 4;
 // A checkpoint is due after so many changes of the map, or so much log: that much is replayed at worst when
 // the image is opened.
 constexpr uint64_t kCheckpointEntries = 1'000'000;
@@ -38,9 +40,12 @@ void Engine::Impl::on_progress() {
         reclaim_due = clean_due = coalesce_due = true;
         coalesce_failed = cut_failed = false;
         seal_failed = seal_wait > 0 && --seal_wait > 0;
+        tiers_failed = tiers_wait > 0 && --tiers_wait > 0;
+        coalesce_capacity_due = true;
     }
     count_age();
     fine.sweep();
+    start_tiers_work();
     if (working || paused || !core.writable) {
         return;
     }
@@ -56,6 +61,7 @@ void Engine::Impl::on_progress() {
         } while (again && !paused);
         working = false;
         end_demand();
+        short_of_space = false;  // it is as it is
         set_pressing(false);
         idle.wake_all(core.host);
     });
@@ -88,7 +94,7 @@ void Engine::Impl::resume() {
 
 void Engine::Impl::wait_idle() {
     Lock lock(core.mutex);
-    while (working) {
+    while (working || tiers_working) {
         idle.wait(core.host, lock);
     }
 }
@@ -146,9 +152,16 @@ bool Engine::Impl::flush_step() {
     return log.index_ready();
 }
 
+// Where history is limited: segments that become free are used again; and some are for dropping history when there is no
+// space.
+size_t Engine::Impl::limited_pool() const {
+    const bool may_drop = retention().window_us.value_or(0) > 0;
+    return options.pool_min / core.geometry.segment_size + (may_drop ? kReserve : 0);
+}
+
 size_t Engine::Impl::pool_target() {
     if (retention().limited()) {
-        return options.pool_min / core.geometry.segment_size;  // segments that become free are used again
+        return limited_pool();
     }
     // Ahead of the present rate, between the limits; never more than what was really written.
     const auto ahead = static_cast<uint64_t>(rate_ahead() * kPoolSeconds);
@@ -161,7 +174,11 @@ size_t Engine::Impl::pool_target() {
 bool Engine::Impl::fill_pool_step() {
     Lock lock(core.mutex);
     if (filling == kNoSegment) {
-        if (pool_failed || segments.ready_count() >= pool_target() || segments.log().empty()) {
+        if (segments.ready_count() >= pool_target() || segments.log().empty()) {
+            fast_full = short_of_space = false;
+            return false;
+        }
+        if (pool_failed) {
             return false;
         }
         const Result<SegmentId> reserved = segments.reserve(core.geometry);
@@ -185,8 +202,17 @@ bool Engine::Impl::fill_pool_step() {
     filled += length;
     if (result.ok()) {
         core.stats.prewritten_bytes += length;
+        note_grown(id);
     } else {
         pool_failed = true;
+    }
+    if (!result.ok() && result.error().code == ENOSPC) {
+        segments.add_bare(id);
+        filling = kNoSegment;
+        full_at = id;
+        lock.unlock();
+        note_full();
+        return true;  // it may be that history can be dropped
     }
     if (!result.ok() || filled == core.geometry.segment_size) {
         segments.add_ready(id);
@@ -202,14 +228,17 @@ bool Engine::Impl::checkpoint_step() {
         const uint64_t entries = disk.entries_applied - entries_at_checkpoint;
         const bool due = bytes >= options.checkpoint_segments * core.geometry.segment_size ||
                          entries >= kCheckpointEntries;
-        if (!due || checkpoint_failed || bytes < kCheckpointRatio * checkpoint_bytes) {
+        const bool worth = (due && bytes >= kCheckpointRatio * checkpoint_bytes) || checkpoint_frees_space();
+        if ((!worth && !checkpoint_wanted) || checkpoint_failed) {
             return false;
         }
     }
-    if (checkpoint().ok()) {
+    const bool done = checkpoint().ok();
+    Lock lock(core.mutex);
+    checkpoint_wanted = checkpoint_wanted && !done;
+    if (done) {
         return true;
     }
-    Lock lock(core.mutex);
     checkpoint_failed = true;
     return false;
 }

@@ -34,7 +34,7 @@ constexpr size_t kLookedAt = 16;
 
 // Runs of streams between which no state is wanted, each newest first and of two at least. The oldest run comes first,
 // and the oldest streams of many make one, so that new ones change the newest run only.
-std::vector<Engine::Impl::StreamRun> Engine::Impl::mergeable() const {
+std::vector<Engine::Impl::StreamRun> Engine::Impl::mergeable(format::Tier tier) const {
     std::vector<StreamRun> runs;
     StreamRun run;
     size_t segments_in_run = 0;
@@ -48,7 +48,7 @@ std::vector<Engine::Impl::StreamRun> Engine::Impl::mergeable() const {
     const KeptStates kept = kept_states();
     for (size_t i = history.chain_length(); i-- > 0;) {
         const StreamInfo& stream = history.streams[i];
-        if (stream_use(stream) != StreamUse::none) {
+        if (stream.tier != tier || stream_use(stream) != StreamUse::none) {
             end_run();
             continue;
         }
@@ -87,8 +87,6 @@ Result<Engine::Impl::StreamContent> Engine::Impl::merge_streams(const StreamRun&
     return content;
 }
 
-namespace {
-
 uint64_t data_sectors(const ExtentMap& extents) {
     uint64_t sectors = 0;
     extents.for_each(Sector(0), [&](const Extent& extent) {
@@ -97,6 +95,8 @@ uint64_t data_sectors(const ExtentMap& extents) {
     });
     return sectors;
 }
+
+namespace {
 
 uint64_t data_sectors(std::span<const StreamInfo> run) {
     return std::accumulate(run.begin(), run.end(), uint64_t{0},
@@ -151,7 +151,7 @@ std::vector<Engine::Impl::StreamRun> Engine::Impl::worthwhile_runs() {
     if (coalesce_failed || !coalesce_due || !segments.counted()) {
         return {};
     }
-    std::vector<StreamRun> runs = mergeable();
+    std::vector<StreamRun> runs = mergeable(format::Tier::fast);
     std::erase_if(runs, [&](const StreamRun& run) { return not_worth_merging(run); });
     coalesce_due = !runs.empty();
     return runs;
@@ -239,6 +239,17 @@ void Engine::Impl::spend(const StreamRun& run) {
     coalesce_credit -= static_cast<int64_t>(std::min<uint64_t>(data_sectors(run) * kSectorSize, INT64_MAX / 2));
 }
 
+// On the slower tier the smallest: what it becomes may be merged with others later, at less cost than theirs with it.
+Engine::Impl::StreamRun Engine::Impl::smallest_run(format::Tier tier) const {
+    StreamRun run;
+    for (StreamRun& next : mergeable(tier)) {
+        if (!not_worth_merging(next) && (run.empty() || data_sectors(next) < data_sectors(run))) {
+            run = std::move(next);
+        }
+    }
+    return run;
+}
+
 bool Engine::Impl::coalesce_step() {
     std::vector<StreamRun> runs = worthwhile_runs();
     if (runs.empty() || !within_rate()) {
@@ -246,10 +257,19 @@ bool Engine::Impl::coalesce_step() {
     }
     const StreamRun run = choose_run(std::move(runs));
     spend(run);
+    return coalesce_run(run);
+}
+
+bool Engine::Impl::coalesce_run(const StreamRun& run) {
     const Result<bool> done = coalesce(run);
     Lock lock(core.mutex);
     if (!done.ok() || !done.value()) {
         note_assessed(run);
+    }
+    if (!done.ok() && run.front().on_capacity()) {
+        lock.unlock();
+        tiers_work_failed(done.error());
+        return false;
     }
     if (!done.ok()) {
         failed_to_coalesce(done.error());
@@ -260,7 +280,7 @@ bool Engine::Impl::coalesce_step() {
 
 // False if it is not worth it.
 Result<bool> Engine::Impl::coalesce(const StreamRun& run, bool cut) {
-    SealedStreams sealed;
+    SealedStreams sealed(*this, run.front().tier);
     {
         TRY_ASSIGN(const StreamContent merged, merge_streams(run));
         bool worth = worth_merging(data_sectors(run), data_sectors(merged.extents)) || many_alike(run, largest_of(run));
@@ -315,7 +335,7 @@ bool Engine::Impl::still_mergeable(const StreamRun& run, bool cut) const {
     const KeptStates kept = kept_states();
     for (size_t i = 0; i < run.size(); ++i) {
         const bool between = i + 1 < run.size();
-        if (stream_use(run[i]) != StreamUse::none ||
+        if (!still_there(run[i]) || stream_use(run[i]) != StreamUse::none ||
             (between && keeps(kept, run[i].lower) && (!cut || is_snapshot(run[i].lower)))) {
             return false;
         }
@@ -340,7 +360,7 @@ uint64_t Engine::Impl::bytes_to_coalesce() const {
     if (const SegmentId last = choose_floor(&forced); last != kNoSegment) {
         segments_left += segments.log_count(last);
     }
-    for (const StreamRun& run : segments.counted() ? mergeable() : std::vector<StreamRun>()) {
+    for (const StreamRun& run : segments.counted() ? mergeable(format::Tier::fast) : std::vector<StreamRun>()) {
         for (const StreamInfo& stream : run) {
             segments_left += stream.segments.size();
         }
@@ -394,6 +414,8 @@ void Engine::begin_coalescing(std::optional<Time> until) {
     Lock lock(e.core.mutex);
     e.demand = {until, true, false, 0, 0, 0};
     e.assessed.clear();
+    e.tiers_failed = false;
+    e.tiers_wait = 0;
     e.orderer.begin();
     e.coalesce_failed = e.seal_failed = e.learn_failed = e.materialise_failed = false;
     e.index_failed = e.checkpoint_failed = e.floor_failed = e.flush_failed = e.clean_failed = false;

@@ -51,8 +51,10 @@ Engine::Impl::Cut Engine::Impl::choose_cut() {
         for (size_t i = 0; i < count; ++i) {
             const StreamInfo& stream = history.streams[i];
             const bool last = i + 1 == count;
-            const bool free = stream_use(stream) == StreamUse::none &&
-                              (last || stream_use(history.streams[i + 1]) == StreamUse::none);
+            const auto is_free = [&](const StreamInfo& one) {
+                return !one.on_capacity() && stream_use(one) == StreamUse::none;  // on capacity it takes no space here
+            };
+            const bool free = is_free(stream) && (last || is_free(history.streams[i + 1]));
             if (!free || is_snapshot(stream.lower)) {
                 continue;
             }

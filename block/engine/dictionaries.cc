@@ -98,24 +98,27 @@ Result<std::shared_ptr<const Dictionary>> Engine::Impl::dictionary_for(const Ext
     const uint64_t frames = sectors / kFrameSectors;
     int level;
     uint64_t least;
+    bool train;
+    std::shared_ptr<const Dictionary> last;
     {
         Lock lock(core.mutex);
         level = options.compression_level;
         least = options.dictionary_frames;
+        last = last_dictionary;
+        bytes_to_training -= std::min(bytes_to_training, sectors * kSectorSize);
+        train = bytes_to_training == 0;
     }
-    bytes_to_training -= std::min(bytes_to_training, sectors * kSectorSize);
-    const bool train = bytes_to_training == 0;
-    if (least == 0 || frames < least || (last_dictionary == nullptr && !train)) {
+    if (least == 0 || frames < least || (last == nullptr && !train)) {
         return std::shared_ptr<const Dictionary>();
     }
     const uint64_t most = train ? std::clamp(frames / kTrainedPart, kLeastTrained, kMostTrained)
                                 : std::clamp(frames / kTriedPart, kLeastTried, kMostTried);
     TRY_ASSIGN(const auto sampled, sample(extents, frames, most));
     DictionaryChoice choice;
-    core.host.run_on_executor([&] { choice = choose_dictionary(sampled, frames, level, last_dictionary, train); });
+    core.host.run_on_executor([&] { choice = choose_dictionary(sampled, frames, level, last, train); });
+    Lock lock(core.mutex);
     last_dictionary = choice.dictionary != nullptr ? choice.dictionary : last_dictionary;
     bytes_to_training = choice.trained ? kBetweenTrainings : bytes_to_training;
-    Lock lock(core.mutex);
     core.stats.dictionaries_trained += choice.trained;
     core.stats.dictionaries_used += choice.dictionary != nullptr;
     core.stats.dictionary_savings += choice.expected_saving;

@@ -116,7 +116,12 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
     impl->reader.set_backing(options.backing);
 
     Recovery recovery(core, impl->segments, impl->disk, impl->history, impl->log, impl->stream,
-                      impl->timeline);
+                      impl->timeline, impl->capacity);
+    std::copy_n(impl->superblock.capacity, impl->expected_capacity.size(), impl->expected_capacity.begin());
+    impl->capacity.expect(impl->expected_capacity);
+    if (options.capacity != nullptr) {
+        TRY(impl->capacity.attach(*options.capacity));
+    }
     TRY_ASSIGN(Recovery::Outcome outcome, recovery.run(impl->superblock, options.repair));
     impl->checkpoint_segments = std::move(outcome.checkpoint_segments);
     impl->previous_segments = std::move(outcome.previous_segments);
@@ -158,6 +163,9 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
         impl->log.on_moved = [raw = impl.get()](const Extent& now, Place from) { raw->fine.moved(now, from); };
         impl->log.on_progress = [raw = impl.get()] { raw->on_progress(); };
     }
+    if (options.capacity != nullptr) {
+        TRY(impl->open_capacity(*options.capacity));
+    }
     if (options.writable && outcome.without_checkpoint) {
         TRY(impl->checkpoint(true));
     }
@@ -175,7 +183,8 @@ Result<void> Engine::settle() {
     {
         Lock lock(impl_->core.mutex);
         known = impl_->superblock.durable_sequence == impl_->log.durable().value;
-        worth = impl_->disk.entries_applied - impl_->entries_at_checkpoint >= kWorthCheckpoint;
+        worth = impl_->disk.entries_applied - impl_->entries_at_checkpoint >= kWorthCheckpoint ||
+                impl_->needs_capacity_to_open();
     }
     if (worth) {
         impl_->checkpoint().ok();  // only saves time: without it the log is replayed
@@ -281,20 +290,22 @@ Result<void> Engine::write(uint64_t offset, std::span<const iovec> buffers) {
     TRY(impl_->admit_write(offset, length, &fine));
     impl_->throttle();
     const Sector start(offset / kSectorSize);
-    return fine ? impl_->fine.write(start, buffers) : impl_->write(start, buffers);
+    return impl_->with_space([&] {
+        return fine ? impl_->fine.write(start, buffers) : impl_->write(start, buffers);
+    });
 }
 
 Result<void> Engine::write_zeroes(uint64_t offset, uint64_t length) {
     TRY(impl_->writable());
     TRY(impl_->admit(offset, length, &EngineStats::zeroes, &EngineStats::zero_bytes));
-    return impl_->map_zero(offset, length);
+    return impl_->with_space([&] { return impl_->map_zero(offset, length); });
 }
 
 Result<void> Engine::discard(uint64_t offset, uint64_t length) {
     TRY(impl_->writable());
     TRY(impl_->admit(offset, length, &EngineStats::discards, &EngineStats::discard_bytes));
     // Zeros, not a hole: what a backing disk holds must not come back.
-    return impl_->map_zero(offset, length);
+    return impl_->with_space([&] { return impl_->map_zero(offset, length); });
 }
 
 Result<void> Engine::Impl::map_zero(uint64_t offset, uint64_t length) {
@@ -457,6 +468,20 @@ EngineInfo Engine::info() const {
     info.segments_free = info.segments_total - info.segments_log - info.segments_index -
                          info.segments_checkpoint - info.segments_ready - info.segments_stream;
     info.streams = e.history.streams.size();
+    info.fast.attached = true;
+    info.fast.bytes = e.core.geometry.image_bytes(e.segments.size());
+    info.fast.used = (info.segments_total - info.segments_ready - info.segments_free) * uint64_t{info.segment_size};
+    info.fast.full = e.fast_full;
+    info.capacity_id = e.capacity.present() ? e.capacity.id() : e.expected_capacity;
+    info.capacity.attached = e.capacity.present();
+    info.capacity.bytes = e.capacity.bytes();
+    info.capacity.used = e.capacity.used() * uint64_t{info.segment_size};
+    info.capacity.full = e.capacity.full();
+    for (const StreamInfo& stream : e.history.streams) {
+        TierInfo& tier = stream.on_capacity() ? info.capacity : info.fast;
+        ++tier.streams;
+        tier.stream_bytes += stream.sectors * kSectorSize;
+    }
     info.image_bytes = e.core.geometry.image_bytes(e.segments.size());
     info.live_extents = e.disk.map.extent_count();
     info.map_memory_bytes = e.disk.map.memory_bytes();

@@ -110,6 +110,9 @@ struct OpenOptions {
     FineOptions fine;
     // Device below, for holes. Null: holes read as zeros. Shorter than the disk: zeros past its end.
     Device* backing = nullptr;
+    // Second image, for old history. One that holds only zeros is made a capacity image of this one if it is opened for
+    // writing. Null: there is none, or it is not to be had: then what lies there cannot be read.
+    Device* capacity = nullptr;
     // While dirty, a point is made at least this often, in microseconds; 0: only flushes make points.
     int64_t point_interval_us = 1'000'000;
     // The pool of ready segments is kept between these, in bytes; it follows the write rate.
@@ -194,6 +197,16 @@ struct Moment {
     std::optional<Sequence> sequence;     // any sequence number in the history
 };
 
+// One of the images that history lies in.
+struct TierInfo {
+    bool attached = false;
+    bool full = false;          // it could not grow when it last was to
+    uint64_t bytes = 0;         // length, as far as it is known
+    uint64_t used = 0;          // bytes of segments in use
+    uint64_t streams = 0;       // that lie there
+    uint64_t stream_bytes = 0;  // of the guest's data in these
+};
+
 struct EngineInfo {
     Uuid uuid{};
     uint64_t virtual_size = 0;
@@ -213,6 +226,8 @@ struct EngineInfo {
              segments_ready = 0, segments_free = 0;
     uint64_t segments_stream = 0;   // they hold old history
     uint64_t streams = 0;
+    TierInfo fast, capacity;
+    Uuid capacity_id{};             // of the capacity image, attached or not; all zeros: there has been none
     uint64_t segments_past = 0;     // of segments_log: they hold data of the current state, no history
     uint64_t segments_leaving = 0;  // of log and index: free as soon as nobody reads there
     uint64_t image_bytes = 0;     // length of the image
@@ -236,6 +251,7 @@ struct EngineStats {
     uint64_t deltas = 0, delta_bytes = 0;  // blocks written as deltas, and what these took
     uint64_t materialised = 0;             // parts of deltas written out again
     uint64_t sealed_bytes = 0, stream_bytes = 0;  // of the guest's, put into streams; and what these take
+    uint64_t moved_streams = 0, moved_stream_bytes = 0;  // to the capacity image; bytes of the guest's
     uint64_t coalesced_bytes = 0;              // of the guest's, in streams that were merged
     // Dictionaries that were trained, streams that have one, and what that saved of these by the sample.
     uint64_t merges = 0, merged_bytes = 0;     // and how often that was; of the guest's, in what came of it

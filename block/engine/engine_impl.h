@@ -7,7 +7,9 @@
 #include <atomic>
 #include <deque>
 #include <map>
+#include <set>
 
+#include "capacity.h"
 #include "checkpoint.h"
 #include "cleaner.h"
 #include "core.h"
@@ -36,7 +38,9 @@ struct Engine::Impl {
           log(core, segments, disk, history),
           stream(core, segments),
           indexes(core, segments, log, stream),
-          streams(core, history),
+          capacity(core),
+          streams(core, history, capacity),
+          fast_tier(core, segments),
           timeline(core, segments, history, indexes, streams),
           forecast(host),
           fine(core, segments, disk, log, forecast),
@@ -52,7 +56,9 @@ struct Engine::Impl {
     Log log;
     IndexStream stream;
     IndexCache indexes;
+    Capacity capacity;
     StreamStore streams;
+    FastTier fast_tier;
     Timeline timeline;
     Forecast forecast;
     FineWrites fine;
@@ -83,7 +89,7 @@ struct Engine::Impl {
     WaitList idle;             // waits for working to end
     bool index_failed = false; // until the next segment is opened
     bool pool_failed = false;
-    bool checkpoint_failed = false;
+    bool checkpoint_failed = false, checkpoint_wanted = false;
     bool floor_failed = false, coalesce_failed = false;
     bool seal_failed = false;
     unsigned seal_backoff = 0, seal_wait = 0;  // segments of log until sealing is tried again
@@ -115,10 +121,24 @@ struct Engine::Impl {
         uint64_t view;   // views made before may need it
     };
     std::deque<Leaving> leaving;
-    StreamTail stream_tail;
-    // Of the one task that works: the dictionary that paid last, and how much is to be written before another is trained.
+    // Guarded: the dictionary that paid last, and how much is to be written before another is trained.
     std::shared_ptr<const Dictionary> last_dictionary;
     uint64_t bytes_to_training = 0;
+    std::deque<Leaving> leaving_capacity;  // segments of the capacity image
+    StreamTail stream_tail, capacity_tail;
+    // Work between the tiers: one task at a time, beside the other one, which a slow tier does not stop.
+    bool tiers_working = false, tiers_again = false;
+    bool coalesce_capacity_due = false;
+    Uuid expected_capacity{};      // the one the image knew when it was opened; all zeros: none
+    // Space: space.cc.
+    bool fast_full = false;        // the image could not grow, and has too few segments that are ready
+    bool full_reported = false;    // until it grows again
+    SegmentId full_at = kNoSegment;  // the segment that it could not grow by
+    bool space_wanted = false;     // an append failed for want of it: what is free goes back to the host
+    std::atomic<bool> short_of_space = false;  // guest writes wait for history to be dropped
+    std::set<uint64_t> unmovable;  // streams that could not be read, by number
+    bool tiers_failed = false;
+    unsigned tiers_backoff = 0, tiers_wait = 0;  // segments of log until it is tried again
     // Runs that were not worth merging, by their oldest stream, and how much they held.
     struct Assessed {
         uint64_t oldest;
@@ -176,10 +196,19 @@ struct Engine::Impl {
     Result<std::vector<OldState>> states_to_seal(SegmentId last);
     Result<std::vector<OldState>> boundaries(SegmentId last);
     bool too_little_to_seal(SegmentId last) const;
+    // Streams that are being written. What was taken for them goes back unless adopt() is called.
     struct SealedStreams {
+        explicit SealedStreams(Impl& engine, format::Tier to = format::Tier::fast) : e(engine), tier(to) {}
+        ~SealedStreams();
+        SealedStreams(const SealedStreams&) = delete;
+        SealedStreams& operator=(const SealedStreams&) = delete;
+
+        Impl& e;
+        const format::Tier tier;          // where they are written
         std::vector<StreamInfo> streams;  // oldest first
         std::unique_ptr<StreamWriter> writer;
-        uint64_t next_id = 0;
+        std::vector<SegmentId> held;      // what the first goes on in
+        bool adopted = false;
     };
     struct StreamContent {
         ExtentMap extents;  // of the state `lower`, where it differs from `upper`
@@ -189,6 +218,12 @@ struct Engine::Impl {
     Result<void> write_stream(StreamWriter& writer, const StreamContent& content, StreamInfo* stream);
     Result<std::shared_ptr<const Dictionary>> dictionary_for(const ExtentMap& extents);
     Result<std::vector<std::vector<uint8_t>>> sample(const ExtentMap& extents, uint64_t frames, uint64_t most);
+    StreamTail& tail_of(format::Tier tier) {
+        return tier == format::Tier::fast ? stream_tail : capacity_tail;
+    }
+    void hold_segments(format::Tier tier, const std::vector<SegmentId>& ids);
+    void let_go_segments(format::Tier tier, const std::vector<SegmentId>& ids, Sequence since, uint64_t view);
+    void number_stream(StreamInfo* stream, uint64_t sectors);
     Result<size_t> read_some(std::span<const Extent> extents, uint8_t* to);
     Result<ExtentMap> difference(Sequence upper, Sequence lower);
     Result<ChunkSet> data_after(Sequence lower, Sequence upper);
@@ -205,7 +240,9 @@ struct Engine::Impl {
     void end_drop(const StreamInfo& stream, bool appended);
     // Coalescing. A run: neighbours in the chain, newest first.
     using StreamRun = std::vector<StreamInfo>;
-    std::vector<StreamRun> mergeable() const;
+    std::vector<StreamRun> mergeable(format::Tier tier) const;
+    StreamRun smallest_run(format::Tier tier) const;
+    bool coalesce_run(const StreamRun& run);
     std::vector<StreamRun> worthwhile_runs();
     uint64_t expected_saving(const StreamRun& run);
     uint64_t exact_saving(const StreamRun& run);
@@ -242,12 +279,35 @@ struct Engine::Impl {
     SegmentId choose_floor(bool* forced, size_t most_segments = SIZE_MAX) const;
     Kept why_kept(Sequence point, const KeptStates& kept) const;
     Sequence oldest_reachable() const;
+    void note_full();
+    void note_grown(SegmentId id);
+    size_t segments_missing() const;
+    bool all_reclaimed() const;
+    bool checkpoint_frees_space() const;
+    bool make_space(uint64_t* attempts);
+    Result<void> with_space(const std::function<Result<void>()>& call);
+    // Tiers: tiers.cc.
+    Result<void> open_capacity(Device& device);
+    bool needs_capacity_to_open() const;
+    void start_tiers_work();
+    bool tiers_step();
+    bool move_step();
+    bool coalesce_capacity_step();
+    bool release_capacity_step();
+    std::vector<StreamInfo> streams_to_move() const;
+    bool still_there(const StreamInfo& stream) const;
+    Result<void> copy_stream(const StreamInfo& from, SealedStreams* moved);
+    Result<void> move_streams(const std::vector<StreamInfo>& group);
+    Result<void> record_moves(SealedStreams& moved);
+    void tiers_work_failed(const Error& error);
+
     void find_leaving_data();
     void find_leaving_indexes();
     void leave(SegmentId id, Sequence since);
     void recount_use();
     bool checkpoints_allow_release() const;
     bool prepare_checkpoints(Lock& lock);
+    bool may_be_released(const Leaving& next) const;
     bool release_leaving();
     // Waits while the cleaner is so far behind that the image would grow without bound.
     void throttle();
@@ -303,10 +363,14 @@ struct Engine::Impl {
     bool clean_step();
     bool give_back_step();
     size_t pool_target();
+    size_t limited_pool() const;
     CheckpointParts capture(FrozenState* view);
     Result<void> write_checkpoint(CheckpointWriter& writer, const CheckpointParts& parts,
                                   const FrozenState& view);
 };
+
+// Sectors of data in it.
+uint64_t data_sectors(const ExtentMap& extents);
 
 // While it lives, indexes of segments that were in the history when it began stay readable.
 class HistoryReader {

@@ -40,18 +40,20 @@ struct FineWrites::Request {
 
 FineWrites::FineWrites(Core& core, SegmentTable& segments, DiskState& disk, Log& log, Forecast& forecast)
     : core_(core), segments_(segments), disk_(disk), log_(log), forecast_(forecast) {
-    staging_.set_scorer([this](Sector block, Staged purpose) { return forecast_.relevance(block, purpose); });
+    staging_.set_scorer([this](Sector block, Staged purpose, bool used) {
+        return forecast_.relevance(block, purpose, used);
+    });
 }
 
 void FineWrites::configure(const FineOptions& options) {
-    const bool first = options_.staging_bytes != options.staging_bytes || !(options_.threshold == options.threshold);
+    const bool anew = options_.staging_bytes != options.staging_bytes || !(options_.threshold == options.threshold);
     options_ = options;
     staging_.set_limit(options.staging_bytes);
     map_.set_mode(options.granularity);
     map_.set_staging(options.staging_bytes);
     map_.set_weight(options.weight);
     forecast_.set_use(options.use);
-    if (first) {
+    if (anew) {
         threshold_.configure(options.threshold, core_.host.uptime_us());
     }
 }
@@ -73,8 +75,8 @@ bool FineWrites::wants(Sector start, uint64_t sectors) {
     return usual || (staging_.count(Staged::read) > 0 && staging_.contains(start) && map_.is_fine(start));
 }
 
-float FineWrites::relevance(Sector block, Staged purpose, float built_in) {
-    if (const std::optional<float> said = forecast_.relevance(block, purpose)) {
+float FineWrites::relevance(Sector block, Staged purpose, float built_in, bool again) {
+    if (const std::optional<float> said = forecast_.relevance(block, purpose, again)) {
         return *said;
     }
     return forecast_.decides_staging() ? built_in / 2 : built_in;

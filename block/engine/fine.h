@@ -39,7 +39,7 @@ class FineWrites {
     GranularityMap& map() { return map_; }
     ThresholdControl& threshold() { return threshold_; }
     // How relevant a block is: what is said of it, or else what the built-in rules say of something that was used so often.
-    float relevance(Sector block, Staged purpose, float built_in);
+    float relevance(Sector block, Staged purpose, float built_in, bool again = true);
     float load() const { return load_; }
     // The cache was asked.
     void note_lookups(uint64_t count);

@@ -20,6 +20,8 @@ constexpr unsigned kSmallShare = 254 / 4;
 constexpr unsigned kLargeShare = 254 * 2 / 5;
 // And chunks have to be so likely to be written.
 constexpr unsigned kLikelyWritten = 255 / 4;
+// What a prediction of a read counts for a block that was read once.
+constexpr float kOnce = 0.5f;
 
 bool is_share(double value) { return value >= 0 && value <= 1; }  // not so for what is no number
 
@@ -220,7 +222,7 @@ void Forecast::note_use(uint8_t how, Sector from, uint64_t sectors) {
     }
 }
 
-std::optional<float> Forecast::relevance(Sector block, Staged purpose) {
+std::optional<float> Forecast::relevance(Sector block, Staged purpose, bool again) {
     const bool for_write = purpose == Staged::rewrite;
     if (!hints_.empty()) {
         const Hints::Relevance hinted = hints_.find(block.value / kChunkSectors, host_.uptime_us());
@@ -232,7 +234,8 @@ std::optional<float> Forecast::relevance(Sector block, Staged purpose) {
     if (entry == nullptr) {
         return {};
     }
-    return static_cast<float>(for_write ? entry->write : entry->read) / 255;
+    const float likely = static_cast<float>(for_write ? entry->write : entry->read) / 255;
+    return purpose == Staged::read && !again ? likely * kOnce : likely;
 }
 
 std::optional<bool> Forecast::fine(Sector block) {

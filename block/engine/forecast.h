@@ -59,8 +59,9 @@ class Forecast {
         }
     }
 
-    // How relevant a block is to the staging cache, from 0 to 1, by what is said of it; nothing if nothing is.
-    std::optional<float> relevance(Sector block, Staged purpose);
+    // How relevant a block is to the staging cache, from 0 to 1, by what is said of it; nothing if nothing is. What is
+    // predicted of a chunk may be the very read that brings a block in: of one that was not used `again`, it says less.
+    std::optional<float> relevance(Sector block, Staged purpose, bool again = true);
     // Whether there is a set that holds and decides about staging: what is not in it is unlikely to be used.
     bool decides_staging() { return use_.staging && fresh(); }
     // Whether writes to the chunk are said to be worth logging as what differs, or not worth it.

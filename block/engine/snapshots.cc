@@ -181,6 +181,12 @@ Result<Engine::RollbackResult> Engine::rollback(const Moment& moment) {
     TRY(e.settle(text("the rollback from %llu to %llu was made", static_cast<ull>(from.value),
                       static_cast<ull>(target.sequence.value))));
     Lock lock(e.core.mutex);
+    if (e.needs_capacity_to_open()) {
+        e.checkpoint_failed = false;
+        e.checkpoint_wanted = true;  // without it, opening takes the capacity image, too
+        e.again = true;
+        e.on_progress();
+    }
     ++e.core.stats.rollbacks;
     return RollbackResult{from, target.sequence, target.time,
                           static_cast<uint32_t>(e.history.rollbacks.size())};

@@ -78,9 +78,10 @@ std::optional<unsigned> StagedReads::wants(Sector from, uint64_t sectors) {
     }
     const Sector block(align_down(from.value, kSectorsPerBlock));
     const unsigned uses = counts_.use(block.value / kSectorsPerBlock);
-    const bool again = !in_order(from, sectors) && uses > 0;
-    if (again || fine_.staging().contains(block) ||
-        forecast_.relevance(block, Staged::read).value_or(0) >= std::max(fine_.threshold().value(), 1e-6f)) {
+    const bool alone = !in_order(from, sectors);
+    const auto said = [&] { return forecast_.relevance(block, Staged::read, uses > 0).value_or(0); };
+    if ((alone && (uses > 0 || said() >= std::max(fine_.threshold().value(), 1e-6f))) ||
+        fine_.staging().contains(block)) {
         return uses;
     }
     return {};
@@ -157,7 +158,8 @@ Result<void> StagedReads::read(const FrozenState* view, Sector from, uint64_t se
     bool taken = false;
     if (found) {
         fine_.note_lookups(request.blocks.size());
-        request.score = fine_.relevance(from, Staged::read, fine_.map().score_of_count(uses, fine_.load()));
+        request.score = fine_.relevance(from, Staged::read, fine_.map().score_of_count(uses, fine_.load()),
+                                        uses > 0);
         taken = !staged && take_slots(request);
     }
     lock.unlock();

@@ -42,7 +42,7 @@ void Staging::drop(Slot slot) {
 void Staging::release(Slot slot) { free_.push_back(slot); }
 
 float Staging::score_now(const Entry& entry) const {
-    const std::optional<float> said = scorer_ ? scorer_(entry.block, entry.purpose) : std::nullopt;
+    const std::optional<float> said = scorer_ ? scorer_(entry.block, entry.purpose, entry.used) : std::nullopt;
     return said.value_or(entry.score) * entry.patience;
 }
 

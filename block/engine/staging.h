@@ -52,7 +52,8 @@ class Staging {
     // What was not even tried, as it is below the threshold.
     void refuse(Staged purpose) { ++use(purpose).refused; }
     // What is said of a block now, in place of the score that it came in with; may be null, and may say nothing.
-    void set_scorer(std::function<std::optional<float>(Sector, Staged)> scorer) { scorer_ = std::move(scorer); }
+    using Scorer = std::function<std::optional<float>(Sector block, Staged purpose, bool used)>;
+    void set_scorer(Scorer scorer) { scorer_ = std::move(scorer); }
     void unpin(Slot slot);
     // What the block held at a place is of another source now. Does nothing if the copy is of something else, such as
     // what was at that place when its segment was used for something else.
@@ -95,7 +96,7 @@ class Staging {
     std::list<Slot> recent_;      // most recently used first
     std::unordered_map<uint64_t, Slot> by_block_;
     size_t sweep_at_ = 0;
-    std::function<std::optional<float>(Sector, Staged)> scorer_;
+    Scorer scorer_;
     StagingStats stats_;  // of the purposes; the rest is added up when somebody asks
 };
 

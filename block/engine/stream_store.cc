@@ -23,6 +23,28 @@ Error damaged(const StreamInfo& stream, const char* what) {
 
 }  // namespace
 
+namespace {
+
+// Within this file: what was read is not what was written. Everything else is what a device returned.
+constexpr int kDamaged = EBADMSG;
+
+Error torn(const StreamInfo& stream, const char* what) { return Error{kDamaged, damaged(stream, what).message}; }
+
+template <typename T>
+Result<T> as_eio(Result<T> result) {
+    return result.ok() || result.error().code != kDamaged ? std::move(result) : Error{EIO, result.error().message};
+}
+
+}  // namespace
+
+Result<void> StreamStore::read_segment(const StreamInfo& stream, SegmentId id, uint64_t offset, AlignedBuffer& to) {
+    if (!stream.on_capacity()) {
+        return core_.file.pread(core_.geometry.offset(id) + offset, to.data(), to.size());
+    }
+    return capacity_.present() ? capacity_.read(id, offset, to.data(), to.size())
+                               : Result<void>(capacity_.absent());
+}
+
 // Content of the stream's segments, one after the other.
 Result<void> StreamStore::read_content(const StreamInfo& stream, uint64_t offset, uint64_t length, uint8_t* to) {
     const uint64_t capacity = core_.geometry.segment_size - kBlockSize;
@@ -30,14 +52,13 @@ Result<void> StreamStore::read_content(const StreamInfo& stream, uint64_t offset
         const uint64_t number = offset / capacity;
         const uint64_t within = offset % capacity;
         if (number >= stream.segments.size()) {
-            return damaged(stream, "it ends too early");
+            return torn(stream, "it ends too early");
         }
         const uint64_t part = std::min(length, capacity - within);
         // Whole blocks: the device takes nothing else.
         const uint64_t begin = align_down(within, kBlockSize);
         AlignedBuffer blocks(align_up(within + part, kBlockSize) - begin);
-        TRY(core_.file.pread(core_.geometry.offset(stream.segments[number]) + kBlockSize + begin, blocks.data(),
-                             blocks.size()));
+        TRY(read_segment(stream, stream.segments[number], kBlockSize + begin, blocks));
         std::memcpy(to, blocks.data() + (within - begin), part);
         to += part;
         offset += part;
@@ -47,35 +68,68 @@ Result<void> StreamStore::read_content(const StreamInfo& stream, uint64_t offset
 }
 
 Result<std::shared_ptr<const StreamIndex>> StreamStore::load(const StreamInfo& stream) {
+    return as_eio(load_index(stream));
+}
+
+Result<uint64_t> StreamStore::length_of_tier(const StreamInfo& stream) {
+    if (!stream.on_capacity()) {
+        return core_.file.length();
+    }
+    return capacity_.present() ? capacity_.device().length() : Result<uint64_t>(capacity_.absent());
+}
+
+Result<std::shared_ptr<const StreamIndex>> StreamStore::load_index(const StreamInfo& stream) {
     {
         Lock lock(core_.mutex);
         for (auto found = recent_.begin(); found != recent_.end(); ++found) {
-            if (found->first == stream.id) {
+            if (found->stream == stream.id && found->tier == stream.tier) {
                 recent_.splice(recent_.begin(), recent_, found);
-                return found->second;
+                return found->index;
             }
         }
     }
-    TRY_ASSIGN(const uint64_t image_bytes, core_.file.length());
+    TRY_ASSIGN(const uint64_t image_bytes, length_of_tier(stream));
     const uint64_t most = stream.segments.size() * (core_.geometry.segment_size - kBlockSize);
     if (stream.index_bytes > std::min({image_bytes, most, kMaxIndexBytes})) {
-        return damaged(stream, "its index is longer than it is");
+        return torn(stream, "its index is longer than it is");
     }
     std::vector<uint8_t> blob(stream.index_bytes);
     TRY(read_content(stream, stream.index_offset, blob.size(), blob.data()));
     if (xxh3(blob.data(), blob.size(), core_.seed) != stream.index_hash) {
-        return damaged(stream, "its index is damaged");
+        return torn(stream, "its index is damaged");
     }
-    TRY_ASSIGN(StreamIndex decoded, StreamIndex::decode(stream, core_.geometry, core_.seed, blob));
-    const auto index = std::make_shared<const StreamIndex>(std::move(decoded));
+    Result<StreamIndex> decoded = StreamIndex::decode(stream, core_.geometry, core_.seed, blob);
+    if (!decoded.ok()) {
+        return Error{kDamaged, decoded.error().message};
+    }
+    const auto index = std::make_shared<const StreamIndex>(decoded.take());
     Lock lock(core_.mutex);
-    recent_.emplace_front(stream.id, index);
+    recent_.push_front({stream.id, stream.tier, index});
     uint64_t bytes = 0;
     for (auto entry = recent_.begin(); entry != recent_.end();) {
-        bytes += entry->second->memory_bytes();
+        bytes += entry->index->memory_bytes();
         entry = entry != recent_.begin() && bytes > kMaxBytes ? recent_.erase(entry) : std::next(entry);
     }
     return index;
+}
+
+Result<StreamSummary> StreamStore::read_summary(const StreamInfo& stream) {
+    std::vector<uint8_t> bytes(std::min<uint64_t>(stream.index_bytes, kBlockSize));
+    TRY(read_content(stream, stream.index_offset, bytes.size(), bytes.data()));
+    const Result<uint64_t> length = StreamSummary::size(stream, bytes);
+    if (!length.ok() || length.value() > stream.index_bytes) {
+        return torn(stream, "its index is too short");
+    }
+    if (length.value() > bytes.size()) {
+        TRY_ASSIGN(const uint64_t image_bytes, length_of_tier(stream));
+        if (length.value() > image_bytes) {
+            return torn(stream, "its index is longer than the image");
+        }
+        bytes.resize(length.value());
+        TRY(read_content(stream, stream.index_offset, bytes.size(), bytes.data()));
+    }
+    Result<StreamSummary> decoded = StreamSummary::decode(stream, core_.seed, bytes);
+    return decoded.ok() ? std::move(decoded) : Result<StreamSummary>(Error{kDamaged, decoded.error().message});
 }
 
 Result<std::shared_ptr<const StreamSummary>> StreamStore::summary(const StreamInfo& stream) {
@@ -88,21 +142,11 @@ Result<std::shared_ptr<const StreamSummary>> StreamStore::summary(const StreamIn
             }
         }
     }
-    std::vector<uint8_t> bytes(std::min<uint64_t>(stream.index_bytes, kBlockSize));
-    TRY(read_content(stream, stream.index_offset, bytes.size(), bytes.data()));
-    TRY_ASSIGN(const uint64_t length, StreamSummary::size(stream, bytes));
-    if (length > stream.index_bytes) {
-        return damaged(stream, "its index is too short");
+    Result<StreamSummary> read = as_eio(read_summary(stream));
+    if (!read.ok()) {
+        return read.error();
     }
-    if (length > bytes.size()) {
-        TRY_ASSIGN(const uint64_t image_bytes, core_.file.length());
-        if (length > image_bytes) {
-            return damaged(stream, "its index is longer than the image");
-        }
-        bytes.resize(length);
-        TRY(read_content(stream, stream.index_offset, bytes.size(), bytes.data()));
-    }
-    TRY_ASSIGN(StreamSummary decoded, StreamSummary::decode(stream, core_.seed, bytes));
+    StreamSummary decoded = read.take();
     if (decoded.vectors_left_out) {
         TRY_ASSIGN(const auto index, load(stream));
         decoded = index->summary;
@@ -120,6 +164,11 @@ Result<std::shared_ptr<const StreamSummary>> StreamStore::summary(const StreamIn
 
 Result<std::shared_ptr<const Dictionary>> StreamStore::dictionary(const StreamInfo& stream,
                                                                   const StreamSummary& summary) {
+    return as_eio(read_dictionary(stream, summary));
+}
+
+Result<std::shared_ptr<const Dictionary>> StreamStore::read_dictionary(const StreamInfo& stream,
+                                                                       const StreamSummary& summary) {
     if (summary.dictionary == 0) {
         return std::shared_ptr<const Dictionary>();
     }
@@ -135,9 +184,13 @@ Result<std::shared_ptr<const Dictionary>> StreamStore::dictionary(const StreamIn
     std::vector<uint8_t> bytes(summary.dictionary_bytes);
     TRY(read_content(stream, summary.dictionary_offset, bytes.size(), bytes.data()));
     if (xxh3(bytes.data(), bytes.size(), core_.seed) != summary.dictionary_hash) {
-        return damaged(stream, "its dictionary is damaged");
+        return torn(stream, "its dictionary is damaged");
     }
-    TRY_ASSIGN(const auto loaded, Dictionary::load(std::move(bytes), summary.dictionary));
+    const auto made = Dictionary::load(std::move(bytes), summary.dictionary);
+    if (!made.ok()) {
+        return torn(stream, "its dictionary is none");
+    }
+    const std::shared_ptr<const Dictionary> loaded = made.value();
     Lock lock(core_.mutex);
     dictionaries_.emplace_front(summary.dictionary_hash, loaded);
     if (dictionaries_.size() > kMaxDictionaries) {
@@ -146,12 +199,13 @@ Result<std::shared_ptr<const Dictionary>> StreamStore::dictionary(const StreamIn
     return loaded;
 }
 
-void StreamStore::forget(SegmentId segment) {
+void StreamStore::forget(format::Tier tier, SegmentId segment) {
     std::erase_if(retired_, [&](const StreamInfo& stream) {
-        if (std::find(stream.segments.begin(), stream.segments.end(), segment) == stream.segments.end()) {
+        if (stream.tier != tier ||
+            std::find(stream.segments.begin(), stream.segments.end(), segment) == stream.segments.end()) {
             return false;
         }
-        recent_.remove_if([&](const auto& entry) { return entry.first == stream.id; });
+        recent_.remove_if([&](const auto& entry) { return entry.stream == stream.id; });
         summaries_.remove_if([&](const auto& entry) { return entry.first == stream.id; });
         frames_.remove_if([&](const auto& frame) { return frame->stream == stream.id; });
         return true;
@@ -168,6 +222,22 @@ const StreamInfo* StreamStore::find(Place place) const {
     return found;
 }
 
+Result<std::vector<uint8_t>> StreamStore::stored_frame(const StreamInfo& stream, const StreamIndex& index,
+                                                       uint64_t number) {
+    const FrameRow& row = index.frames[number];
+    std::vector<uint8_t> stored(row.stored);
+    TRY(read_content(stream, row.offset, stored.size(), stored.data()));
+    if (xxh3(stored.data(), stored.size(), core_.seed) != row.hash) {
+        return torn(stream, "a frame of it is damaged");
+    }
+    return stored;
+}
+
+Result<std::vector<uint8_t>> StreamStore::read_stored(const StreamInfo& stream, const StreamIndex& index,
+                                                      uint64_t number) {
+    return as_eio(stored_frame(stream, index, number));
+}
+
 Result<std::shared_ptr<const StreamStore::Frame>> StreamStore::frame(const StreamInfo& stream,
                                                                      const StreamIndex& index, uint64_t number) {
     {
@@ -180,11 +250,7 @@ Result<std::shared_ptr<const StreamStore::Frame>> StreamStore::frame(const Strea
         }
     }
     const FrameRow& row = index.frames[number];
-    std::vector<uint8_t> stored(row.stored);
-    TRY(read_content(stream, row.offset, stored.size(), stored.data()));
-    if (xxh3(stored.data(), stored.size(), core_.seed) != row.hash) {
-        return damaged(stream, "a frame of it is damaged");
-    }
+    TRY_ASSIGN(std::vector<uint8_t> stored, stored_frame(stream, index, number));
     auto frame = std::make_shared<Frame>();
     frame->stream = stream.id;
     frame->number = number;
@@ -192,14 +258,14 @@ Result<std::shared_ptr<const StreamStore::Frame>> StreamStore::frame(const Strea
     if (row.raw != 0) {
         frame->bytes = std::move(stored);
     } else {
-        TRY_ASSIGN(const auto needed, dictionary(stream, index.summary));
+        TRY_ASSIGN(const auto needed, read_dictionary(stream, index.summary));
         frame->bytes.resize(sectors * kSectorSize);
         if (!unpack_frame(stored, needed.get(), frame->bytes)) {
             frame->bytes.clear();
         }
     }
     if (frame->bytes.size() != sectors * kSectorSize) {
-        return damaged(stream, "a frame of it cannot be unpacked");
+        return torn(stream, "a frame of it cannot be unpacked");
     }
     Lock lock(core_.mutex);
     frames_.push_front(frame);
@@ -221,12 +287,16 @@ Result<void> StreamStore::read(Place place, uint64_t sectors, uint8_t* to) {
         }
         stream = *found;
     }
-    const Result<void> done = read_data(stream, place - stream.base, sectors, to);
-    return done.ok() ? done : corruption(core_, 0, 0, done.error().message);
+    const Result<void> done = read_sectors(stream, place - stream.base, sectors, to);
+    return !done.ok() && done.error().code == kDamaged ? corruption(core_, 0, 0, done.error().message) : done;
 }
 
 Result<void> StreamStore::read_data(const StreamInfo& stream, uint64_t from, uint64_t sectors, uint8_t* to) {
-    TRY_ASSIGN(const auto index, load(stream));
+    return as_eio(read_sectors(stream, from, sectors, to));
+}
+
+Result<void> StreamStore::read_sectors(const StreamInfo& stream, uint64_t from, uint64_t sectors, uint8_t* to) {
+    TRY_ASSIGN(const auto index, load_index(stream));
     while (sectors > 0) {
         const uint64_t within = from % kFrameSectors;
         const uint64_t part = std::min(sectors, kFrameSectors - within);

@@ -23,6 +23,8 @@
 #define WEIGHT_MAX 10
 #define COMPRESSION_LEVEL_DEFAULT 1
 #define COMPRESSION_LEVEL_MAX 19
+#define ACCESS_LOG_SIZE_DEFAULT (64 * MiB)
+#define ACCESS_LOG_SIZE_MIN (1 * MiB)
 
 static QemuOptsList predsnap_runtime_opts = {
     .name = "predsnap",
@@ -93,6 +95,16 @@ static QemuOptsList predsnap_runtime_opts = {
             .name = PREDSNAP_OPT_PREDICT_POOL,
             .type = QEMU_OPT_BOOL,
             .help = "Predictions decide how much is written ahead",
+        },
+        {
+            .name = PREDSNAP_OPT_ACCESS_LOG,
+            .type = QEMU_OPT_STRING,
+            .help = "File that requests are recorded in, for predsnapd",
+        },
+        {
+            .name = PREDSNAP_OPT_ACCESS_LOG_SIZE,
+            .type = QEMU_OPT_SIZE,
+            .help = "Size at which that file is put aside for a new one",
         },
         { /* end of list */ }
     },
@@ -315,6 +327,22 @@ static bool parse_predictions(QemuOpts *opts, PredsnapSettings *settings,
     return parse_threshold(opts, settings, errp);
 }
 
+static bool parse_access_log(QemuOpts *opts, PredsnapSettings *settings,
+                             Error **errp)
+{
+    settings->access_log_size = qemu_opt_get_size(opts,
+                                                  PREDSNAP_OPT_ACCESS_LOG_SIZE,
+                                                  ACCESS_LOG_SIZE_DEFAULT);
+    if (settings->access_log_size < ACCESS_LOG_SIZE_MIN) {
+        error_setg(errp, "Option '" PREDSNAP_OPT_ACCESS_LOG_SIZE
+                   "' is at least %" PRIu64, (uint64_t)ACCESS_LOG_SIZE_MIN);
+        return false;
+    }
+    settings->access_log = g_strdup(qemu_opt_get(opts,
+                                                 PREDSNAP_OPT_ACCESS_LOG));
+    return true;
+}
+
 bool predsnap_absorb_options(QDict *options, PredsnapSettings *settings,
                              Error **errp)
 {
@@ -326,7 +354,8 @@ bool predsnap_absorb_options(QDict *options, PredsnapSettings *settings,
               parse_retention(options, settings, errp) &&
               parse_fine(opts, settings, errp) &&
               parse_compression_level(opts, settings, errp) &&
-              parse_predictions(opts, settings, errp);
+              parse_predictions(opts, settings, errp) &&
+              parse_access_log(opts, settings, errp);
 
     if (ok) {
         settings->has_cdp_bytes = qemu_opt_find(opts, PREDSNAP_OPT_CDP_BYTES);

@@ -109,6 +109,7 @@ struct PdsEngine {
     CallbackHost host;
     CallbackDevice file;
     CallbackDevice backing;
+    CallbackDevice capacity;
     std::unique_ptr<predsnap::Engine> engine;
 };
 
@@ -170,14 +171,15 @@ int pds_create(PdsHost host, PdsDevice file, const PdsCreateOptions* options, ch
     return finish(predsnap::Engine::create(callback_host, device, create), message);
 }
 
-int pds_open(PdsHost host, PdsDevice file, PdsDevice backing, const PdsOpenOptions* options,
+int pds_open(PdsHost host, PdsDevice file, PdsDevice backing, PdsDevice capacity, const PdsOpenOptions* options,
              PdsEngine** engine, char** message) {
-    auto opened = std::unique_ptr<PdsEngine>(
-        new PdsEngine{CallbackHost(host), CallbackDevice(file), CallbackDevice(backing), nullptr});
+    auto opened = std::unique_ptr<PdsEngine>(new PdsEngine{CallbackHost(host), CallbackDevice(file), CallbackDevice(backing),
+                                                           CallbackDevice(capacity), nullptr});
     predsnap::OpenOptions open;
     open.writable = options->writable;
     open.repair = options->repair;
     open.backing = &opened->backing;
+    open.capacity = capacity.ops != nullptr ? &opened->capacity : nullptr;
     open.point_interval_us = int64_t{options->point_interval_ms} * 1000;
     open.compression_level = options->compression_level;
     open.fine = to_fine(options->fine);
@@ -462,6 +464,10 @@ int pds_view_status(PdsView* view, uint64_t offset, uint64_t length, PdsStatus* 
 
 // --- facts ---
 
+static PdsTier to_tier(const predsnap::TierInfo& from) {
+    return {from.attached, from.full, from.bytes, from.used, from.streams, from.stream_bytes};
+}
+
 void pds_info(const PdsEngine* engine, PdsInfo* info, PdsBranchFn* fn, void* opaque) {
     const predsnap::EngineInfo from = engine->engine->info();
     static_assert(sizeof(info->uuid) == sizeof(from.uuid));
@@ -487,6 +493,10 @@ void pds_info(const PdsEngine* engine, PdsInfo* info, PdsBranchFn* fn, void* opa
     info->segments_free = from.segments_free;
     info->segments_stream = from.segments_stream;
     info->streams = from.streams;
+    info->fast = to_tier(from.fast);
+    info->capacity = to_tier(from.capacity);
+    info->has_capacity = from.capacity_id != predsnap::Uuid{};
+    memcpy(info->capacity_id, from.capacity_id.data(), sizeof(info->capacity_id));
     info->segments_past = from.segments_past;
     info->segments_leaving = from.segments_leaving;
     info->floor = from.floor.value;
@@ -557,6 +567,8 @@ void pds_stats(const PdsEngine* engine, PdsStats* stats) {
     stats->sealed_bytes = from.sealed_bytes;
     stats->stream_bytes = from.stream_bytes;
     stats->given_back_bytes = from.given_back_bytes;
+    stats->moved_streams = from.moved_streams;
+    stats->moved_stream_bytes = from.moved_stream_bytes;
     stats->recovered_batches = from.recovered_batches;
     stats->open_us = from.open_us;
 }

@@ -60,6 +60,9 @@ typedef enum PdsEvent {
     PDS_EVENT_LOG_ERROR,    /* an append failed and was taken back; the message may be empty */
     PDS_EVENT_POINT,        /* a point was made that no flush asked for; no message */
     PDS_EVENT_WINDOW_SHRUNK, /* history is shorter than was asked for */
+    PDS_EVENT_FAST_FULL,     /* the image cannot grow; once, until it can again */
+    PDS_EVENT_CAPACITY_FULL, /* the capacity image cannot grow; likewise */
+    PDS_EVENT_CAPACITY_ERROR, /* the capacity image cannot be read or written; likewise */
 } PdsEvent;
 
 /* Tasks, executor, reports. See block/engine/host.h for the contract. */
@@ -151,9 +154,12 @@ typedef struct PdsOpenOptions {
     uint8_t compression_level;    /* of old history: zstd's, 1 to 19 */
 } PdsOpenOptions;
 
-/* `backing` may change its length, and be empty, while the engine is open. Task. */
-int pds_open(PdsHost host, PdsDevice file, PdsDevice backing, const PdsOpenOptions *options,
-             PdsEngine **engine, char **message);
+/*
+ * `backing` may change its length, and be empty, while the engine is open. `capacity`: no operations if there is none.
+ * Task.
+ */
+int pds_open(PdsHost host, PdsDevice file, PdsDevice backing, PdsDevice capacity,
+             const PdsOpenOptions *options, PdsEngine **engine, char **message);
 
 /*
  * Makes everything durable and frees the engine, whatever it returns. All views must be closed; no
@@ -423,6 +429,16 @@ typedef struct PdsBranch {
     bool current;
 } PdsBranch;
 
+/* One of the images that history lies in. */
+typedef struct PdsTier {
+    bool attached;
+    bool full;              /* it could not grow when it last was to */
+    uint64_t bytes;         /* length, as far as it is known */
+    uint64_t used;          /* bytes of segments in use */
+    uint64_t streams;       /* that lie there */
+    uint64_t stream_bytes;  /* of the guest's data in these */
+} PdsTier;
+
 typedef struct PdsInfo {
     uint8_t uuid[16];
     uint64_t virtual_size;
@@ -449,6 +465,9 @@ typedef struct PdsInfo {
     uint64_t segments_free;
     uint64_t segments_stream;     /* hold old history */
     uint64_t streams;
+    PdsTier fast, capacity;
+    bool has_capacity;            /* attached or not, there is a capacity image: */
+    uint8_t capacity_id[16];
     uint64_t segments_past;       /* of segments_log: they hold no history */
     uint64_t segments_leaving;    /* about to be free */
     uint64_t image_bytes;
@@ -480,6 +499,7 @@ typedef struct PdsStats {
     uint64_t sealed_bytes;
     uint64_t stream_bytes;
     uint64_t given_back_bytes;
+    uint64_t moved_streams, moved_stream_bytes; /* to the capacity image */
     uint64_t recovered_batches;
     int64_t open_us;
 } PdsStats;
@@ -576,6 +596,42 @@ typedef struct PdsCheck {
 typedef void PdsFindingFn(void *opaque, const char *finding);
 /* Verifies all that is stored, data included. Task. */
 int pds_check(PdsEngine *engine, PdsCheck *check, PdsFindingFn *fn, void *opaque, char **message);
+
+/* --- the access log: what the guest did, for programs that learn from it --- */
+
+typedef struct PdsAccessLog PdsAccessLog;
+
+typedef enum PdsAccess {
+    PDS_ACCESS_READ,
+    PDS_ACCESS_WRITE,
+    PDS_ACCESS_WRITE_ZEROES,
+    PDS_ACCESS_DISCARD,
+} PdsAccess;
+
+#define PDS_ACCESS_HEADER_BYTES 64
+
+/* `session` is another one with each opening of the image. Any context, as all of these. */
+PdsAccessLog *pds_access_log_new(const uint8_t uuid[16], uint64_t session);
+void pds_access_log_free(PdsAccessLog *log);
+/* What a file begins with. */
+void pds_access_log_header(const PdsAccessLog *log, int64_t time_us, uint64_t disk_size, void *header);
+/* Whether that is the beginning of an access log of this image. */
+bool pds_access_log_header_is_valid(const PdsAccessLog *log, const void *header);
+/*
+ * Any number of threads. When too much waits to be taken, requests are dropped, and counted. True: there
+ * is enough to be worth taking (said once until it is).
+ */
+bool pds_access_log_note(PdsAccessLog *log, int64_t time_us, PdsAccess access, uint64_t offset,
+                         uint64_t length);
+/*
+ * The block to append to the file, or NULL if there is nothing; it lives until the next call. `records`
+ * are in it. One thread at a time.
+ */
+const void *pds_access_log_take(PdsAccessLog *log, uint64_t sequence, size_t *length,
+                                uint32_t *records);
+/* A block could not be written. */
+void pds_access_log_lost(PdsAccessLog *log, uint32_t records);
+void pds_access_log_counts(const PdsAccessLog *log, uint64_t *records, uint64_t *dropped);
 
 #ifdef __cplusplus
 }

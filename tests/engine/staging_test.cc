@@ -82,7 +82,7 @@ TEST_F(StagingTest, WhatIsSaidNowCountsForMoreThanWhatWasSaidThen) {
     for (uint64_t block = 1; block <= 4; ++block) {
         ASSERT_TRUE(put(block, block, 0.9f));
     }
-    staging.set_scorer([](Sector block, Staged) {
+    staging.set_scorer([](Sector block, Staged, bool) {
         return block == Sector(24) ? std::optional(0.2f) : std::nullopt;
     });
     ASSERT_TRUE(put(5, 5, 0.3f));

@@ -50,7 +50,8 @@ struct Sample {
 Result<void> write_sample(Core& core, bool with_dictionary, Sample* sample) {
     SegmentTable segments;
     segments.adopt_image(core.geometry, core.geometry.image_bytes(2));
-    StreamWriter writer(core, segments, kStreamPlaces, 1, {});
+    FastTier tier(core, segments);
+    StreamWriter writer(core, tier, 1, {});
     std::shared_ptr<const Dictionary> dictionary;
     if (with_dictionary) {
         std::vector<std::vector<uint8_t>> frames;
@@ -62,7 +63,7 @@ Result<void> write_sample(Core& core, bool with_dictionary, Sample* sample) {
             std::abort();
         }
     }
-    TRY(writer.begin_stream(dictionary));
+    TRY(writer.begin_stream(kStreamPlaces, dictionary));
     for (uint64_t i = 0; i < kFrameCount; ++i) {
         const std::vector<uint8_t> frame = frame_of(i);
         Extent extent;
@@ -231,7 +232,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         mend(base, file.bytes, &stream, core.seed);
     }
     History history;
-    StreamStore store(core, history);
+    Capacity capacity(core);
+    StreamStore store(core, history, capacity);
     use(store, stream, base, file.bytes == base.image);
     return 0;
 }

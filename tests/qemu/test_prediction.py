@@ -103,7 +103,7 @@ class Predictions(PredictionCase):
     def test_they_expire_and_are_judged(self):
         self.start()
         self.predict(
-            [{"offset": 0, "length": 4 * CHUNK, "write": 1}], horizon=0.3, write_rate=1000000
+            [{"offset": 0, "length": 4 * CHUNK, "write": 1}], horizon=2.5, write_rate=1000000
         )
         self.write_page(0, 1)
         self.write_page(100, 1)
@@ -118,7 +118,7 @@ class Predictions(PredictionCase):
     def test_a_snapshot_with_a_horizon_is_judged(self):
         self.start()
         self.predict([{"offset": 0, "length": 2 * CHUNK, "write": 1}])
-        self.daemon_.snapshot("s", horizon=1)
+        self.daemon_.snapshot("s", horizon=3)
         self.assertGreater(self.prediction()["wanted-horizon"], 0)
         self.write_page(0, 1)
 

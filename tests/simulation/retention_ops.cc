@@ -110,6 +110,15 @@ bool check_floor(World& world) {
         unlimited = unlimited && !retention.limited();
         shortest = std::min(shortest, retention.bytes ? 0 : retention.window_us.value_or(INT64_MAX));
     }
+    // Where there is no space, the window may be shorter, if that is said.
+    const bool no_space = world.disk_full || world.disk.stats().no_space != world.no_space_seen;
+    world.no_space_seen = world.disk.stats().no_space;
+    const bool shrunk = world.host.count(Event::window_shrunk) != world.shrunk_seen;
+    world.shrunk_seen = world.host.count(Event::window_shrunk);
+    if (no_space && shrunk && shortest != INT64_MAX) {
+        world.coverage.hit("window shortened for want of space", shortest > 0);
+        shortest = 0;
+    }
     if (world.demanded) {
         unlimited = false;
         shortest = 0;
@@ -150,6 +159,9 @@ bool check_floor(World& world) {
     world.coverage.hit("dictionaries trained", stats.dictionaries_trained > 0);
     world.coverage.hit("streams with a dictionary", stats.dictionaries_used > 0);
     world.coverage.hit("space given back", stats.given_back_bytes > 0);
+    world.coverage.hit("streams moved to the capacity image", stats.moved_streams > 0);
+    world.coverage.hit("streams in the capacity image", info.capacity.streams > 0);
+    world.coverage.hit("capacity image full", info.capacity.full);
     const bool reclaimed = stats.reclaimed_segments > world.reclaimed;
     world.reclaimed = stats.reclaimed_segments;
     return reclaimed;

@@ -89,12 +89,19 @@ void change_faults(World& world) {
                                .write_error = world.random.chance(0.7) ? rate : 0,
                                .flush_error = world.random.chance(0.5) ? rate : 0});
         world.base.set_read_error(world.random.chance(0.3) ? rate : 0);
+        world.slow.set_faults({.read_error = world.random.chance(0.5) ? rate : 0,
+                               .write_error = world.random.chance(0.5) ? rate : 0,
+                               .flush_error = world.random.chance(0.5) ? rate : 0});
         world.coverage.hit("I/O errors begin");
     }
     if (plan.no_space && world.random.chance(0.5)) {
         world.disk.set_capacity(world.disk.allocated_bytes() + world.random.skewed(1 << 20));
         world.disk_full = true;
         world.coverage.hit("space becomes short");
+    }
+    if (plan.capacity && world.random.chance(0.3)) {
+        world.slow.set_capacity(world.slow.allocated_bytes() + world.random.skewed(1 << 20));
+        world.coverage.hit("space becomes short in the capacity image");
     }
     if (plan.clock_jumps && world.random.chance(0.5)) {
         const auto jump = static_cast<int64_t>(world.random.skewed(3'600'000'000));
@@ -192,6 +199,7 @@ void step(World& world) {
         {2, change_retention},
         {1, coalesce_on_demand},
         {3, change_fine},
+        {2, go_without_capacity},
         {3, give_predictions},
         {1, give_hint},
         {1, change_threshold},
@@ -275,6 +283,8 @@ RunResult run_seed(uint64_t seed, uint64_t steps, Detail detail) {
     result.coverage.hit("disk: errors injected", disk.errors_injected);
     result.coverage.hit("disk: no space", disk.no_space);
     result.coverage.hit("disk: flushes", disk.flushes);
+    result.coverage.hit("capacity image: no space", world->slow.stats().no_space);
+    result.coverage.hit("capacity image: errors injected", world->slow.stats().errors_injected);
     result.coverage.hit("disk: writes", disk.writes);
     result.coverage.hit("disk: discards", disk.discards);
     result.coverage.hit("disk: sectors lost in power losses", disk.sectors_lost);
