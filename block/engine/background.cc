@@ -38,7 +38,7 @@ void Engine::Impl::on_progress() {
         index_failed = pool_failed = checkpoint_failed = floor_failed = flush_failed = clean_failed = false;
         learn_failed = materialise_failed = false;
         reclaim_due = clean_due = coalesce_due = true;
-        coalesce_failed = false;
+        coalesce_failed = cut_failed = false;
         seal_failed = seal_wait > 0 && --seal_wait > 0;
         tiers_failed = tiers_wait > 0 && --tiers_wait > 0;
         coalesce_capacity_due = true;
@@ -108,7 +108,7 @@ bool Engine::Impl::work_step() {
     }
     return write_index_step() || flush_step() || raise_floor_step() || drop_stream_step() || reclaim_step() ||
            checkpoint_step() || clean_step() || fill_pool_step() || learn_deltas_step() || materialise_step() ||
-           give_back_step() || coalesce_step() || order_step();
+           give_back_step() || coalesce_step() || cut_step() || order_step();
 }
 
 bool Engine::Impl::write_index_step() {

@@ -267,6 +267,11 @@ void Checker::check_streams() {
             found(index.error().message);
             continue;
         }
+        const auto dictionary = e_.streams.dictionary(stream, index.value()->summary);
+        if (!dictionary.ok()) {
+            found(dictionary.error().message);  // once, not for each frame that needs it
+            continue;
+        }
         for (uint64_t at = 0; at < stream.sectors && options_.verify_data; at += format::kFrameSectors) {
             const Result<void> read = e_.streams.read_data(
                 stream, at, std::min(format::kFrameSectors, stream.sectors - at), data.data());

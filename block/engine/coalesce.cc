@@ -13,6 +13,7 @@
 #include <numeric>
 
 #include "engine_impl.h"
+#include "similarity.h"
 #include "stream.h"
 
 namespace predsnap {
@@ -26,6 +27,8 @@ constexpr size_t kMany = 32;
 // and no more of it at once: what is written needs space beside it.
 constexpr size_t kMostStreams = 64;
 constexpr size_t kMostSegments = 512;
+// Of the runs that could be merged, those whose indexes are read to choose one.
+constexpr size_t kLookedAt = 16;
 
 }  // namespace
 
@@ -62,7 +65,9 @@ std::vector<Engine::Impl::StreamRun> Engine::Impl::mergeable(format::Tier tier) 
 }
 
 // What the merged stream holds: the content of the oldest state where any of them tells it.
-Result<ExtentMap> Engine::Impl::merge_streams(const StreamRun& run) {
+Result<Engine::Impl::StreamContent> Engine::Impl::merge_streams(const StreamRun& run) {
+    StreamContent content;
+    ChunkSet whole;  // chunks that newer ones changed wholly: what older ones left there is gone
     uint64_t size;
     {
         Lock lock(core.mutex);
@@ -74,8 +79,12 @@ Result<ExtentMap> Engine::Impl::merge_streams(const StreamRun& run) {
         for (const format::PackedExtent& extent : index->extents) {
             overlay.add(extent);
         }
+        content.after = content.after | (index->summary.changes.after() - whole);
+        whole = whole | chunks_of(index->extents).whole;
+        content.upper_time = &stream == &run.front() ? index->summary.upper_time : content.upper_time;
     }
-    return lay_out(overlay);
+    content.extents = lay_out(overlay);
+    return content;
 }
 
 uint64_t data_sectors(const ExtentMap& extents) {
@@ -136,8 +145,102 @@ void Engine::Impl::note_assessed(const StreamRun& run) {
     assessed.push_back({run.back().id, data_sectors(run)});
 }
 
-// The smallest: what it becomes may be merged with others later, at less cost than theirs with it.
-Engine::Impl::StreamRun Engine::Impl::choose_run(format::Tier tier) const {
+// Those that may be worth it, the oldest first.
+std::vector<Engine::Impl::StreamRun> Engine::Impl::worthwhile_runs() {
+    Lock lock(core.mutex);
+    if (coalesce_failed || !coalesce_due || !segments.counted()) {
+        return {};
+    }
+    std::vector<StreamRun> runs = mergeable(format::Tier::fast);
+    std::erase_if(runs, [&](const StreamRun& run) { return not_worth_merging(run); });
+    coalesce_due = !runs.empty();
+    return runs;
+}
+
+// In sectors, as far as their change vectors tell.
+uint64_t Engine::Impl::expected_saving(const StreamRun& run) {
+    const std::pair<uint64_t, uint64_t> key{run.front().id, run.back().id};
+    if (const auto known = expected.find(key); known != expected.end()) {
+        return known->second;
+    }
+    std::vector<Changed> changed;
+    for (const StreamInfo& stream : run) {
+        const auto summary = streams.summary(stream);
+        if (!summary.ok()) {
+            return 0;  // whoever needs it will say so
+        }
+        changed.push_back({summary.value()->changes.changed(), stream.sectors});
+    }
+    const uint64_t sum = data_sectors(run);
+    const uint64_t saving = sum - std::min(sum, expected_union(changed));
+    expected.emplace(key, saving);
+    return saving;
+}
+
+// In sectors, as their indexes tell.
+uint64_t Engine::Impl::exact_saving(const StreamRun& run) {
+    const std::pair<uint64_t, uint64_t> key{run.front().id, run.back().id};
+    if (const auto known = exact.find(key); known != exact.end()) {
+        return known->second;
+    }
+    const Result<StreamContent> merged = merge_streams(run);
+    const uint64_t sum = data_sectors(run);
+    const uint64_t saving = merged.ok() ? sum - std::min(sum, data_sectors(merged.value().extents)) : 0;
+    exact.emplace(key, saving);
+    return saving;
+}
+
+// The one that frees the most for what is read, among those of which the vectors let expect that; of such as free nothing,
+// the smallest.
+Engine::Impl::StreamRun Engine::Impl::choose_run(std::vector<StreamRun> runs) {
+    if (options.merge_order == MergeOrder::age) {
+        return std::move(runs.front());
+    }
+    if (expected.size() > 4 * runs.size() + 64) {
+        expected.clear();  // most are of runs that are gone
+        exact.clear();
+    }
+    const auto best_first = [&](const auto& saving) {
+        std::vector<std::pair<double, StreamRun>> ranked;
+        for (StreamRun& run : runs) {
+            const auto size = static_cast<double>(data_sectors(run) + 1);
+            ranked.emplace_back((static_cast<double>(saving(run)) + 1 / size) / size, std::move(run));
+        }
+        std::stable_sort(ranked.begin(), ranked.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+        for (size_t i = 0; i < runs.size(); ++i) {
+            runs[i] = std::move(ranked[i].second);
+        }
+    };
+    best_first([&](const StreamRun& run) { return expected_saving(run); });
+    runs.resize(std::min(runs.size(), kLookedAt));
+    if (runs.size() > 1) {
+        best_first([&](const StreamRun& run) { return exact_saving(run); });
+    }
+    return std::move(runs.front());
+}
+
+// Whether anything may be read yet by the limit of the rate. What is too much at once is made up for by waiting.
+bool Engine::Impl::within_rate() {
+    constexpr int64_t kSavedUpUs = 60'000'000;
+    Lock lock(core.mutex);
+    if (options.coalesce_rate == 0 || on_demand()) {
+        return true;
+    }
+    const int64_t now = core.host.uptime_us();
+    const int64_t passed = std::clamp<int64_t>(now - credit_at_us, 0, kSavedUpUs);
+    const double more = static_cast<double>(options.coalesce_rate) * static_cast<double>(passed) / 1e6;
+    const double most = static_cast<double>(options.coalesce_rate) * kSavedUpUs / 1e6;
+    coalesce_credit = static_cast<int64_t>(std::min(static_cast<double>(coalesce_credit) + more, most));
+    credit_at_us = now;
+    return coalesce_credit > 0;
+}
+
+void Engine::Impl::spend(const StreamRun& run) {
+    coalesce_credit -= static_cast<int64_t>(std::min<uint64_t>(data_sectors(run) * kSectorSize, INT64_MAX / 2));
+}
+
+// On the slower tier the smallest: what it becomes may be merged with others later, at less cost than theirs with it.
+Engine::Impl::StreamRun Engine::Impl::smallest_run(format::Tier tier) const {
     StreamRun run;
     for (StreamRun& next : mergeable(tier)) {
         if (!not_worth_merging(next) && (run.empty() || data_sectors(next) < data_sectors(run))) {
@@ -148,18 +251,12 @@ Engine::Impl::StreamRun Engine::Impl::choose_run(format::Tier tier) const {
 }
 
 bool Engine::Impl::coalesce_step() {
-    StreamRun run;
-    {
-        Lock lock(core.mutex);
-        if (coalesce_failed || !coalesce_due || !segments.counted()) {
-            return false;
-        }
-        run = choose_run(format::Tier::fast);
-        if (run.empty()) {
-            coalesce_due = false;
-            return false;
-        }
+    std::vector<StreamRun> runs = worthwhile_runs();
+    if (runs.empty() || !within_rate()) {
+        return false;
     }
+    const StreamRun run = choose_run(std::move(runs));
+    spend(run);
     return coalesce_run(run);
 }
 
@@ -182,14 +279,14 @@ bool Engine::Impl::coalesce_run(const StreamRun& run) {
 }
 
 // False if it is not worth it.
-Result<bool> Engine::Impl::coalesce(const StreamRun& run) {
+Result<bool> Engine::Impl::coalesce(const StreamRun& run, bool cut) {
     SealedStreams sealed(*this, run.front().tier);
     {
-        TRY_ASSIGN(const ExtentMap merged, merge_streams(run));
-        bool worth = worth_merging(data_sectors(run), data_sectors(merged)) || many_alike(run, largest_of(run));
+        TRY_ASSIGN(const StreamContent merged, merge_streams(run));
+        bool worth = worth_merging(data_sectors(run), data_sectors(merged.extents)) || many_alike(run, largest_of(run));
         {
             Lock lock(core.mutex);
-            worth = worth || on_demand();
+            worth = worth || cut || on_demand();
         }
         if (!worth) {
             return false;
@@ -209,8 +306,8 @@ Result<bool> Engine::Impl::coalesce(const StreamRun& run) {
     std::vector<uint8_t> records;
     {
         Lock lock(core.mutex);
-        if (!still_mergeable(run)) {
-            return true;  // a rollback came first: look again
+        if (!still_mergeable(run, cut) || (cut && !over_limit())) {
+            return !cut;  // a rollback came first: look again
         }
         for (const StreamInfo& stream : run) {
             begin_drop(stream, &records);
@@ -224,18 +321,22 @@ Result<bool> Engine::Impl::coalesce(const StreamRun& run) {
         end_drop(stream, merged);
         core.stats.coalesced_bytes += merged ? stream.sectors * kSectorSize : 0;
     }
+    core.stats.merges += merged;
+    core.stats.merged_bytes += merged ? sealed.streams.front().sectors * kSectorSize : 0;
     reclaim_due = true;
     return merged ? Result<bool>(true) : Error{EIO, "the records of a merged stream could not be written"};
 }
 
 // Nothing has happened to the streams since they were chosen that speaks against it.
-bool Engine::Impl::still_mergeable(const StreamRun& run) const {
+bool Engine::Impl::still_mergeable(const StreamRun& run, bool cut) const {
     if (!segments.counted()) {
         return false;
     }
     const KeptStates kept = kept_states();
     for (size_t i = 0; i < run.size(); ++i) {
-        if (!still_there(run[i]) || stream_use(run[i]) != StreamUse::none || (i + 1 < run.size() && keeps(kept, run[i].lower))) {
+        const bool between = i + 1 < run.size();
+        if (!still_there(run[i]) || stream_use(run[i]) != StreamUse::none ||
+            (between && keeps(kept, run[i].lower) && (!cut || is_snapshot(run[i].lower)))) {
             return false;
         }
     }

@@ -411,6 +411,11 @@ void Engine::set_point_interval(int64_t interval_us) {
     impl_->log.set_point_interval(interval_us);
 }
 
+void Engine::set_compression_level(int level) {
+    Lock lock(impl_->core.mutex);
+    impl_->options.compression_level = level;
+}
+
 void Engine::pause_background() { impl_->pause(); }
 void Engine::resume_background() { impl_->resume(); }
 Result<void> Engine::checkpoint() {

@@ -101,6 +101,10 @@ struct FineInfo {
     bool deltas_learnt = true;  // these are all
 };
 
+// Which neighbouring streams of old history are merged first: those that are expected to free the most for what is read,
+// by how similar their changes are; or, to compare, the oldest.
+enum class MergeOrder : uint8_t { saving, age };
+
 struct OpenOptions {
     bool writable = true;
     FineOptions fine;
@@ -117,6 +121,11 @@ struct OpenOptions {
     // A checkpoint is due after so many segments of log.
     uint64_t checkpoint_segments = 128;
     int compression_level = 1;  // of old history: zstd's, 1 to 19
+    // Streams of at least so many frames (16 KiB) of data are tried with a dictionary; 0: none is.
+    uint64_t dictionary_frames = 128;
+    MergeOrder merge_order = MergeOrder::saving;
+    // Bytes of the guest's data in streams that merging may read, a second; 0: without limit. Not on demand.
+    uint64_t coalesce_rate = 0;
     bool repair = false;  // open without a damaged checkpoint, or even without acknowledged history; for check -r
 };
 
@@ -156,10 +165,13 @@ struct PointInfo {
     Time time;
     uint32_t branch = 0;         // index in EngineInfo::branches
     bool flush = false;          // made by a guest flush; otherwise by the interval or a snapshot
-    uint64_t bytes_changed = 0;  // guest bytes written, zeroed or discarded since the point before
-    uint64_t chunks_changed = 0; // 64 KiB chunks touched since the point before
+    uint64_t bytes_changed = 0;  // guest bytes written, zeroed or discarded since the point before; in streams, net
+    // 64 KiB chunks touched since the point before, by what became of them (change_vector.h).
+    uint64_t chunks_added = 0, chunks_modified = 0, chunks_discarded = 0;
     std::string snapshot;        // name, if a snapshot is of this point
     Kept kept = Kept::all;
+
+    uint64_t chunks_changed() const { return chunks_added + chunks_modified + chunks_discarded; }
 };
 
 struct PointQuery {
@@ -241,6 +253,10 @@ struct EngineStats {
     uint64_t sealed_bytes = 0, stream_bytes = 0;  // of the guest's, put into streams; and what these take
     uint64_t moved_streams = 0, moved_stream_bytes = 0;  // to the capacity image; bytes of the guest's
     uint64_t coalesced_bytes = 0;              // of the guest's, in streams that were merged
+    // Dictionaries that were trained, streams that have one, and what that saved of these by the sample.
+    uint64_t merges = 0, merged_bytes = 0;     // and how often that was; of the guest's, in what came of it
+    uint64_t points_cut = 0;                   // that rules would keep, but there was no room for
+    uint64_t dictionaries_trained = 0, dictionaries_used = 0, dictionary_savings = 0;
     uint64_t recovered_batches = 0;            // read from the log's tail when opened
     int64_t open_us = 0;                       // how long opening took
 };
@@ -301,6 +317,8 @@ class Engine {
     // For reopen and graph changes: the device below from now on. Any context, no I/O running.
     void set_backing_device(Device* backing);
     void set_point_interval(int64_t interval_us);
+    // As OpenOptions::compression_level; of streams made from now on. Any context.
+    void set_compression_level(int level);
     // Stored in the image. Errors: as check_retention.
     Result<void> set_retention(const Retention& retention);
     Retention retention() const;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 #include <deque>
+#include <map>
 #include <set>
 
 #include "capacity.h"
@@ -120,6 +121,9 @@ struct Engine::Impl {
         uint64_t view;   // views made before may need it
     };
     std::deque<Leaving> leaving;
+    // Guarded: the dictionary that paid last, and how much is to be written before another is trained.
+    std::shared_ptr<const Dictionary> last_dictionary;
+    uint64_t bytes_to_training = 0;
     std::deque<Leaving> leaving_capacity;  // segments of the capacity image
     StreamTail stream_tail, capacity_tail;
     // Work between the tiers: one task at a time, beside the other one, which a slow tier does not stop.
@@ -141,6 +145,12 @@ struct Engine::Impl {
         uint64_t sectors;
     };
     std::vector<Assessed> assessed;
+    // What merging is expected to save, and what it saves, in sectors, of runs by their newest and oldest stream. Of the one task that works.
+    std::map<std::pair<uint64_t, uint64_t>, uint64_t> expected, exact;
+    // Of OpenOptions::coalesce_rate: bytes that may be read now; less than 0: more were.
+    int64_t coalesce_credit = 0;
+    int64_t credit_at_us = 0;
+    bool cut_failed = false;
     // Coalescing on demand.
     struct Demand {
         std::optional<Time> until;
@@ -200,18 +210,26 @@ struct Engine::Impl {
         std::vector<SegmentId> held;      // what the first goes on in
         bool adopted = false;
     };
+    struct StreamContent {
+        ExtentMap extents;  // of the state `lower`, where it differs from `upper`
+        ChunkSet after;     // chunks in which `upper` has data there
+        Time upper_time;
+    };
+    Result<void> write_stream(StreamWriter& writer, const StreamContent& content, StreamInfo* stream);
+    Result<std::shared_ptr<const Dictionary>> dictionary_for(const ExtentMap& extents);
+    Result<std::vector<std::vector<uint8_t>>> sample(const ExtentMap& extents, uint64_t frames, uint64_t most);
     StreamTail& tail_of(format::Tier tier) {
         return tier == format::Tier::fast ? stream_tail : capacity_tail;
     }
     void hold_segments(format::Tier tier, const std::vector<SegmentId>& ids);
     void let_go_segments(format::Tier tier, const std::vector<SegmentId>& ids, Sequence since, uint64_t view);
     void number_stream(StreamInfo* stream, uint64_t sectors);
-    Result<void> write_stream(StreamWriter& writer, const ExtentMap& extents, StreamInfo* stream);
     Result<size_t> read_some(std::span<const Extent> extents, uint8_t* to);
     Result<ExtentMap> difference(Sequence upper, Sequence lower);
+    Result<ChunkSet> data_after(Sequence lower, Sequence upper);
     ExtentMap lay_out(Overlay& overlay);
     void begin_streams(SealedStreams* sealed);
-    Result<void> add_stream(const ExtentMap& extents, StreamInfo stream, SealedStreams* sealed);
+    Result<void> add_stream(const StreamContent& content, StreamInfo stream, SealedStreams* sealed);
     Result<void> end_streams(SealedStreams* sealed);
     Result<std::vector<OldState>> sealable(SegmentId* last);
     Result<void> seal(const std::vector<OldState>& states, SealedStreams* sealed);
@@ -223,13 +241,31 @@ struct Engine::Impl {
     // Coalescing. A run: neighbours in the chain, newest first.
     using StreamRun = std::vector<StreamInfo>;
     std::vector<StreamRun> mergeable(format::Tier tier) const;
-    StreamRun choose_run(format::Tier tier) const;
-    bool still_mergeable(const StreamRun& run) const;
+    StreamRun smallest_run(format::Tier tier) const;
+    bool coalesce_run(const StreamRun& run);
+    std::vector<StreamRun> worthwhile_runs();
+    uint64_t expected_saving(const StreamRun& run);
+    uint64_t exact_saving(const StreamRun& run);
+    StreamRun choose_run(std::vector<StreamRun> runs);
+    bool within_rate();
+    void spend(const StreamRun& run);
+    bool cut_step();
+    bool over_limit() const;
+    bool is_snapshot(Sequence state) const;
+    struct Cut {
+        StreamRun run;  // one: it is dropped; two: they are merged
+        uint64_t saving = 0;
+        bool is_point = false;
+    };
+    Cut choose_cut();
+    Result<bool> drop_oldest(const StreamInfo& stream);
+    void report_cut(Time time);
+    // `cut`: states that only rules keep may lie between the streams of the run.
+    bool still_mergeable(const StreamRun& run, bool cut) const;
     bool not_worth_merging(const StreamRun& run) const;
     void note_assessed(const StreamRun& run);
-    Result<ExtentMap> merge_streams(const StreamRun& run);
-    bool coalesce_run(const StreamRun& run);
-    Result<bool> coalesce(const StreamRun& run);
+    Result<StreamContent> merge_streams(const StreamRun& run);
+    Result<bool> coalesce(const StreamRun& run, bool cut = false);
     bool on_demand() const { return demand.running && !demand.paused; }
     bool ordering() const { return on_demand() && !coalesce_failed && orderer.left() > 0; }
     uint64_t bytes_to_coalesce() const;

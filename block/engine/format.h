@@ -285,11 +285,36 @@ struct StreamDropRecord {
     uint64_t id;
 };
 
-// A stream's index: this, then PackedExtent, then FrameRow.
+// A stream's index: this, then the roaring bitmaps of the chunks added, modified and discarded from `lower` to
+// `upper`, then PackedExtent, then FrameRow.
 struct StreamIndexHeader {
+    uint8_t magic[4];        // 'P' 'D' 'S' 'x'
+    uint8_t algorithm;       // kAlgorithmZstd
+    uint8_t flags;           // kVectorsLeftOut
+    uint8_t reserved0[2];
+    uint64_t stream;         // its id; these and the next as in its record
+    uint64_t lower, upper;
+    int64_t lower_time;
+    int64_t upper_time;
+    uint64_t first_sector;   // of the guest's disk: the first it tells of,
+    uint64_t end_sector;     // and behind the last
+    uint64_t changed_sectors;
     uint64_t extents;
     uint64_t frames;
+    uint32_t added_bytes, modified_bytes, discarded_bytes;  // of the bitmaps
+    uint32_t dictionary;         // id of the zstd dictionary that its frames need; 0: none
+    uint64_t dictionary_offset;  // bytes in the content
+    uint64_t dictionary_hash;    // XXH3 of it, seed S
+    uint32_t dictionary_bytes;
+    uint32_t reserved1;
+    uint64_t checksum;           // of this header and the bitmaps
 };
+static_assert(sizeof(StreamIndexHeader) == 136);
+constexpr uint8_t kStreamIndexMagic[4] = {'P', 'D', 'S', 'x'};
+constexpr uint8_t kAlgorithmZstd = 1;
+// There would be too many runs of chunks: none are told apart, where nothing was before counts as added.
+constexpr uint8_t kVectorsLeftOut = 1;
+constexpr uint32_t kMaxDictionaryBytes = 128 << 10;
 
 constexpr uint64_t kFrameSectors = 32;  // 16 KiB of data; the last frame may be shorter
 struct FrameRow {

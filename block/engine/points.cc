@@ -6,6 +6,7 @@
 #include <map>
 #include <unordered_set>
 
+#include "change_vector.h"
 #include "engine_impl.h"
 #include "text.h"
 
@@ -13,57 +14,28 @@ namespace predsnap {
 
 namespace {
 
-constexpr uint64_t kChunkSectors = (64 << 10) / kSectorSize;
-
-// What the batches since the point before have changed.
-class Change {
-  public:
-    uint64_t sectors = 0;
-
-    void add(const format::Entry& entry) {
-        if (entry.start >= kVmStateBase.value || entry.has(format::kEntryMoved)) {
-            return;
+// What a batch has changed, from where its entries and its undo begin in the index.
+void add_row(const SegmentIndex& index, const format::IndexRow& row, size_t entry, size_t undo,
+             IntervalChange& change) {
+    const size_t entries_end = entry + row.entry_count, undo_end = undo + row.undo_count;
+    for (; entry < entries_end; ++entry) {
+        const format::Entry& next = index.entries[entry];
+        if (next.has(format::kEntryMoved)) {
+            continue;
         }
-        sectors += entry.count;
-        touched_.push_back({entry.start / kChunkSectors, (entry.start + entry.count - 1) / kChunkSectors});
-        if (touched_.size() >= compact_at_) {
-            merge();
-            compact_at_ = 2 * touched_.size() + kMinCompact;
-        }
-    }
-    // Chunks touched, each counted once.
-    uint64_t chunks() {
-        merge();
-        uint64_t count = 0;
-        for (const Range& range : touched_) {
-            count += range.last - range.first + 1;
-        }
-        return count;
-    }
-
-  private:
-    static constexpr size_t kMinCompact = 1 << 16;
-    struct Range {
-        uint64_t first, last;
-    };
-    // Sorts the ranges and joins those that overlap or touch.
-    void merge() {
-        std::sort(touched_.begin(), touched_.end(),
-                  [](const Range& a, const Range& b) { return a.first < b.first; });
-        size_t kept = 0;
-        for (const Range& range : touched_) {
-            if (kept > 0 && range.first <= touched_[kept - 1].last + 1) {
-                touched_[kept - 1].last = std::max(touched_[kept - 1].last, range.last);
-            } else {
-                touched_[kept++] = range;
+        const bool counts = next.start < kVmStateBase.value;
+        for (uint64_t left = next.count; left > 0 && undo < undo_end; ++undo) {
+            const Extent before = format::unpack(index.undo[undo]);
+            if (counts && before.is_data()) {
+                change.had_data(before.start, before.count);
             }
+            left -= std::min(left, before.count);
         }
-        touched_.resize(kept);
+        if (counts) {
+            change.changed(Sector(next.start), next.count, next.is_data());
+        }
     }
-
-    std::vector<Range> touched_;
-    size_t compact_at_ = kMinCompact;
-};
+}
 
 // Marks of points, by sequence.
 struct Mark {
@@ -147,17 +119,22 @@ static std::vector<Candidate> candidates(Engine::Impl& e) {
     return list;
 }
 
-// The marks a query asks for, and `before`, the point before the first of them. Points are recorded in the
+// The marks a query asks for, and `before`, the point before the first of them, 0 if none. Points are recorded in the
 // order of their sequence numbers, each in a batch after it, so the marks of a newer segment all come
-// after those of an older one.
-static Result<Marks> collect_marks(Engine::Impl& e, const PointQuery& query, Sequence newest,
-                                   Sequence* before) {
+// after those of an older one. `old`: all points before the floor, ascending.
+struct Collected {
+    Marks marks;
+    Sequence before, floor;
+    std::vector<Sequence> old;
+};
+static Result<Collected> collect_marks(Engine::Impl& e, const PointQuery& query, Sequence newest) {
     const auto wanted = [&](const Marks::value_type& mark) {
         return mark.first <= newest.value && mark.second.time >= query.since &&
                mark.second.time <= query.until;
     };
     const Marks live = live_marks(e);
-    Marks marks;
+    Collected result;
+    Marks& marks = result.marks;
     for (const Candidate& segment : candidates(e)) {
         const auto found = static_cast<uint64_t>(std::count_if(marks.begin(), marks.end(), wanted));
         if (found > query.limit) {
@@ -170,30 +147,119 @@ static Result<Marks> collect_marks(Engine::Impl& e, const PointQuery& query, Seq
         }
     }
     merge(live, marks);
-    const Sequence floor = erase_dropped(e, marks);
+    result.floor = erase_dropped(e, marks);
     const Marks all = marks;
+    for (const auto& [sequence, mark] : all) {
+        if (Sequence(sequence) < result.floor) {
+            result.old.push_back(Sequence(sequence));
+        }
+    }
     std::erase_if(marks, [&](const auto& mark) { return !wanted(mark); });
     while (marks.size() > query.limit) {
         marks.erase(marks.begin());
     }
     if (!marks.empty()) {
         const auto first = all.find(marks.begin()->first);
-        *before = std::max(floor, Sequence(first == all.begin() ? 0 : std::prev(first)->first));
+        result.before = Sequence(first == all.begin() ? 0 : std::prev(first)->first);
     }
-    return marks;
+    return result;
 }
+
+namespace {
+
+// What changed since the point before, of points that lie before the floor or are the first after it.
+class StreamChanges {
+  public:
+    struct Change {
+        ChangeVector vector;
+        uint64_t sectors = 0;
+    };
+    // `old`: all points before the floor.
+    StreamChanges(Engine::Impl& engine, std::vector<Sequence> old) : e_(engine), old_(std::move(old)) {
+        Lock lock(e_.core.mutex);
+        const auto end = e_.history.streams.begin() + static_cast<ptrdiff_t>(e_.history.chain_length());
+        chain_.assign(std::make_reverse_iterator(end), e_.history.streams.rend());
+    }
+    // Up to a state of the chain, the floor included. Of streams that are damaged, nothing; that is reported.
+    Change since_the_point_before(Sequence state) {
+        Change change;
+        const auto next = std::lower_bound(old_.begin(), old_.end(), state);
+        if (next == old_.begin()) {
+            return change;  // the first one: what was before is not known
+        }
+        const Sequence begin = *std::prev(next);
+        for (const StreamInfo& stream : chain_) {
+            if (stream.lower < begin || stream.upper > state) {
+                continue;
+            }
+            const auto summary = e_.streams.summary(stream);
+            if (!summary.ok()) {
+                static_cast<void>(corruption(e_.core, 0, 0, summary.error().message));
+                continue;
+            }
+            change.sectors += summary.value()->sectors;
+            change.vector = ChangeVector::join(change.vector, summary.value()->changes, {});
+        }
+        return change;
+    }
+
+  private:
+    Engine::Impl& e_;
+    std::vector<Sequence> old_;
+    std::vector<StreamInfo> chain_;  // oldest first
+};
+
+void set_change(PointInfo& point, const ChangeVector& vector, uint64_t sectors) {
+    point.bytes_changed = sectors * kSectorSize;
+    point.chunks_added = vector.added.count();
+    point.chunks_modified = vector.modified.count();
+    point.chunks_discarded = vector.discarded.count();
+}
+
+// What changed in the log up to each point, of ascending points after `before`, since the one before it. What `first`
+// says changed before the first of them.
+Result<void> count_log_changes(Engine::Impl& e, Sequence before, std::span<PointInfo> points,
+                               StreamChanges::Change first) {
+    IntervalChange change;
+    size_t next = 0;
+    const auto visit = [&](const SegmentIndex& index) {
+        size_t entry = 0, undo = 0;
+        for (const format::IndexRow& row : index.rows) {
+            if (row.sequence > before.value && next < points.size()) {
+                add_row(index, row, entry, undo, change);
+            }
+            entry += row.entry_count;
+            undo += row.undo_count;
+            if (next < points.size() && row.sequence == points[next].sequence.value) {
+                set_change(points[next], ChangeVector::join(first.vector, change.vector(), change.whole()),
+                           first.sectors + change.sectors());
+                first = {};
+                change.clear();
+                ++next;
+            }
+        }
+    };
+    return e.timeline.for_each_segment(before + 1, points.back().sequence, false,
+                                       [&](const SegmentIndex& index) -> Result<void> {
+                                           compute(e.core, index.entries.size() * sizeof(format::Entry),
+                                                   [&] { visit(index); });
+                                           return {};
+                                       });
+}
+
+}  // namespace
 
 Result<std::vector<PointInfo>> Engine::points(const PointQuery& query) {
     Impl& e = *impl_;
-    Sequence newest, before;
+    Sequence newest;
     HistoryReader reading(e);
     {
         Lock lock(e.core.mutex);
         newest = e.disk.sequence;
     }
-    TRY_ASSIGN(const Marks marks, collect_marks(e, query, newest, &before));
+    TRY_ASSIGN(Collected found, collect_marks(e, query, newest));
     std::vector<PointInfo> points;
-    for (const auto& [sequence, mark] : marks) {
+    for (const auto& [sequence, mark] : found.marks) {
         PointInfo point;
         point.sequence = Sequence(sequence);
         point.time = mark.time;
@@ -204,33 +270,18 @@ Result<std::vector<PointInfo>> Engine::points(const PointQuery& query) {
     if (points.empty()) {
         return points;
     }
-    // What changed up to each point, since the one before it.
-    size_t next = 0;
-    while (next < points.size() && points[next].sequence <= before) {
-        ++next;  // of what was before the floor only the states are known
+    StreamChanges streams(e, std::move(found.old));
+    size_t first = 0;  // in the log
+    for (; first < points.size() && points[first].sequence <= found.floor; ++first) {
+        const StreamChanges::Change change = streams.since_the_point_before(points[first].sequence);
+        set_change(points[first], change.vector, change.sectors);
     }
-    Change change;
-    TRY(e.timeline.for_each_segment(
-        before + 1, points.back().sequence, false,
-        [&](const SegmentIndex& index) -> Result<void> {
-            size_t at = 0;
-            for (const format::IndexRow& row : index.rows) {
-                const size_t end = at + row.entry_count;
-                for (; at < end; ++at) {
-                    change.add(index.entries[at]);
-                }
-                if (row.sequence <= before.value) {
-                    change = {};
-                }
-                if (next < points.size() && row.sequence == points[next].sequence.value) {
-                    points[next].bytes_changed = change.sectors * kSectorSize;
-                    points[next].chunks_changed = change.chunks();
-                    change = {};
-                    ++next;
-                }
-            }
-            return {};
-        }));
+    if (first < points.size()) {
+        const Sequence before = first == 0 ? found.before : points[first - 1].sequence;
+        TRY(count_log_changes(e, std::max(before, found.floor), std::span(points).subspan(first),
+                              before < found.floor ? streams.since_the_point_before(found.floor)
+                                                   : StreamChanges::Change{}));
+    }
     Lock lock(e.core.mutex);
     const Engine::Impl::KeptStates kept = e.kept_states();
     for (PointInfo& point : points) {

@@ -16,7 +16,7 @@ namespace predsnap {
 
 // Chunks of the disk, of 64 KiB: what predictions are about, and granularity.
 constexpr uint64_t kChunkBytes = 64 << 10;
-constexpr uint64_t kChunkSectors = kChunkBytes / kSectorSize;
+static_assert(kChunkSectors * kSectorSize == kChunkBytes);
 
 // A part of the disk, in bytes, and how likely each of its chunks is to be written, and read: from 0 to 1.
 struct Prediction {

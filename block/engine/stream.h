@@ -17,23 +17,50 @@
 
 #include "buffer.h"
 #include "capacity.h"
+#include "change_vector.h"
 #include "core.h"
+#include "dictionary.h"
 #include "history.h"
 #include "segment_table.h"
 #include "stream_tier.h"
 
 namespace predsnap {
 
+// The beginning of a stream's index, which can be read without the rest.
+struct StreamSummary {
+    Time lower_time, upper_time;
+    Sector first, end;        // of the guest's disk: what the stream tells of; equal: nothing
+    uint64_t sectors = 0;     // of that which changed from `lower` to `upper`
+    uint64_t extents = 0, frames = 0;
+    ChangeVector changes;
+    bool vectors_left_out = false;  // `changes` is only what the extents tell
+    // Where its dictionary is, if it has one.
+    uint32_t dictionary = 0;  // 0: none
+    uint32_t dictionary_bytes = 0;
+    uint64_t dictionary_offset = 0, dictionary_hash = 0;
+    uint64_t bytes = 0;       // of the summary
+
+    // `seed`: of checksums.
+    std::vector<uint8_t> encode(const StreamInfo& stream, uint64_t seed) const;
+    // Of the first bytes of an index. Errors: EIO for what no correct writer produces.
+    static Result<StreamSummary> decode(const StreamInfo& stream, uint64_t seed, std::span<const uint8_t> bytes);
+    // How many bytes decode() needs, by the header at their beginning.
+    static Result<uint64_t> size(const StreamInfo& stream, std::span<const uint8_t> header);
+};
+
 struct StreamIndex {
+    StreamSummary summary;
     std::vector<format::PackedExtent> extents;  // ascending; data with virtual places
     std::vector<format::FrameRow> frames;       // frame i holds the sectors from i * kFrameSectors on
 
-    std::vector<uint8_t> encode() const;
+    // Fills in what the summary says of extents and frames.
+    std::vector<uint8_t> encode(const StreamInfo& stream, uint64_t seed);
     // Errors: EIO for what no correct writer produces.
-    static Result<StreamIndex> decode(const StreamInfo& stream, const Geometry& geometry,
+    static Result<StreamIndex> decode(const StreamInfo& stream, const Geometry& geometry, uint64_t seed,
                                       std::span<const uint8_t> bytes);
     uint64_t memory_bytes() const {
-        return extents.size() * sizeof(format::PackedExtent) + frames.size() * sizeof(format::FrameRow);
+        return extents.size() * sizeof(format::PackedExtent) + frames.size() * sizeof(format::FrameRow) +
+               summary.changes.memory_bytes();
     }
 };
 
@@ -53,8 +80,8 @@ class StreamWriter {
     ~StreamWriter();
     StreamWriter(const StreamWriter&) = delete;
 
-    // `base`: the virtual place of the first sector of its data.
-    void begin_stream(Place base) { base_ = base; }
+    // Begins a stream, whose frames need the dictionary; null: none. `base`: the virtual place of the first sector of its data.
+    Result<void> begin_stream(Place base, std::shared_ptr<const Dictionary> dictionary);
     // Of one stream: extents ascend and do not overlap; of data, the content follows by put_data.
     void put_extent(const Extent& extent);
     Result<void> put_data(const uint8_t* data, uint64_t sectors);
@@ -65,8 +92,9 @@ class StreamWriter {
     }
     // There will be no such stream; the next begins behind what was written of it.
     void abandon_stream();
-    // The stream is complete. Fills in base, sectors, index and segments.
-    Result<void> end_stream(StreamInfo* stream);
+    // The stream is complete. Fills in base, sectors, index and segments. `after`: the chunks of its extents that hold data
+    // in state `upper`.
+    Result<void> end_stream(StreamInfo* stream, Time upper_time, const ChunkSet& after);
     // Writes what is not written yet. Not durable before a flush.
     Result<void> finish() { return write_out(); }
     // Afterwards: where there is room.
@@ -99,6 +127,8 @@ class StreamWriter {
     size_t first_segment_ = 0;   // in which it begins, of taken_
     bool begun_ = false;
     std::vector<uint8_t> packed_[kFramesAtOnce];
+    FramePacker packer_;
+    std::shared_ptr<const Dictionary> dictionary_;
     AlignedBuffer buffer_;       // content of the segment being filled
     uint64_t used_ = 0;          // bytes of it,
     uint64_t on_disk_ = 0;       // which was there before this writer
@@ -115,12 +145,18 @@ class StreamStore {
     static constexpr uint64_t kMaxBytes = 32 << 20;
     // Frames kept unpacked.
     static constexpr size_t kMaxFrames = 32;
+    // Bytes of summaries kept in memory.
+    static constexpr uint64_t kMaxSummaryBytes = 16 << 20;
+    static constexpr size_t kMaxDictionaries = 16;
 
     StreamStore(Core& core, const History& history, Capacity& capacity)
         : core_(core), history_(history), capacity_(capacity) {}
 
-    // Requires Core::mutex not to be held.
+    // These require Core::mutex not to be held.
     Result<std::shared_ptr<const StreamIndex>> load(const StreamInfo& stream);
+    Result<std::shared_ptr<const StreamSummary>> summary(const StreamInfo& stream);
+    // Null if it has none. Errors: EIO, not reported.
+    Result<std::shared_ptr<const Dictionary>> dictionary(const StreamInfo& stream, const StreamSummary& summary);
     // Sectors at a virtual place. Errors: EIO, reported, if they are damaged.
     Result<void> read(Place place, uint64_t sectors, uint8_t* to);
     // The same of a stream whose segments are not given away meanwhile, from a sector of its data on; not reported.
@@ -150,6 +186,9 @@ class StreamStore {
     Result<void> read_segment(const StreamInfo& stream, SegmentId id, uint64_t offset, AlignedBuffer& to);
     Result<void> read_content(const StreamInfo& stream, uint64_t offset, uint64_t length, uint8_t* to);
     Result<std::shared_ptr<const StreamIndex>> load_index(const StreamInfo& stream);
+    Result<StreamSummary> read_summary(const StreamInfo& stream);
+    Result<std::shared_ptr<const Dictionary>> read_dictionary(const StreamInfo& stream, const StreamSummary& summary);
+    Result<uint64_t> length_of_tier(const StreamInfo& stream);
     Result<std::vector<uint8_t>> stored_frame(const StreamInfo& stream, const StreamIndex& index, uint64_t number);
     Result<std::shared_ptr<const Frame>> frame(const StreamInfo& stream, const StreamIndex& index, uint64_t number);
     Result<void> read_sectors(const StreamInfo& stream, uint64_t from, uint64_t sectors, uint8_t* to);
@@ -160,6 +199,9 @@ class StreamStore {
     // Guarded by Core::mutex; newest first.
     std::list<Loaded> recent_;
     std::list<std::shared_ptr<const Frame>> frames_;
+    std::list<std::pair<uint64_t, std::shared_ptr<const StreamSummary>>> summaries_;
+    // By their hash: streams may have the same one.
+    std::list<std::pair<uint64_t, std::shared_ptr<const Dictionary>>> dictionaries_;
     std::vector<StreamInfo> retired_;
 };
 

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include <zstd.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -13,8 +11,6 @@ namespace predsnap {
 
 using format::FrameRow;
 using format::kFrameSectors;
-using format::PackedExtent;
-using format::StreamIndexHeader;
 
 namespace {
 
@@ -25,71 +21,7 @@ Error damaged(const StreamInfo& stream, const char* what) {
                            static_cast<ull>(stream.lower.value), static_cast<ull>(stream.upper.value), what)};
 }
 
-template <typename T>
-void put(std::vector<uint8_t>& out, const std::vector<T>& items) {
-    const auto* bytes = reinterpret_cast<const uint8_t*>(items.data());
-    out.insert(out.end(), bytes, bytes + items.size() * sizeof(T));
-}
-
 }  // namespace
-
-std::vector<uint8_t> StreamIndex::encode() const {
-    const StreamIndexHeader header{extents.size(), frames.size()};
-    std::vector<uint8_t> out(sizeof(header));
-    std::memcpy(out.data(), &header, sizeof(header));
-    put(out, extents);
-    put(out, frames);
-    return out;
-}
-
-Result<StreamIndex> StreamIndex::decode(const StreamInfo& stream, const Geometry& geometry,
-                                        std::span<const uint8_t> bytes) {
-    StreamIndexHeader header{};
-    if (bytes.size() < sizeof(header)) {
-        return damaged(stream, "its index is too short");
-    }
-    std::memcpy(&header, bytes.data(), sizeof(header));
-    bytes = bytes.subspan(sizeof(header));
-    if (header.extents > bytes.size() || header.frames > bytes.size() ||
-        header.extents * sizeof(PackedExtent) + header.frames * sizeof(FrameRow) != bytes.size() ||
-        header.frames != (stream.sectors + kFrameSectors - 1) / kFrameSectors) {
-        return damaged(stream, "the sizes in its index do not add up");
-    }
-    StreamIndex index;
-    index.extents.resize(header.extents);
-    index.frames.resize(header.frames);
-    const size_t extent_bytes = header.extents * sizeof(PackedExtent);
-    if (header.extents > 0) {
-        std::memcpy(index.extents.data(), bytes.data(), extent_bytes);
-    }
-    if (header.frames > 0) {
-        std::memcpy(index.frames.data(), bytes.data() + extent_bytes, header.frames * sizeof(FrameRow));
-    }
-    Sector end{0};
-    Place next = stream.base;
-    for (const PackedExtent& packed : index.extents) {
-        const Extent extent = format::unpack(packed);
-        const bool inside = !extent.is_data() || extent.place == next;
-        next += extent.is_data() ? extent.count : 0;
-        if (packed.kind > static_cast<uint8_t>(ExtentKind::run) || extent.kind == ExtentKind::unit ||
-            !plausible(geometry, extent) || extent.start < end || !inside) {
-            return damaged(stream, "an extent in its index is out of range");
-        }
-        end = extent.end();
-    }
-    if (next != stream.base + stream.sectors) {
-        return damaged(stream, "its extents are not those of its data");
-    }
-    const uint64_t capacity = geometry.segment_size - kBlockSize;
-    for (const FrameRow& row : index.frames) {
-        if (row.stored == 0 || row.stored > ZSTD_compressBound(kFrameSectors * kSectorSize) ||
-            row.offset >= stream.segments.size() * capacity ||
-            row.offset % capacity + row.stored > capacity) {
-            return damaged(stream, "a frame in its index is out of range");
-        }
-    }
-    return index;
-}
 
 namespace {
 
@@ -139,6 +71,13 @@ Result<std::shared_ptr<const StreamIndex>> StreamStore::load(const StreamInfo& s
     return as_eio(load_index(stream));
 }
 
+Result<uint64_t> StreamStore::length_of_tier(const StreamInfo& stream) {
+    if (!stream.on_capacity()) {
+        return core_.file.length();
+    }
+    return capacity_.present() ? capacity_.device().length() : Result<uint64_t>(capacity_.absent());
+}
+
 Result<std::shared_ptr<const StreamIndex>> StreamStore::load_index(const StreamInfo& stream) {
     {
         Lock lock(core_.mutex);
@@ -149,10 +88,7 @@ Result<std::shared_ptr<const StreamIndex>> StreamStore::load_index(const StreamI
             }
         }
     }
-    if (stream.on_capacity() && !capacity_.present()) {
-        return capacity_.absent();
-    }
-    TRY_ASSIGN(const uint64_t image_bytes, stream.on_capacity() ? capacity_.device().length() : core_.file.length());
+    TRY_ASSIGN(const uint64_t image_bytes, length_of_tier(stream));
     const uint64_t most = stream.segments.size() * (core_.geometry.segment_size - kBlockSize);
     if (stream.index_bytes > std::min({image_bytes, most, kMaxIndexBytes})) {
         return torn(stream, "its index is longer than it is");
@@ -162,7 +98,7 @@ Result<std::shared_ptr<const StreamIndex>> StreamStore::load_index(const StreamI
     if (xxh3(blob.data(), blob.size(), core_.seed) != stream.index_hash) {
         return torn(stream, "its index is damaged");
     }
-    Result<StreamIndex> decoded = StreamIndex::decode(stream, core_.geometry, blob);
+    Result<StreamIndex> decoded = StreamIndex::decode(stream, core_.geometry, core_.seed, blob);
     if (!decoded.ok()) {
         return Error{kDamaged, decoded.error().message};
     }
@@ -177,6 +113,92 @@ Result<std::shared_ptr<const StreamIndex>> StreamStore::load_index(const StreamI
     return index;
 }
 
+Result<StreamSummary> StreamStore::read_summary(const StreamInfo& stream) {
+    std::vector<uint8_t> bytes(std::min<uint64_t>(stream.index_bytes, kBlockSize));
+    TRY(read_content(stream, stream.index_offset, bytes.size(), bytes.data()));
+    const Result<uint64_t> length = StreamSummary::size(stream, bytes);
+    if (!length.ok() || length.value() > stream.index_bytes) {
+        return torn(stream, "its index is too short");
+    }
+    if (length.value() > bytes.size()) {
+        TRY_ASSIGN(const uint64_t image_bytes, length_of_tier(stream));
+        if (length.value() > image_bytes) {
+            return torn(stream, "its index is longer than the image");
+        }
+        bytes.resize(length.value());
+        TRY(read_content(stream, stream.index_offset, bytes.size(), bytes.data()));
+    }
+    Result<StreamSummary> decoded = StreamSummary::decode(stream, core_.seed, bytes);
+    return decoded.ok() ? std::move(decoded) : Result<StreamSummary>(Error{kDamaged, decoded.error().message});
+}
+
+Result<std::shared_ptr<const StreamSummary>> StreamStore::summary(const StreamInfo& stream) {
+    {
+        Lock lock(core_.mutex);
+        for (auto found = summaries_.begin(); found != summaries_.end(); ++found) {
+            if (found->first == stream.id) {
+                summaries_.splice(summaries_.begin(), summaries_, found);
+                return found->second;
+            }
+        }
+    }
+    Result<StreamSummary> read = as_eio(read_summary(stream));
+    if (!read.ok()) {
+        return read.error();
+    }
+    StreamSummary decoded = read.take();
+    if (decoded.vectors_left_out) {
+        TRY_ASSIGN(const auto index, load(stream));
+        decoded = index->summary;
+    }
+    const auto summary = std::make_shared<const StreamSummary>(std::move(decoded));
+    Lock lock(core_.mutex);
+    summaries_.emplace_front(stream.id, summary);
+    uint64_t kept = 0;
+    for (auto entry = summaries_.begin(); entry != summaries_.end();) {
+        kept += sizeof(*summary) + entry->second->changes.memory_bytes();
+        entry = entry != summaries_.begin() && kept > kMaxSummaryBytes ? summaries_.erase(entry) : std::next(entry);
+    }
+    return summary;
+}
+
+Result<std::shared_ptr<const Dictionary>> StreamStore::dictionary(const StreamInfo& stream,
+                                                                  const StreamSummary& summary) {
+    return as_eio(read_dictionary(stream, summary));
+}
+
+Result<std::shared_ptr<const Dictionary>> StreamStore::read_dictionary(const StreamInfo& stream,
+                                                                       const StreamSummary& summary) {
+    if (summary.dictionary == 0) {
+        return std::shared_ptr<const Dictionary>();
+    }
+    {
+        Lock lock(core_.mutex);
+        for (auto found = dictionaries_.begin(); found != dictionaries_.end(); ++found) {
+            if (found->first == summary.dictionary_hash && found->second->id() == summary.dictionary) {
+                dictionaries_.splice(dictionaries_.begin(), dictionaries_, found);
+                return found->second;
+            }
+        }
+    }
+    std::vector<uint8_t> bytes(summary.dictionary_bytes);
+    TRY(read_content(stream, summary.dictionary_offset, bytes.size(), bytes.data()));
+    if (xxh3(bytes.data(), bytes.size(), core_.seed) != summary.dictionary_hash) {
+        return torn(stream, "its dictionary is damaged");
+    }
+    const auto made = Dictionary::load(std::move(bytes), summary.dictionary);
+    if (!made.ok()) {
+        return torn(stream, "its dictionary is none");
+    }
+    const std::shared_ptr<const Dictionary> loaded = made.value();
+    Lock lock(core_.mutex);
+    dictionaries_.emplace_front(summary.dictionary_hash, loaded);
+    if (dictionaries_.size() > kMaxDictionaries) {
+        dictionaries_.pop_back();
+    }
+    return loaded;
+}
+
 void StreamStore::forget(format::Tier tier, SegmentId segment) {
     std::erase_if(retired_, [&](const StreamInfo& stream) {
         if (stream.tier != tier ||
@@ -184,6 +206,7 @@ void StreamStore::forget(format::Tier tier, SegmentId segment) {
             return false;
         }
         recent_.remove_if([&](const auto& entry) { return entry.stream == stream.id; });
+        summaries_.remove_if([&](const auto& entry) { return entry.first == stream.id; });
         frames_.remove_if([&](const auto& frame) { return frame->stream == stream.id; });
         return true;
     });
@@ -235,10 +258,11 @@ Result<std::shared_ptr<const StreamStore::Frame>> StreamStore::frame(const Strea
     if (row.raw != 0) {
         frame->bytes = std::move(stored);
     } else {
+        TRY_ASSIGN(const auto needed, read_dictionary(stream, index.summary));
         frame->bytes.resize(sectors * kSectorSize);
-        const size_t unpacked =
-            ZSTD_decompress(frame->bytes.data(), frame->bytes.size(), stored.data(), stored.size());
-        frame->bytes.resize(ZSTD_isError(unpacked) != 0 ? 0 : unpacked);
+        if (!unpack_frame(stored, needed.get(), frame->bytes)) {
+            frame->bytes.clear();
+        }
     }
     if (frame->bytes.size() != sectors * kSectorSize) {
         return torn(stream, "a frame of it cannot be unpacked");

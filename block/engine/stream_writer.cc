@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include <zstd.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -15,14 +13,6 @@ using format::kFrameSectors;
 namespace {
 
 constexpr size_t kFrameBytes = kFrameSectors * kSectorSize;
-
-// Empty if that would not save a sixteenth.
-void compress(std::span<const uint8_t> frame, int level, std::vector<uint8_t>* packed) {
-    packed->resize(ZSTD_compressBound(frame.size()));
-    const size_t length = ZSTD_compress(packed->data(), packed->size(), frame.data(), frame.size(), level);
-    const bool pays = ZSTD_isError(length) == 0 && length < frame.size() - frame.size() / 16;
-    packed->resize(pays ? length : 0);
-}
 
 }  // namespace
 
@@ -42,6 +32,21 @@ StreamWriter::~StreamWriter() {
             tier_.release(taken_[i]);
         }
     }
+}
+
+Result<void> StreamWriter::begin_stream(Place base, std::shared_ptr<const Dictionary> dictionary) {
+    base_ = base;
+    dictionary_ = std::move(dictionary);
+    if (dictionary_ == nullptr) {
+        return {};
+    }
+    const std::vector<uint8_t>& bytes = dictionary_->bytes();
+    TRY(write(bytes.data(), bytes.size()));
+    index_.summary.dictionary = dictionary_->id();
+    index_.summary.dictionary_bytes = static_cast<uint32_t>(bytes.size());
+    index_.summary.dictionary_offset = position() - bytes.size() - first_segment_ * capacity();
+    index_.summary.dictionary_hash = xxh3(bytes.data(), bytes.size(), core_.seed);
+    return {};
 }
 
 void StreamWriter::put_extent(const Extent& extent) {
@@ -82,7 +87,7 @@ Result<void> StreamWriter::pack_frames() {
     };
     core_.host.run_on_executor([&] {
         for (size_t i = 0; i < count; ++i) {
-            compress(frame(i), level_, &packed_[i]);
+            packer_.pack(frame(i), level_, dictionary_.get(), &packed_[i]);
         }
     });
     for (size_t i = 0; i < count; ++i) {
@@ -164,15 +169,19 @@ void StreamWriter::abandon_stream() {
     index_ = {};
     sectors_ = 0;
     raw_.clear();
+    dictionary_ = nullptr;
     begun_ = false;
 }
 
-Result<void> StreamWriter::end_stream(StreamInfo* stream) {
+Result<void> StreamWriter::end_stream(StreamInfo* stream, Time upper_time, const ChunkSet& after) {
     TRY(pack_frames());
+    const ExtentChunks chunks = chunks_of(index_.extents);
+    index_.summary.changes = ChangeVector::of(chunks.changed, chunks.data, after);
+    index_.summary.upper_time = upper_time;
     for (format::FrameRow& row : index_.frames) {
         row.offset -= first_segment_ * capacity();
     }
-    const std::vector<uint8_t> blob = index_.encode();
+    const std::vector<uint8_t> blob = index_.encode(*stream, core_.seed);
     stream->base = base_;
     stream->sectors = sectors_;
     stream->index_bytes = blob.size();

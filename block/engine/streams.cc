@@ -148,7 +148,7 @@ Result<std::vector<OldState>> Engine::Impl::boundaries(SegmentId last) {
         }
     }
     if (!result.empty()) {
-        result.push_back({segments[last].last, Time(), 0, 0, false});
+        result.push_back({segments[last].last, segments[last].times.last, 0, 0, false});
     }
     return result;
 }
@@ -159,7 +159,10 @@ bool Engine::Impl::too_little_to_seal(SegmentId last) const {
 }
 
 // Writes one stream of these extents, whose data is read from where they say.
-Result<void> Engine::Impl::write_stream(StreamWriter& writer, const ExtentMap& extents, StreamInfo* stream) {
+Result<void> Engine::Impl::write_stream(StreamWriter& writer, const StreamContent& content, StreamInfo* stream) {
+    const ExtentMap& extents = content.extents;
+    TRY_ASSIGN(std::shared_ptr<const Dictionary> dictionary, dictionary_for(extents));
+    TRY(writer.begin_stream(stream->base, std::move(dictionary)));
     AlignedBuffer data(kReadSectors * kSectorSize);
     std::vector<Extent> some;
     for (Sector at{0}; at < kSectorLimit;) {
@@ -180,7 +183,7 @@ Result<void> Engine::Impl::write_stream(StreamWriter& writer, const ExtentMap& e
             return Error{ECANCELED, "background work is paused"};
         }
     }
-    return writer.end_stream(stream);
+    return writer.end_stream(stream, content.upper_time, content.after);
 }
 
 // Reads the data of as many of the extents as fit, one after the other. Returns how many.
@@ -207,6 +210,17 @@ Result<size_t> Engine::Impl::read_some(std::span<const Extent> extents, uint8_t*
 Result<ExtentMap> Engine::Impl::difference(Sequence upper, Sequence lower) {
     TRY_ASSIGN(Overlay overlay, timeline.difference(upper, lower));
     return lay_out(overlay);
+}
+
+// The chunks in which `upper` has data where it differs from `lower`.
+Result<ChunkSet> Engine::Impl::data_after(Sequence lower, Sequence upper) {
+    TRY_ASSIGN(const ExtentMap extents, difference(lower, upper));
+    ExtentChunks chunks;
+    extents.for_each(Sector(0), [&](const Extent& extent) {
+        chunks.add(extent);
+        return true;
+    });
+    return std::move(chunks.data);
 }
 
 // What lies on top, holes included.
@@ -265,8 +279,8 @@ void Engine::Impl::number_stream(StreamInfo* stream, uint64_t sectors) {
     history.next_stream_base = stream->places_end();
 }
 
-Result<void> Engine::Impl::add_stream(const ExtentMap& extents, StreamInfo stream, SealedStreams* sealed) {
-    const uint64_t sectors = data_sectors(extents);
+Result<void> Engine::Impl::add_stream(const StreamContent& content, StreamInfo stream, SealedStreams* sealed) {
+    const uint64_t sectors = data_sectors(content.extents);
     {
         Lock lock(core.mutex);
         if (history.next_stream_base + sectors >= kPlaceLimit) {
@@ -275,8 +289,7 @@ Result<void> Engine::Impl::add_stream(const ExtentMap& extents, StreamInfo strea
     }
     stream.tier = sealed->tier;
     number_stream(&stream, sectors);
-    sealed->writer->begin_stream(stream.base);
-    TRY(write_stream(*sealed->writer, extents, &stream));
+    TRY(write_stream(*sealed->writer, content, &stream));
     if (stream.segments.size() > kMostStreamSegments) {
         return Error{EFBIG, "what is to be kept is more than a stream can hold"};
     }
@@ -325,8 +338,11 @@ Result<void> Engine::Impl::seal(const std::vector<OldState>& states, SealedStrea
         stream.lower_clock = states[i].clock;
         stream.lower_point = states[i].point;
         stream.upper = states[i + 1].sequence;
-        TRY_ASSIGN(const ExtentMap extents, difference(stream.upper, stream.lower));
-        TRY(add_stream(extents, std::move(stream), sealed));
+        StreamContent content;
+        content.upper_time = states[i + 1].time;
+        TRY_ASSIGN(content.after, data_after(stream.lower, stream.upper));
+        TRY_ASSIGN(content.extents, difference(stream.upper, stream.lower));
+        TRY(add_stream(content, std::move(stream), sealed));
     }
     return end_streams(sealed);
 }

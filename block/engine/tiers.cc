@@ -207,8 +207,16 @@ Result<void> Engine::Impl::copy_stream(const StreamInfo& from, SealedStreams* mo
     if (!loaded) {
         return {};
     }
+    std::shared_ptr<const Dictionary> dictionary;
+    const bool has_dictionary = read([&]() -> Result<void> {
+        TRY_ASSIGN(dictionary, streams.dictionary(from, index->summary));
+        return {};
+    });
+    if (!has_dictionary) {
+        return {};
+    }
     StreamWriter& writer = *moved->writer;
-    writer.begin_stream(from.base);
+    TRY(writer.begin_stream(from.base, std::move(dictionary)));
     writer.put_extents_of(*index, from.sectors);
     for (size_t at = 0; at < index->frames.size(); at += kFramesAtOnce) {
         const size_t count = std::min(kFramesAtOnce, index->frames.size() - at);
@@ -235,7 +243,7 @@ Result<void> Engine::Impl::copy_stream(const StreamInfo& from, SealedStreams* mo
     }
     StreamInfo to = from;
     to.tier = format::Tier::capacity;
-    TRY(writer.end_stream(&to));
+    TRY(writer.end_stream(&to, index->summary.upper_time, index->summary.changes.after()));
     moved->streams.push_back(std::move(to));
     return {};
 }
@@ -297,7 +305,7 @@ bool Engine::Impl::coalesce_capacity_step() {
         if (tiers_failed || !coalesce_capacity_due || !segments.counted()) {
             return false;
         }
-        run = choose_run(format::Tier::capacity);
+        run = smallest_run(format::Tier::capacity);
         if (run.empty()) {
             coalesce_capacity_due = false;
             return false;

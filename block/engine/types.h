@@ -55,6 +55,9 @@ struct TimeSpan {
 
 constexpr SegmentId kNoSegment{UINT32_MAX};
 
+// What is said of the guest's disk as a whole (how it is written, what changed) is said of chunks of it.
+constexpr uint64_t kChunkSectors = (64 << 10) / kSectorSize;
+
 // The guest disk occupies [0, kVmStateBase); VM state is addressed above it in the same map, so that
 // it is logged, checksummed, kept and rolled back exactly as data is.
 constexpr Sector kVmStateBase{1ull << 39};

@@ -35,6 +35,7 @@ co_try_open(BlockDriverState *bs, bool writable, bool repair,
         .repair = repair,
         .point_interval_ms = s->settings.point_interval_ms,
         .fine = s->settings.fine,
+        .compression_level = s->settings.compression_level,
     };
     int ret;
 

@@ -30,6 +30,7 @@
 #define PREDSNAP_OPT_STAGING_BYTES "staging-bytes"
 #define PREDSNAP_OPT_GRANULARITY "granularity"
 #define PREDSNAP_OPT_WEIGHT "weight"
+#define PREDSNAP_OPT_COMPRESSION_LEVEL "compression-level"
 #define PREDSNAP_OPT_STAGE_READS "stage-reads"
 #define PREDSNAP_OPT_THRESHOLD "threshold"
 #define PREDSNAP_OPT_ADAPTIVE "adaptive"
@@ -44,6 +45,7 @@
 /* The driver's own options. */
 typedef struct PredsnapSettings {
     uint32_t point_interval_ms;
+    uint8_t compression_level;
     bool has_cdp_window;    /* otherwise the image says */
     bool has_cdp_bytes;
     int64_t cdp_window_s;   /* -1: without limit */

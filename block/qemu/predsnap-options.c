@@ -21,6 +21,8 @@
 #define STAGING_BYTES_MAX (64 * GiB)
 #define WEIGHT_DEFAULT 5
 #define WEIGHT_MAX 10
+#define COMPRESSION_LEVEL_DEFAULT 1
+#define COMPRESSION_LEVEL_MAX 19
 #define ACCESS_LOG_SIZE_DEFAULT (64 * MiB)
 #define ACCESS_LOG_SIZE_MIN (1 * MiB)
 
@@ -58,6 +60,11 @@ static QemuOptsList predsnap_runtime_opts = {
             .name = PREDSNAP_OPT_WEIGHT,
             .type = QEMU_OPT_NUMBER,
             .help = "How critical the application is, from 0 to 10",
+        },
+        {
+            .name = PREDSNAP_OPT_COMPRESSION_LEVEL,
+            .type = QEMU_OPT_NUMBER,
+            .help = "How hard old history is compressed, from 1 to 19",
         },
         {
             .name = PREDSNAP_OPT_STAGE_READS,
@@ -119,6 +126,7 @@ const char *const predsnap_mutable_opts[] = {
     PREDSNAP_OPT_STAGING_BYTES,
     PREDSNAP_OPT_GRANULARITY,
     PREDSNAP_OPT_WEIGHT,
+    PREDSNAP_OPT_COMPRESSION_LEVEL,
     PREDSNAP_OPT_STAGE_READS,
     PREDSNAP_OPT_THRESHOLD,
     PREDSNAP_OPT_ADAPTIVE,
@@ -270,6 +278,21 @@ static bool parse_fine(QemuOpts *opts, PredsnapSettings *settings,
     return true;
 }
 
+static bool parse_compression_level(QemuOpts *opts, PredsnapSettings *settings,
+                                    Error **errp)
+{
+    uint64_t level = qemu_opt_get_number(opts, PREDSNAP_OPT_COMPRESSION_LEVEL,
+                                         COMPRESSION_LEVEL_DEFAULT);
+
+    if (level < 1 || level > COMPRESSION_LEVEL_MAX) {
+        error_setg(errp, "Option '" PREDSNAP_OPT_COMPRESSION_LEVEL "' is from "
+                   "1 to %d", COMPRESSION_LEVEL_MAX);
+        return false;
+    }
+    settings->compression_level = level;
+    return true;
+}
+
 static bool parse_threshold(QemuOpts *opts, PredsnapSettings *settings,
                             Error **errp)
 {
@@ -330,6 +353,7 @@ bool predsnap_absorb_options(QDict *options, PredsnapSettings *settings,
               parse_cdp_window(opts, settings, errp) &&
               parse_retention(options, settings, errp) &&
               parse_fine(opts, settings, errp) &&
+              parse_compression_level(opts, settings, errp) &&
               parse_predictions(opts, settings, errp) &&
               parse_access_log(opts, settings, errp);
 

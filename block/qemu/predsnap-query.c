@@ -46,6 +46,9 @@ static void add_point(void *opaque, const PdsPoint *from)
     to->flush = from->flush;
     to->bytes_changed = from->bytes_changed;
     to->chunks_changed = from->chunks_changed;
+    to->chunks_added = from->chunks_added;
+    to->chunks_modified = from->chunks_modified;
+    to->chunks_discarded = from->chunks_discarded;
     to->snapshot = g_strdup(from->snapshot);
     to->kept = to_qapi_kept(from->kept);
     QAPI_LIST_APPEND(call->tail, to);
@@ -184,6 +187,7 @@ static PredsnapInfo *node_info(BlockDriverState *bs, PdsEngine *engine)
     to->writable = predsnap_may_write(bs);
     to->active = !(bs->open_flags & BDRV_O_INACTIVE);
     to->point_interval = s->settings.point_interval_ms;
+    to->compression_level = s->settings.compression_level;
     to->durable = from.durable;
     to->image_size = from.image_bytes;
     to->map_memory = from.map_memory_bytes;

@@ -190,6 +190,7 @@ static void GRAPH_UNLOCKED predsnap_reopen_commit(BDRVReopenState *state)
     if (engine) {
         pds_set_point_interval(engine, s->settings.point_interval_ms);
         pds_set_fine(engine, &s->settings.fine);
+        pds_set_compression_level(engine, s->settings.compression_level);
         predsnap_put(s);
     }
     g_free(settings);

@@ -181,6 +181,7 @@ int pds_open(PdsHost host, PdsDevice file, PdsDevice backing, PdsDevice capacity
     open.backing = &opened->backing;
     open.capacity = capacity.ops != nullptr ? &opened->capacity : nullptr;
     open.point_interval_us = int64_t{options->point_interval_ms} * 1000;
+    open.compression_level = options->compression_level;
     open.fine = to_fine(options->fine);
     auto result = predsnap::Engine::open(opened->host, opened->file, open);
     if (!result.ok()) {
@@ -261,6 +262,10 @@ void pds_set_fine(PdsEngine* engine, const PdsFine* fine) { engine->engine->set_
 
 void pds_set_point_interval(PdsEngine* engine, uint32_t interval_ms) {
     engine->engine->set_point_interval(int64_t{interval_ms} * 1000);
+}
+
+void pds_set_compression_level(PdsEngine* engine, uint8_t level) {
+    engine->engine->set_compression_level(level);
 }
 
 namespace {
@@ -407,7 +412,10 @@ int pds_points(PdsEngine* engine, const PdsPointQuery* query, PdsPointFn* fn, vo
         point.branch = info.branch;
         point.flush = info.flush;
         point.bytes_changed = info.bytes_changed;
-        point.chunks_changed = info.chunks_changed;
+        point.chunks_changed = info.chunks_changed();
+        point.chunks_added = info.chunks_added;
+        point.chunks_modified = info.chunks_modified;
+        point.chunks_discarded = info.chunks_discarded;
         point.snapshot = info.snapshot.empty() ? nullptr : info.snapshot.c_str();
         point.kept = to_kept(info.kept);
         fn(opaque, &point);

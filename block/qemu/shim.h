@@ -151,6 +151,7 @@ typedef struct PdsOpenOptions {
     bool repair; /* open without a damaged checkpoint, or acknowledged history; for check -r */
     uint32_t point_interval_ms;   /* 0: only flushes and snapshots make points */
     PdsFine fine;
+    uint8_t compression_level;    /* of old history: zstd's, 1 to 19 */
 } PdsOpenOptions;
 
 /*
@@ -206,6 +207,8 @@ int pds_set_backing(PdsEngine *engine, const char *file, const char *format, cha
 /* --- control: any context --- */
 
 void pds_set_point_interval(PdsEngine *engine, uint32_t interval_ms);
+/* Of streams made from now on. Any context. */
+void pds_set_compression_level(PdsEngine *engine, uint8_t level);
 /*
  * Any context. Another size of the staging cache empties it. A threshold like the one it was last given here
  * changes nothing.
@@ -383,7 +386,10 @@ typedef struct PdsPoint {
     uint32_t branch;
     bool flush;
     uint64_t bytes_changed;
-    uint64_t chunks_changed;
+    uint64_t chunks_changed;    /* of 64 KiB; the sum of these three: */
+    uint64_t chunks_added;      /* where nothing was replaced */
+    uint64_t chunks_modified;
+    uint64_t chunks_discarded;  /* where nothing is left */
     const char *snapshot;  /* NULL: none */
     PdsKept kept;
 } PdsPoint;

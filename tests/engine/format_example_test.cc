@@ -99,7 +99,17 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
             FIELD(DeltaHeader, magic), FIELD(DeltaHeader, encoding), FIELD(DeltaHeader, depth),
             FIELD(DeltaHeader, bytes), FIELD(DeltaHeader, units), FIELD(DeltaHeader, base)}}},
         {"StreamIndexHeader", {sizeof(format::StreamIndexHeader), {
-            FIELD(StreamIndexHeader, extents), FIELD(StreamIndexHeader, frames)}}},
+            FIELD(StreamIndexHeader, magic), FIELD(StreamIndexHeader, algorithm), FIELD(StreamIndexHeader, flags),
+            FIELD(StreamIndexHeader, reserved0), FIELD(StreamIndexHeader, stream), FIELD(StreamIndexHeader, lower),
+            FIELD(StreamIndexHeader, upper), FIELD(StreamIndexHeader, lower_time),
+            FIELD(StreamIndexHeader, upper_time), FIELD(StreamIndexHeader, first_sector),
+            FIELD(StreamIndexHeader, end_sector), FIELD(StreamIndexHeader, changed_sectors),
+            FIELD(StreamIndexHeader, extents), FIELD(StreamIndexHeader, frames),
+            FIELD(StreamIndexHeader, added_bytes), FIELD(StreamIndexHeader, modified_bytes),
+            FIELD(StreamIndexHeader, discarded_bytes), FIELD(StreamIndexHeader, dictionary),
+            FIELD(StreamIndexHeader, dictionary_offset), FIELD(StreamIndexHeader, dictionary_hash),
+            FIELD(StreamIndexHeader, dictionary_bytes), FIELD(StreamIndexHeader, reserved1),
+            FIELD(StreamIndexHeader, checksum)}}},
         {"FrameRow", {sizeof(format::FrameRow), {
             FIELD(FrameRow, offset), FIELD(FrameRow, stored), FIELD(FrameRow, raw),
             FIELD(FrameRow, hash)}}},

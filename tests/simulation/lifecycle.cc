@@ -215,6 +215,9 @@ OpenOptions open_options(World& world) {
     options.pool_max = world.plan.pool_max;
     options.checkpoint_segments = 64;
     options.fine = world.plan.fine;
+    options.dictionary_frames = world.plan.dictionary_frames;
+    options.coalesce_rate = world.plan.coalesce_rate;
+    options.compression_level = world.compression_level;
     options.capacity = world.plan.capacity && !world.without_capacity ? &world.slow : nullptr;
     return options;
 }

@@ -100,6 +100,11 @@ void check_points(World& world) {
             world.fail("points are not in order of their sequence numbers");
         }
         before = &point;
+        if ((point.bytes_changed == 0) != (point.chunks_changed() == 0)) {
+            world.fail("point " + std::to_string(point.sequence.value) + " has bytes changed, or chunks, but not both");
+        }
+        world.coverage.hit("changes of points in streams",
+                           point.sequence <= before_query.floor && point.chunks_changed() > 0);
         if (point.flush || (point.sequence.value < newest && point.snapshot.empty())) {
             found[point.sequence.value] = {point.time.value, point.branch,
                                            newest + kRecordedWithin};

@@ -38,6 +38,8 @@ void change_retention(World& world) {
     if (!world.plan.retention) {
         return;
     }
+    world.compression_level = static_cast<int>(world.random.between(1, 5));
+    world.engine->set_compression_level(world.compression_level);
     const Retention asked = draw_retention(world);
     const FaultMark faults = world.mark();
     world.retentions.push_back(asked);
@@ -152,7 +154,10 @@ bool check_floor(World& world) {
     world.coverage.hit("segments cleaned", stats.cleaned_segments > 0);
     world.coverage.hit("data moved by the cleaner", stats.moved_bytes > 0);
     world.coverage.hit("points kept by rules", !info.retention.rules.empty() && info.streams > world.snapshots.size());
-    world.coverage.hit("streams merged", stats.coalesced_bytes > 0);
+    world.coverage.hit("streams merged", stats.merges > 0);
+    world.coverage.hit("points given up for want of space", stats.points_cut > 0);
+    world.coverage.hit("dictionaries trained", stats.dictionaries_trained > 0);
+    world.coverage.hit("streams with a dictionary", stats.dictionaries_used > 0);
     world.coverage.hit("space given back", stats.given_back_bytes > 0);
     world.coverage.hit("streams moved to the capacity image", stats.moved_streams > 0);
     world.coverage.hit("streams in the capacity image", info.capacity.streams > 0);

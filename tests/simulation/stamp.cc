@@ -13,6 +13,10 @@ namespace {
 constexpr size_t kWords = kSectorSize / sizeof(uint64_t);
 using Words = std::array<uint64_t, kWords>;
 
+// Every other 64 KiB of the disk are like a table: most words are those of one of a few kinds of rows, so that old history
+// is worth compressing, and having a dictionary for.
+constexpr uint64_t kTableSectors = 128, kRowKinds = 16;
+
 // Words 0 and 1 are address and value in clear, the others depend on both and on their place; of slim writes only
 // up to three of them on the value.
 void fill(Words* words, uint64_t address, Value value) {
@@ -22,7 +26,8 @@ void fill(Words* words, uint64_t address, Value value) {
     const uint64_t full = mix(address * 0x9e3779b97f4a7c15ull + mix(value + 1));
     const uint64_t key = slim ? mix(address) : full;
     for (size_t i = 2; i < kWords; ++i) {
-        (*words)[i] = (key + i) * 0xd6e8feb86659fd93ull;
+        const bool row = !slim && address / kTableSectors % 2 == 1 && i % 8 != 0;
+        (*words)[i] = ((row ? mix(address % kRowKinds) : key) + i) * 0xd6e8feb86659fd93ull;
     }
     for (uint64_t i = 0; slim && i < full % 4; ++i) {
         (*words)[2 + (full >> (8 + 8 * i)) % (kWords - 2)] = full + i;

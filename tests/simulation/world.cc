@@ -63,6 +63,8 @@ Plan::Plan(uint64_t seed) {
     if (random.chance(0.25)) {
         fine.staging_bytes = random.between(1, 12) * kBlockSize;
     }
+    dictionary_frames = random.chance(0.7) ? 4 : 128;
+    coalesce_rate = random.chance(0.3) ? 4096ull << random.below(12) : 0;
 }
 
 World::World(uint64_t seed, bool verbose)

@@ -42,6 +42,7 @@ struct Plan {
     bool capacity;   // there is a second image for old history
     DiskOptions slow;
     FineOptions fine;
+    uint64_t dictionary_frames, coalesce_rate;
     double slim_rate;  // of writes that change few bytes
     uint64_t tasks_max;    // guest requests at once
     uint64_t hot_sectors;  // half of the requests go to that many sectors
@@ -104,6 +105,7 @@ struct World {
     const uint64_t seed;
     const bool verbose;
     const Plan plan;
+    int compression_level = 1;
     Random random;
     Scheduler scheduler;
     SimHost host;

@@ -28,6 +28,13 @@ constexpr Named<EngineStats> kStats[] = {
     {"reclaimed-segments", &EngineStats::reclaimed_segments},
     {"sealed-bytes", &EngineStats::sealed_bytes},
     {"stream-bytes", &EngineStats::stream_bytes},
+    {"coalesced-bytes", &EngineStats::coalesced_bytes},
+    {"merges", &EngineStats::merges},
+    {"merged-bytes", &EngineStats::merged_bytes},
+    {"points-cut", &EngineStats::points_cut},
+    {"dictionaries-trained", &EngineStats::dictionaries_trained},
+    {"dictionaries-used", &EngineStats::dictionaries_used},
+    {"dictionary-savings", &EngineStats::dictionary_savings},
     {"given-back-bytes", &EngineStats::given_back_bytes},
 };
 

@@ -32,6 +32,12 @@ constexpr size_t kPointsVerified = 3;
         "  --rule EVERY:FOR    of what is older, a point in each so many seconds is kept for so "
         "many; may be repeated\n"
         "  --bytes N           history takes at most so many bytes; 0: without limit (0)\n"
+        "  --merge ORDER       which old history is merged first: saving, what frees the most for "
+        "what is read; or age (saving)\n"
+        "  --merge-rate N      merging reads at most so many of the guest's bytes a second of the "
+        "trace; 0: no limit (0)\n"
+        "  --level N           zstd's, of old history (1)\n"
+        "  --dictionary N      old history of so many frames is tried with a dictionary; 0: none is (128)\n"
         "  --points SECONDS    a snapshot after each so many seconds of the trace; 0: none (60)\n"
         "  --flush-every S     the guest flushes after each so many seconds of the trace; 0: only "
         "at points (5)\n"
@@ -54,7 +60,7 @@ struct Options {
     int64_t points_us = 60'000'000;
     int64_t flush_every_us = 5'000'000;
     uint64_t depth = 32;
-    FineOptions fine;
+    OpenOptions open;
     Foresight foresight = Foresight::rules;
 };
 
@@ -101,8 +107,28 @@ Options parse(int argc, char** argv) {
         TRY_ASSIGN(options.depth, Arguments::whole(value, 1, 1024));
         return {};
     });
+    arguments.option("--merge", [&](std::string_view value) -> Result<void> {
+        if (value != "saving" && value != "age") {
+            return Error{EINVAL, "'" + std::string(value) + "' is neither saving nor age"};
+        }
+        options.open.merge_order = value == "age" ? MergeOrder::age : MergeOrder::saving;
+        return {};
+    });
+    arguments.option("--merge-rate", [&](std::string_view value) -> Result<void> {
+        TRY_ASSIGN(options.open.coalesce_rate, Arguments::whole(value, 0, UINT64_MAX / 2));
+        return {};
+    });
+    arguments.option("--level", [&](std::string_view value) -> Result<void> {
+        TRY_ASSIGN(const uint64_t level, Arguments::whole(value, 1, 19));
+        options.open.compression_level = static_cast<int>(level);
+        return {};
+    });
+    arguments.option("--dictionary", [&](std::string_view value) -> Result<void> {
+        TRY_ASSIGN(options.open.dictionary_frames, Arguments::whole(value, 0, UINT64_MAX));
+        return {};
+    });
     arguments.option("--staging-bytes", [&](std::string_view value) -> Result<void> {
-        TRY_ASSIGN(options.fine.staging_bytes, Arguments::whole(value, 0, UINT64_MAX));
+        TRY_ASSIGN(options.open.fine.staging_bytes, Arguments::whole(value, 0, UINT64_MAX));
         return {};
     });
     arguments.option("--foresight", [&](std::string_view value) -> Result<void> {
@@ -165,9 +191,7 @@ class Replay {
         CreateOptions create;
         create.size = source_.placement().disk_size();
         must(Engine::create(host_, device_, create));
-        OpenOptions open;
-        open.fine = options_.fine;
-        engine_ = must(Engine::open(host_, device_, open));
+        engine_ = must(Engine::open(host_, device_, options_.open));
         Retention retention;
         if (options_.window_s >= 0) {
             retention.window_us = static_cast<int64_t>(options_.window_s * 1e6);
@@ -260,6 +284,7 @@ class Replay {
         written.add("end", end.written).add("quiet", quiet.written);
         counters.add_raw("end", end.counters).add_raw("quiet", quiet.counters);
         result.add("points", points_).add("cpu us", cpu_us);
+        result.add("span us", source_.placement().span_us());
         result.add_raw("space", space.text()).add_raw("written", written.text());
         result.add_raw("staging", staging);
         result.add_raw("counters", counters.text()).add_raw("client", player.measures().json());
