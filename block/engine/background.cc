@@ -5,6 +5,7 @@
 // harm: it is tried again when the log has moved on by a segment.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "engine_impl.h"
 
@@ -18,7 +19,6 @@ constexpr size_t kMaxUnflushed = 8;
 constexpr size_t kMaxUnflushedWithoutHistory = 1;
 constexpr uint32_t kFillStep = 1 << 20;
 constexpr int64_t kRatePeriodUs = 1'000'000;
-constexpr double kPoolSeconds = 2;
 // A checkpoint is due after so many changes of the map, or so much log: that much is replayed at worst when
 // the image is opened.
 constexpr uint64_t kCheckpointEntries = 1'000'000;
@@ -37,6 +37,8 @@ void Engine::Impl::on_progress() {
         learn_failed = materialise_failed = false;
         reclaim_due = clean_due = coalesce_due = true;
         coalesce_failed = false;
+        count_flushes();
+        note_pressing();
         seal_failed = seal_wait > 0 && --seal_wait > 0;
     }
     count_age();
@@ -71,6 +73,11 @@ void Engine::Impl::measure_rate(Time now) {
     bytes_per_second = std::max(rate, (bytes_per_second + rate) / 2);  // up at once, down slowly
     rate_since = now;
     rate_bytes = core.stats.batch_bytes;
+}
+
+void Engine::Impl::count_flushes() {
+    const uint64_t flushes = core.stats.flushes - std::exchange(flushes_counted, core.stats.flushes);
+    flushes_per_segment = (flushes_per_segment + static_cast<double>(flushes)) / 2;
 }
 
 void Engine::Impl::pause() {
@@ -146,16 +153,6 @@ bool Engine::Impl::flush_step() {
     return log.index_ready();
 }
 
-size_t Engine::Impl::pool_target() const {
-    if (retention().limited()) {
-        return options.pool_min / core.geometry.segment_size;  // segments that become free are used again
-    }
-    // Ahead of the present rate, between the limits; never more than what was really written.
-    const auto ahead = static_cast<uint64_t>(bytes_per_second * kPoolSeconds);
-    const uint64_t most = std::max(options.pool_min, std::min(options.pool_max, core.stats.batch_bytes));
-    return std::clamp(ahead, options.pool_min, most) / core.geometry.segment_size;
-}
-
 // Writes a piece of a new segment ahead of time: into space already written, an append and its flush
 // take about half as long as into space only allocated.
 bool Engine::Impl::fill_pool_step() {
@@ -195,14 +192,18 @@ bool Engine::Impl::fill_pool_step() {
     return result.ok();
 }
 
+bool Engine::Impl::checkpoint_is_due() const {
+    const uint64_t bytes = core.stats.batch_bytes - batch_bytes_at_checkpoint;
+    const uint64_t entries = disk.entries_applied - entries_at_checkpoint;
+    const bool due =
+        bytes >= options.checkpoint_segments * core.geometry.segment_size || entries >= kCheckpointEntries;
+    return due && !checkpoint_failed && bytes >= kCheckpointRatio * checkpoint_bytes;
+}
+
 bool Engine::Impl::checkpoint_step() {
     {
         Lock lock(core.mutex);
-        const uint64_t bytes = core.stats.batch_bytes - batch_bytes_at_checkpoint;
-        const uint64_t entries = disk.entries_applied - entries_at_checkpoint;
-        const bool due = bytes >= options.checkpoint_segments * core.geometry.segment_size ||
-                         entries >= kCheckpointEntries;
-        if (!due || checkpoint_failed || bytes < kCheckpointRatio * checkpoint_bytes) {
+        if (!checkpoint_is_due()) {
             return false;
         }
     }

@@ -21,33 +21,45 @@ uint64_t Cleaner::packed_sectors(const Geometry& geometry, uint64_t max_request_
 
 bool Cleaner::choose(Sequence oldest, bool any) {
     const uint64_t capacity = packed_sectors(core_.geometry, log_.max_request_sectors());
-    uint64_t least = capacity - capacity / 16;  // more than that is not worth it
+    const uint64_t most = capacity - capacity / 16;  // more than that is not worth it
+    double best = 0;
     for (uint32_t id = 0; id < segments_.size(); ++id) {
         const Segment& segment = segments_[SegmentId(id)];
         if (segment.kind != format::SegmentKind::log || !segment.past || segment.leaving ||
-            segment.needed() == 0 || segment.needed() >= least || segment.failures >= kMaxFailures) {
+            segment.needed() == 0 || segment.needed() >= most || segment.failures >= kMaxFailures) {
             continue;
         }
         // Where history still needs it, only what will soon be nearly empty anyway.
-        if (any || segment.last_death <= oldest || segment.needed() < capacity / 4) {
-            least = segment.needed();
+        if (!any && segment.last_death > oldest && segment.needed() >= capacity / 4) {
+            continue;
+        }
+        const auto age = static_cast<double>(disk_.sequence - segment.last + 1);
+        const double benefit = static_cast<double>(capacity - segment.needed()) * age /
+                               static_cast<double>(capacity + segment.needed());
+        if (benefit > best) {
+            best = benefit;
             victim_ = SegmentId(id);
         }
     }
     if (busy()) {
         segments_[victim_].cleaned = true;
+        needed_ = segments_[victim_].needed();
     }
     stream_ = Place(0);
     loaded_ = false;
     return busy();
 }
 
-Result<void> Cleaner::step() {
-    const Result<void> done = loaded_ ? copy() : load();
+Result<uint64_t> Cleaner::step() {
+    uint64_t moved = 0;
+    const Result<void> done = loaded_ ? copy(&moved) : load();
+    const uint64_t segment = core_.geometry.segment_size / kSectorSize;
+    const bool of_segment = stream_.value == 0 && needed_ > 0;
+    const uint64_t gained = of_segment ? moved * (segment - std::min(segment, needed_)) / needed_ : 0;
     if (!done.ok() || (loaded_ && next_ == extents_.size())) {
         finish(!done.ok());
     }
-    return done;
+    return done.ok() ? Result<uint64_t>(gained) : Result<uint64_t>(Error(done.error()));
 }
 
 void Cleaner::finish(bool failed) {
@@ -165,7 +177,7 @@ Result<const uint8_t*> Cleaner::data_of(const Extent& extent) {
     return static_cast<const uint8_t*>(content_.data() + (extent.place - begin) * kSectorSize);
 }
 
-Result<void> Cleaner::copy() {
+Result<void> Cleaner::copy(uint64_t* moved) {
     const uint64_t most = std::min(kGroupSectors, log_.max_request_sectors());
     std::vector<Log::Move> moves;
     read_.clear();
@@ -201,6 +213,7 @@ Result<void> Cleaner::copy() {
         bytes += move.sectors * kSectorSize;
         deltas += move.from >= kDeltaPlaces && move.from < kStreamPlaces;
     }
+    *moved = bytes;
     Lock lock(core_.mutex);
     core_.stats.moved_bytes += bytes;
     core_.stats.materialised += deltas;

@@ -53,6 +53,7 @@ Plan::Plan(uint64_t seed) {
     fine = draw_fine(random);
     retention = random.chance(fine.granularity == Granularity::fine ? 0.8 : 0.6);
     slim_rate = fine.granularity == Granularity::sub_block ? 0 : 0.3 + 0.1 * static_cast<double>(random.below(8));
+    spare_segments = random.chance(0.3) ? 8 : random.below(4);
 }
 
 World::World(uint64_t seed, bool verbose)
