@@ -16,7 +16,7 @@ namespace {
 // Closed segments kept in RAM before the engine flushes of its own accord; fewer where no history is kept, since
 // they cannot be cleaned before that.
 constexpr size_t kMaxUnflushed = 8;
-constexpr size_t kMaxUnflushedWithoutHistory = 1;
+constexpr size_t kMaxUnflushedWithoutHistory = 0;
 constexpr uint32_t kFillStep = 1 << 20;
 constexpr int64_t kRatePeriodUs = 1'000'000;
 // A checkpoint is due after so many changes of the map, or so much log: that much is replayed at worst when
@@ -38,7 +38,7 @@ void Engine::Impl::on_progress() {
         reclaim_due = clean_due = coalesce_due = true;
         coalesce_failed = false;
         count_flushes();
-        note_pressing();
+        note_pressing(space());
         seal_failed = seal_wait > 0 && --seal_wait > 0;
     }
     count_age();
@@ -108,8 +108,8 @@ bool Engine::Impl::work_step() {
         }
     }
     return write_index_step() || flush_step() || raise_floor_step() || drop_stream_step() || reclaim_step() ||
-           checkpoint_step() || clean_step() || fill_pool_step() || learn_deltas_step() || materialise_step() ||
-           give_back_step() || coalesce_step();
+           checkpoint_step() || give_back_step() || clean_step() || fill_pool_step() || learn_deltas_step() ||
+           materialise_step() || coalesce_step();
 }
 
 bool Engine::Impl::write_index_step() {

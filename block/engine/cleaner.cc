@@ -8,7 +8,7 @@ namespace predsnap {
 namespace {
 
 // Copied at once: guest writes wait behind it.
-constexpr uint64_t kGroupSectors = (128 << 10) / kSectorSize;
+constexpr uint64_t kGroupSectors = (256 << 10) / kSectorSize;
 constexpr uint64_t kReadBytes = 1 << 20;
 
 }  // namespace
@@ -21,25 +21,19 @@ uint64_t Cleaner::packed_sectors(const Geometry& geometry, uint64_t max_request_
 
 bool Cleaner::choose(Sequence oldest, bool any) {
     const uint64_t capacity = packed_sectors(core_.geometry, log_.max_request_sectors());
-    const uint64_t most = capacity - capacity / 16;  // more than that is not worth it
-    double best = 0;
+    uint64_t least = capacity - capacity / 16;  // more than that is not worth it
     for (uint32_t id = 0; id < segments_.size(); ++id) {
         const Segment& segment = segments_[SegmentId(id)];
         if (segment.kind != format::SegmentKind::log || !segment.past || segment.leaving ||
-            segment.needed() == 0 || segment.needed() >= most || segment.failures >= kMaxFailures) {
+            segment.needed() == 0 || segment.needed() >= least || segment.failures >= kMaxFailures) {
             continue;
         }
         // Where history still needs it, only what will soon be nearly empty anyway.
         if (!any && segment.last_death > oldest && segment.needed() >= capacity / 4) {
             continue;
         }
-        const auto age = static_cast<double>(disk_.sequence - segment.last + 1);
-        const double benefit = static_cast<double>(capacity - segment.needed()) * age /
-                               static_cast<double>(capacity + segment.needed());
-        if (benefit > best) {
-            best = benefit;
-            victim_ = SegmentId(id);
-        }
+        least = segment.needed();
+        victim_ = SegmentId(id);
     }
     if (busy()) {
         segments_[victim_].cleaned = true;

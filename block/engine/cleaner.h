@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // The cleaner: copies what is still in use out of segments that are mostly not, so that they become free. Victims
-// are those with the most to gain for what is to be copied, and whose data is old, so that little more of it will die
-// ("cost-benefit": Rosenblum and Ousterhout, The Design and Implementation of a Log-Structured File System, 1992). What is copied is verified first, and sorted by guest
+// are those with the least to copy ("greedy"; Rosenblum and Ousterhout, The Design and Implementation of a
+// Log-Structured File System, 1992, choose by age as well; on real traces that gained nothing, as long as what is
+// copied shares the log with what is written). What is copied is verified first, and sorted by guest
 // sector, so that it is read in order again.
 //
 // Runs in the one background task. Core::mutex guards what other tasks see of it.

@@ -122,6 +122,7 @@ struct Engine::Impl {
     Demand demand;
     std::atomic<bool> pressing = false;  // guest writes wait for the cleaner
     int64_t credit_bytes = 0;            // that they may write by now
+    uint64_t credit_eighths = 8;         // of what the cleaner gains
     bool cleaning = false;               // until there is room again
     uint64_t flushes_counted = 0;        // of the guest, when a segment was opened last
     double flushes_per_segment = 0;
@@ -211,7 +212,8 @@ struct Engine::Impl {
     // How the image's space is used, in segments: space.cc.
     struct Space {
         uint64_t taken = 0;            // allocated, those that are ready among them
-        uint64_t ready = 0, leaving = 0;
+        uint64_t ready = 0;
+        uint64_t leaving = 0;          // soon free: nothing but history that is about to be dropped needs them
         uint64_t allowed = 0;          // to be taken at most
         uint64_t live = 0, dead = 0;   // sectors of segments that are past
         // That can be used before more are taken than allowed. What was too much at the beginning is not counted.
@@ -222,7 +224,8 @@ struct Engine::Impl {
     bool choose_victim();
     // A guest write of so many bytes waits while the cleaner is behind, for it to have made as much room.
     void throttle(uint64_t bytes);
-    void note_pressing();
+    bool worth_cleaning(const Space& now) const;
+    void note_pressing(const Space& now);
     void set_pressing(bool now);
     bool writing_ahead_pays() const;
 

@@ -14,9 +14,11 @@ namespace {
 
 // Beside the data of the current state, a part of it.
 constexpr uint64_t kLiveShare = 4;
-// Cleaning begins when fewer segments than that are left, and guest writes wait for it when fewer than that are.
-constexpr int64_t kCleanBelow = 2;
-constexpr int64_t kPressBelow = 1;
+// Cleaning begins when fewer segments than that are left, and goes on until so many are: what is copied in one go is
+// mostly old, and stays together. Guest writes wait for it when fewer than that are left.
+constexpr int64_t kCleanBelow = 3;
+constexpr int64_t kCleanTo = 6;
+constexpr int64_t kPressBelow = 2;
 // It is not worth it while what is dead is less than this part of what is live, and a segment.
 constexpr uint64_t kLeastDeadShare = 10;
 // More is not copied, in case that what is copied fills as many segments as were cleaned: for each byte of the guest,
@@ -43,13 +45,16 @@ Engine::Impl::Space Engine::Impl::space() const {
     uint64_t history = 0, others = 0;
     for (uint32_t id = 0; id < segments.size(); ++id) {
         const Segment& segment = segments[SegmentId(id)];
-        result.leaving += segment.leaving;
+        if (segment.leaving || (segment.past && segment.needed() == 0)) {
+            ++result.leaving;
+            continue;
+        }
         if (segment.kind == format::SegmentKind::stream) {
             ++history;
         } else if (segment.kind == format::SegmentKind::log && !segment.past) {
             history += history_counts;
             others += history_counts ? 0 : segment.live;
-        } else if (segment.kind == format::SegmentKind::log && !segment.leaving) {
+        } else if (segment.kind == format::SegmentKind::log) {
             result.live += segment.live;
             result.dead += packed - std::min(packed, segment.needed());
         }
@@ -66,17 +71,30 @@ uint64_t Engine::Impl::checkpoint_need() const {
     return checkpoint_is_due() ? segments_of(checkpoint_bytes / kSectorSize, core.geometry) + 1 : 0;
 }
 
-bool Engine::Impl::choose_victim() {
-    const Space now = space();
-    const bool without_history = retention().window_us == 0;
+// Whether there is enough to gain.
+bool Engine::Impl::worth_cleaning(const Space& now) const {
     const uint64_t segment = core.geometry.segment_size / kSectorSize;
     const uint64_t most_moved =
         kMostMoved * core.stats.write_bytes + kMovedWithoutGuest * core.geometry.segment_size;
-    const auto room = now.left() + static_cast<int64_t>(now.leaving);
-    const bool wanted = room < kCleanBelow + static_cast<int64_t>(checkpoint_need()) &&
-                        now.dead > now.live / kLeastDeadShare + segment && core.stats.moved_bytes < most_moved;
-    set_pressing(wanted && without_history && now.left() < kPressBelow);
-    return wanted && cleaner.choose(oldest_reachable(), without_history);
+    return !clean_failed && history.floor > Sequence(0) && segments.counted() && segments.deltas().complete() &&
+           now.dead > now.live / kLeastDeadShare + segment && core.stats.moved_bytes < most_moved;
+}
+
+bool Engine::Impl::choose_victim() {
+    const Space now = space();
+    const bool without_history = retention().window_us == 0;
+    const auto enough = static_cast<int64_t>(checkpoint_need()) + (cleaning ? kCleanTo : kCleanBelow);
+    cleaning = worth_cleaning(now) && now.left() + static_cast<int64_t>(now.leaving) < enough &&
+               cleaner.choose(oldest_reachable(), without_history);
+    note_pressing(now);
+    return cleaning;
+}
+
+// Guest writes have to wait, or not any more.
+void Engine::Impl::note_pressing(const Space& now) {
+    set_pressing(retention().window_us == 0 && now.left() < kPressBelow && worth_cleaning(now));
+    // Headers take some of what is gained; of less than that, what was taken beyond what is allowed comes back.
+    credit_eighths = static_cast<uint64_t>(std::clamp<int64_t>(5 + 2 * now.left(), 2, 7));
 }
 
 bool Engine::Impl::clean_step() {
@@ -105,17 +123,11 @@ bool Engine::Impl::clean_step() {
     clean_failed = !gained.ok();
     reclaim_due = reclaim_due || !cleaner.busy();
     if (gained.ok() && pressing) {
-        credit_bytes = std::min<int64_t>(credit_bytes + static_cast<int64_t>(gained.value()), core.geometry.segment_size);
+        credit_bytes = std::min<int64_t>(credit_bytes + static_cast<int64_t>(gained.value() * credit_eighths / 8),
+                                         core.geometry.segment_size);
         throttled.wake_all(core.host);
     }
     return gained.ok();
-}
-
-// The log has taken a segment.
-void Engine::Impl::note_pressing() {
-    if (cleaner.busy() && !pressing && retention().window_us == 0 && space().left() < kPressBelow) {
-        set_pressing(true);
-    }
 }
 
 void Engine::Impl::set_pressing(bool now) {

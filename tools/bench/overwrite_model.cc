@@ -141,7 +141,7 @@ class Overwrite {
     }
 
     void fill(AlignedBuffer& buffer) {
-        for (size_t i = 0; i + sizeof(uint64_t) <= buffer.size(); i += 512) {
+        for (size_t i = 0; i + sizeof(uint64_t) <= buffer.size(); i += sizeof(uint64_t)) {
             const uint64_t word = random_();
             std::memcpy(buffer.data() + i, &word, sizeof(word));
         }
