@@ -21,7 +21,7 @@ uint64_t Cleaner::packed_sectors(const Geometry& geometry, uint64_t max_request_
 
 bool Cleaner::choose(Sequence oldest, bool any) {
     const uint64_t capacity = packed_sectors(core_.geometry, log_.max_request_sectors());
-    uint64_t least = capacity - capacity / 16;  // more than that is not worth it
+    uint64_t least = capacity - capacity / 8;  // more than that is not worth it
     for (uint32_t id = 0; id < segments_.size(); ++id) {
         const Segment& segment = segments_[SegmentId(id)];
         if (segment.kind != format::SegmentKind::log || !segment.past || segment.leaving ||

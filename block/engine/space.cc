@@ -19,11 +19,12 @@ constexpr uint64_t kLiveShare = 4;
 constexpr int64_t kCleanBelow = 3;
 constexpr int64_t kCleanTo = 6;
 constexpr int64_t kPressBelow = 2;
-// It is not worth it while what is dead is less than this part of what is live, and a segment.
-constexpr uint64_t kLeastDeadShare = 10;
+// It is not worth it while what is dead is less than this part of what is live, and a segment: small segments are never
+// packed much better than that.
+constexpr uint64_t kLeastDeadShare = 6;
 // More is not copied, in case that what is copied fills as many segments as were cleaned: for each byte of the guest,
 // and segments beside that.
-constexpr uint64_t kMostMoved = 32;
+constexpr uint64_t kMostMoved = 8;
 constexpr uint64_t kMovedWithoutGuest = 256;
 // Free segments kept though the image takes more space than it may: they would soon be taken again.
 constexpr uint64_t kKeptReady = 1;
