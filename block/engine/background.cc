@@ -19,6 +19,8 @@ constexpr size_t kMaxUnflushed = 8;
 constexpr size_t kMaxUnflushedWithoutHistory = 0;
 constexpr uint32_t kFillStep = 1 << 20;
 constexpr int64_t kRatePeriodUs = 1'000'000;
+// What it takes to drop history: a checkpoint, a stream, an index segment, and one for the log.
+constexpr size_t kReserve = 4;
 // A checkpoint is due after so many changes of the map, or so much log: that much is replayed at worst when
 // the image is opened.
 constexpr uint64_t kCheckpointEntries = 1'000'000;
@@ -40,9 +42,12 @@ void Engine::Impl::on_progress() {
         count_flushes();
         note_pressing(space());
         seal_failed = seal_wait > 0 && --seal_wait > 0;
+        tiers_failed = tiers_wait > 0 && --tiers_wait > 0;
+        coalesce_capacity_due = true;
     }
     count_age();
     fine.sweep();
+    start_tiers_work();
     if (working || paused || !core.writable) {
         return;
     }
@@ -58,6 +63,7 @@ void Engine::Impl::on_progress() {
         } while (again && !paused);
         working = false;
         end_demand();
+        short_of_space = false;  // it is as it is
         set_pressing(false);
         idle.wake_all(core.host);
     });
@@ -95,7 +101,7 @@ void Engine::Impl::resume() {
 
 void Engine::Impl::wait_idle() {
     Lock lock(core.mutex);
-    while (working) {
+    while (working || tiers_working) {
         idle.wait(core.host, lock);
     }
 }
@@ -109,7 +115,7 @@ bool Engine::Impl::work_step() {
     }
     return write_index_step() || flush_step() || raise_floor_step() || drop_stream_step() || reclaim_step() ||
            checkpoint_step() || give_back_step() || clean_step() || fill_pool_step() || learn_deltas_step() ||
-           materialise_step() || coalesce_step();
+           materialise_step() || coalesce_step() || order_step();
 }
 
 bool Engine::Impl::write_index_step() {
@@ -153,12 +159,23 @@ bool Engine::Impl::flush_step() {
     return log.index_ready();
 }
 
+// Where history is limited: segments that become free are used again; and some are for dropping history when there is no
+// space.
+size_t Engine::Impl::limited_pool() const {
+    const bool may_drop = retention().window_us.value_or(0) > 0;
+    return options.pool_min / core.geometry.segment_size + (may_drop ? kReserve : 0);
+}
+
 // Writes a piece of a new segment ahead of time: into space already written, an append and its flush
 // take about half as long as into space only allocated.
 bool Engine::Impl::fill_pool_step() {
     Lock lock(core.mutex);
     if (filling == kNoSegment) {
-        if (pool_failed || segments.ready_count() >= pool_target() || segments.log().empty()) {
+        if (segments.ready_count() >= pool_target() || segments.log().empty()) {
+            fast_full = short_of_space = false;
+            return false;
+        }
+        if (pool_failed) {
             return false;
         }
         const Result<SegmentId> reserved = segments.reserve(core.geometry);
@@ -182,8 +199,17 @@ bool Engine::Impl::fill_pool_step() {
     filled += length;
     if (result.ok()) {
         core.stats.prewritten_bytes += length;
+        note_grown(id);
     } else {
         pool_failed = true;
+    }
+    if (!result.ok() && result.error().code == ENOSPC) {
+        segments.add_bare(id);
+        filling = kNoSegment;
+        full_at = id;
+        lock.unlock();
+        note_full();
+        return true;  // it may be that history can be dropped
     }
     if (!result.ok() || filled == core.geometry.segment_size) {
         segments.add_ready(id);
@@ -203,14 +229,17 @@ bool Engine::Impl::checkpoint_is_due() const {
 bool Engine::Impl::checkpoint_step() {
     {
         Lock lock(core.mutex);
-        if (!checkpoint_is_due()) {
+        const bool wanted = checkpoint_is_due() || checkpoint_frees_space() || checkpoint_wanted;
+        if (!wanted || checkpoint_failed) {
             return false;
         }
     }
-    if (checkpoint().ok()) {
+    const bool done = checkpoint().ok();
+    Lock lock(core.mutex);
+    checkpoint_wanted = checkpoint_wanted && !done;
+    if (done) {
         return true;
     }
-    Lock lock(core.mutex);
     checkpoint_failed = true;
     return false;
 }

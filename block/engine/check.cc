@@ -256,7 +256,12 @@ void Checker::check_streams() {
         streams = e_.history.streams;
     }
     AlignedBuffer data(format::kFrameSectors * kSectorSize);
+    uint64_t not_there = 0;
     for (const StreamInfo& stream : streams) {
+        if (stream.on_capacity() && !e_.capacity.present()) {
+            ++not_there;
+            continue;
+        }
         const auto index = e_.streams.load(stream);
         if (!index.ok()) {
             found(index.error().message);
@@ -270,6 +275,10 @@ void Checker::check_streams() {
             }
         }
         result_.extents_checked += index.value()->extents.size();
+    }
+    if (not_there > 0) {
+        result_.findings.push_back(text("%llu streams lie in the capacity image, which is not given: they were not checked",
+                                        static_cast<ull>(not_there)));
     }
 }
 

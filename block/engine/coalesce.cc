@@ -31,7 +31,7 @@ constexpr size_t kMostSegments = 512;
 
 // Runs of streams between which no state is wanted, each newest first and of two at least. The oldest run comes first,
 // and the oldest streams of many make one, so that new ones change the newest run only.
-std::vector<Engine::Impl::StreamRun> Engine::Impl::mergeable() const {
+std::vector<Engine::Impl::StreamRun> Engine::Impl::mergeable(format::Tier tier) const {
     std::vector<StreamRun> runs;
     StreamRun run;
     size_t segments_in_run = 0;
@@ -45,7 +45,7 @@ std::vector<Engine::Impl::StreamRun> Engine::Impl::mergeable() const {
     const KeptStates kept = kept_states();
     for (size_t i = history.chain_length(); i-- > 0;) {
         const StreamInfo& stream = history.streams[i];
-        if (stream_use(stream) != StreamUse::none) {
+        if (stream.tier != tier || stream_use(stream) != StreamUse::none) {
             end_run();
             continue;
         }
@@ -78,8 +78,6 @@ Result<ExtentMap> Engine::Impl::merge_streams(const StreamRun& run) {
     return lay_out(overlay);
 }
 
-namespace {
-
 uint64_t data_sectors(const ExtentMap& extents) {
     uint64_t sectors = 0;
     extents.for_each(Sector(0), [&](const Extent& extent) {
@@ -88,6 +86,8 @@ uint64_t data_sectors(const ExtentMap& extents) {
     });
     return sectors;
 }
+
+namespace {
 
 uint64_t data_sectors(std::span<const StreamInfo> run) {
     return std::accumulate(run.begin(), run.end(), uint64_t{0},
@@ -136,6 +136,17 @@ void Engine::Impl::note_assessed(const StreamRun& run) {
     assessed.push_back({run.back().id, data_sectors(run)});
 }
 
+// The smallest: what it becomes may be merged with others later, at less cost than theirs with it.
+Engine::Impl::StreamRun Engine::Impl::choose_run(format::Tier tier) const {
+    StreamRun run;
+    for (StreamRun& next : mergeable(tier)) {
+        if (!not_worth_merging(next) && (run.empty() || data_sectors(next) < data_sectors(run))) {
+            run = std::move(next);
+        }
+    }
+    return run;
+}
+
 bool Engine::Impl::coalesce_step() {
     StreamRun run;
     {
@@ -143,21 +154,25 @@ bool Engine::Impl::coalesce_step() {
         if (coalesce_failed || !coalesce_due || !segments.counted()) {
             return false;
         }
-        // The smallest: what it becomes may be merged with others later, at less cost than theirs with it.
-        for (StreamRun& next : mergeable()) {
-            if (!not_worth_merging(next) && (run.empty() || data_sectors(next) < data_sectors(run))) {
-                run = std::move(next);
-            }
-        }
+        run = choose_run(format::Tier::fast);
         if (run.empty()) {
             coalesce_due = false;
             return false;
         }
     }
+    return coalesce_run(run);
+}
+
+bool Engine::Impl::coalesce_run(const StreamRun& run) {
     const Result<bool> done = coalesce(run);
     Lock lock(core.mutex);
     if (!done.ok() || !done.value()) {
         note_assessed(run);
+    }
+    if (!done.ok() && run.front().on_capacity()) {
+        lock.unlock();
+        tiers_work_failed(done.error());
+        return false;
     }
     if (!done.ok()) {
         failed_to_coalesce(done.error());
@@ -168,7 +183,7 @@ bool Engine::Impl::coalesce_step() {
 
 // False if it is not worth it.
 Result<bool> Engine::Impl::coalesce(const StreamRun& run) {
-    SealedStreams sealed;
+    SealedStreams sealed(*this, run.front().tier);
     {
         TRY_ASSIGN(const ExtentMap merged, merge_streams(run));
         bool worth = worth_merging(data_sectors(run), data_sectors(merged)) || many_alike(run, largest_of(run));
@@ -220,7 +235,7 @@ bool Engine::Impl::still_mergeable(const StreamRun& run) const {
     }
     const KeptStates kept = kept_states();
     for (size_t i = 0; i < run.size(); ++i) {
-        if (stream_use(run[i]) != StreamUse::none || (i + 1 < run.size() && keeps(kept, run[i].lower))) {
+        if (!still_there(run[i]) || stream_use(run[i]) != StreamUse::none || (i + 1 < run.size() && keeps(kept, run[i].lower))) {
             return false;
         }
     }
@@ -244,12 +259,32 @@ uint64_t Engine::Impl::bytes_to_coalesce() const {
     if (const SegmentId last = choose_floor(&forced); last != kNoSegment) {
         segments_left += segments.log_count(last);
     }
-    for (const StreamRun& run : segments.counted() ? mergeable() : std::vector<StreamRun>()) {
+    for (const StreamRun& run : segments.counted() ? mergeable(format::Tier::fast) : std::vector<StreamRun>()) {
         for (const StreamInfo& stream : run) {
             segments_left += stream.segments.size();
         }
     }
-    return segments_left * core.geometry.segment_size;
+    return segments_left * core.geometry.segment_size + orderer.left();
+}
+
+bool Engine::Impl::order_step() {
+    uint64_t moved;
+    {
+        Lock lock(core.mutex);
+        if (!ordering() || !segments.counted()) {
+            return false;
+        }
+        moved = core.stats.moved_bytes / core.geometry.segment_size;
+    }
+    const Result<void> done = orderer.step();
+    Lock lock(core.mutex);
+    if (!done.ok()) {
+        failed_to_coalesce(done.error());
+    }
+    reclaim_due = reclaim_due || moved != core.stats.moved_bytes / core.geometry.segment_size || !ordering();
+    clean_due = clean_due || !ordering();
+    note_progress();
+    return done.ok();
 }
 
 // Requires Core::mutex.
@@ -278,6 +313,9 @@ void Engine::begin_coalescing(std::optional<Time> until) {
     Lock lock(e.core.mutex);
     e.demand = {until, true, false, 0, 0, 0};
     e.assessed.clear();
+    e.tiers_failed = false;
+    e.tiers_wait = 0;
+    e.orderer.begin();
     e.coalesce_failed = e.seal_failed = e.learn_failed = e.materialise_failed = false;
     e.index_failed = e.checkpoint_failed = e.floor_failed = e.flush_failed = e.clean_failed = false;
     e.reclaim_due = e.clean_due = e.coalesce_due = true;

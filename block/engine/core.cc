@@ -17,8 +17,12 @@ void compute(Core& core, size_t bytes, const std::function<void()>& work) {
 }
 
 AlignedBuffer segment_header_block(const Core& core, format::SegmentHeader header) {
+    return segment_header_block(core, header, core.uuid);
+}
+
+AlignedBuffer segment_header_block(const Core& core, format::SegmentHeader header, const Uuid& owner) {
     std::memcpy(header.magic, format::kSegmentMagic, sizeof(header.magic));
-    std::memcpy(header.uuid, core.uuid.data(), core.uuid.size());
+    std::memcpy(header.uuid, owner.data(), owner.size());
     header.checksum = self_hash(core.seed, header);
     AlignedBuffer block(kBlockSize);
     std::memset(block.data(), 0, block.size());

@@ -74,6 +74,8 @@ void compute(Core& core, size_t bytes, const std::function<void()>& work);
 
 // The first block of a segment. Magic, image and checksum are filled in; the rest is the caller's.
 AlignedBuffer segment_header_block(const Core& core, format::SegmentHeader header);
+// The same, of the image with that identity.
+AlignedBuffer segment_header_block(const Core& core, format::SegmentHeader header, const Uuid& owner);
 
 // The errno-style error of something found wrong in the image. Says so to the host, once each.
 Error corruption(Core& core, uint64_t offset, uint64_t length, std::string message);

@@ -116,7 +116,12 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
     impl->reader.set_backing(options.backing);
 
     Recovery recovery(core, impl->segments, impl->disk, impl->history, impl->log, impl->stream,
-                      impl->timeline);
+                      impl->timeline, impl->capacity);
+    std::copy_n(impl->superblock.capacity, impl->expected_capacity.size(), impl->expected_capacity.begin());
+    impl->capacity.expect(impl->expected_capacity);
+    if (options.capacity != nullptr) {
+        TRY(impl->capacity.attach(*options.capacity));
+    }
     TRY_ASSIGN(Recovery::Outcome outcome, recovery.run(impl->superblock, options.repair));
     impl->checkpoint_segments = std::move(outcome.checkpoint_segments);
     impl->previous_segments = std::move(outcome.previous_segments);
@@ -138,6 +143,9 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
     impl->rate_since = begin;
     impl->start_retention();
     impl->recount_use();  // when data was replaced is not stored
+    if (!impl->history.rollbacks.empty()) {
+        impl->forecast.rolled_back(impl->history.rollbacks.back().sequence);
+    }
     if (options.writable) {
         TRY_ASSIGN(const std::vector<uint32_t> damaged, damaged_slots(file));
         const bool lost = impl->superblock.durable_sequence > impl->disk.sequence.value;
@@ -149,11 +157,14 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
         }
         Lock lock(core.mutex);
         impl->log.set_point_interval(options.point_interval_us);
-        impl->fine.configure(options.fine);
+        impl->configure_fine(options.fine);
         // What was recovered can be gone back to, however the image was left.
         impl->log.mark_point(impl->disk.sequence, impl->disk.time, format::PointKind::interval);
         impl->log.on_moved = [raw = impl.get()](const Extent& now, Place from) { raw->fine.moved(now, from); };
         impl->log.on_progress = [raw = impl.get()] { raw->on_progress(); };
+    }
+    if (options.capacity != nullptr) {
+        TRY(impl->open_capacity(*options.capacity));
     }
     if (options.writable && outcome.without_checkpoint) {
         TRY(impl->checkpoint(true));
@@ -172,7 +183,8 @@ Result<void> Engine::settle() {
     {
         Lock lock(impl_->core.mutex);
         known = impl_->superblock.durable_sequence == impl_->log.durable().value;
-        worth = impl_->disk.entries_applied - impl_->entries_at_checkpoint >= kWorthCheckpoint;
+        worth = impl_->disk.entries_applied - impl_->entries_at_checkpoint >= kWorthCheckpoint ||
+                impl_->needs_capacity_to_open();
     }
     if (worth) {
         impl_->checkpoint().ok();  // only saves time: without it the log is replayed
@@ -216,21 +228,43 @@ Result<void> Engine::Impl::check_range(uint64_t offset, uint64_t length, uint64_
 }
 
 Result<void> Engine::Impl::admit(uint64_t offset, uint64_t length, uint64_t EngineStats::*requests,
-                                 uint64_t EngineStats::*bytes, bool* is_fine) {
+                                 uint64_t EngineStats::*bytes) {
     Lock lock(core.mutex);
     TRY(check_range(offset, length, disk.size));
-    if (is_fine != nullptr) {
-        *is_fine = fine.wants(Sector(offset / kSectorSize), length / kSectorSize);
-    }
     ++(core.stats.*requests);
     core.stats.*bytes += length;
     return {};
 }
 
+Result<void> Engine::Impl::admit_write(uint64_t offset, uint64_t length, bool* is_fine) {
+    Lock lock(core.mutex);
+    TRY(check_range(offset, length, disk.size));
+    const Sector start(offset / kSectorSize);
+    *is_fine = fine.wants(start, length / kSectorSize);
+    forecast.note(ChunkTable::kWritten, start, length / kSectorSize, disk.sequence, disk.time);
+    ++core.stats.writes;
+    core.stats.write_bytes += length;
+    return {};
+}
+
+Result<void> Engine::Impl::admit_read(uint64_t offset, uint64_t length, std::optional<unsigned>* staged) {
+    Lock lock(core.mutex);
+    TRY(check_range(offset, length, disk.size));
+    const Sector start(offset / kSectorSize);
+    *staged = staged_reads.wants(start, length / kSectorSize);
+    forecast.note(ChunkTable::kRead, start, length / kSectorSize, disk.sequence, disk.time);
+    ++core.stats.reads;
+    core.stats.read_bytes += length;
+    return {};
+}
+
 Result<void> Engine::read(uint64_t offset, std::span<const iovec> buffers) {
     const size_t length = total_length(buffers);
-    TRY(impl_->admit(offset, length, &EngineStats::reads, &EngineStats::read_bytes));
-    return impl_->reader.read(nullptr, Sector(offset / kSectorSize), length / kSectorSize, buffers, 0);
+    std::optional<unsigned> staged;
+    TRY(impl_->admit_read(offset, length, &staged));
+    const Sector from(offset / kSectorSize);
+    return staged ? impl_->staged_reads.read(nullptr, from, length / kSectorSize, buffers, *staged)
+                  : impl_->reader.read(nullptr, from, length / kSectorSize, buffers, 0);
 }
 
 // Long writes are cut into pieces that are appended side by side.
@@ -253,23 +287,25 @@ Result<void> Engine::write(uint64_t offset, std::span<const iovec> buffers) {
     TRY(impl_->writable());
     const size_t length = total_length(buffers);
     bool fine;
-    TRY(impl_->admit(offset, length, &EngineStats::writes, &EngineStats::write_bytes, &fine));
+    TRY(impl_->admit_write(offset, length, &fine));
     impl_->throttle(length);
     const Sector start(offset / kSectorSize);
-    return fine ? impl_->fine.write(start, buffers) : impl_->write(start, buffers);
+    return impl_->with_space([&] {
+        return fine ? impl_->fine.write(start, buffers) : impl_->write(start, buffers);
+    });
 }
 
 Result<void> Engine::write_zeroes(uint64_t offset, uint64_t length) {
     TRY(impl_->writable());
     TRY(impl_->admit(offset, length, &EngineStats::zeroes, &EngineStats::zero_bytes));
-    return impl_->map_zero(offset, length);
+    return impl_->with_space([&] { return impl_->map_zero(offset, length); });
 }
 
 Result<void> Engine::discard(uint64_t offset, uint64_t length) {
     TRY(impl_->writable());
     TRY(impl_->admit(offset, length, &EngineStats::discards, &EngineStats::discard_bytes));
     // Zeros, not a hole: what a backing disk holds must not come back.
-    return impl_->map_zero(offset, length);
+    return impl_->with_space([&] { return impl_->map_zero(offset, length); });
 }
 
 Result<void> Engine::Impl::map_zero(uint64_t offset, uint64_t length) {
@@ -375,23 +411,6 @@ void Engine::set_point_interval(int64_t interval_us) {
     impl_->log.set_point_interval(interval_us);
 }
 
-void Engine::set_fine(const FineOptions& options) {
-    Lock lock(impl_->core.mutex);
-    if (impl_->core.writable) {
-        impl_->fine.configure(options);
-    }
-}
-
-FineInfo Engine::fine_info() const {
-    Lock lock(impl_->core.mutex);
-    return impl_->fine.info();
-}
-
-void Engine::set_scores(const std::vector<ChunkScore>& scores) {
-    Lock lock(impl_->core.mutex);
-    impl_->fine.map().set_scores(scores);
-}
-
 void Engine::pause_background() { impl_->pause(); }
 void Engine::resume_background() { impl_->resume(); }
 Result<void> Engine::checkpoint() {
@@ -444,6 +463,20 @@ EngineInfo Engine::info() const {
     info.segments_free = info.segments_total - info.segments_log - info.segments_index -
                          info.segments_checkpoint - info.segments_ready - info.segments_stream;
     info.streams = e.history.streams.size();
+    info.fast.attached = true;
+    info.fast.bytes = e.core.geometry.image_bytes(e.segments.size());
+    info.fast.used = (info.segments_total - info.segments_ready - info.segments_free) * uint64_t{info.segment_size};
+    info.fast.full = e.fast_full;
+    info.capacity_id = e.capacity.present() ? e.capacity.id() : e.expected_capacity;
+    info.capacity.attached = e.capacity.present();
+    info.capacity.bytes = e.capacity.bytes();
+    info.capacity.used = e.capacity.used() * uint64_t{info.segment_size};
+    info.capacity.full = e.capacity.full();
+    for (const StreamInfo& stream : e.history.streams) {
+        TierInfo& tier = stream.on_capacity() ? info.capacity : info.fast;
+        ++tier.streams;
+        tier.stream_bytes += stream.sectors * kSectorSize;
+    }
     info.image_bytes = e.core.geometry.image_bytes(e.segments.size());
     info.live_extents = e.disk.map.extent_count();
     info.map_memory_bytes = e.disk.map.memory_bytes();

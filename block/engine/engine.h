@@ -24,6 +24,7 @@
 
 #include "device.h"
 #include "host.h"
+#include "prediction.h"
 #include "result.h"
 #include "types.h"
 
@@ -64,7 +65,7 @@ struct Retention {
 };
 
 // How writes are logged. Fine: what differs from the content before, where that is staged and the difference is small;
-// else, and on sub_block, as the guest wrote them. block is not made differently from sub_block yet.
+// else, and on sub_block, as the guest wrote them. block is not made differently from sub_block (docs/performance.md).
 enum class Granularity : uint8_t { automatic, fine, sub_block, block };
 enum class ChunkLevel : uint8_t { sub_block = 0, fine = 1, block = 2 };
 
@@ -72,18 +73,24 @@ struct FineOptions {
     uint64_t staging_bytes = 64 << 20;  // of the staging cache, taken as needed; 0: none, so no deltas either
     Granularity granularity = Granularity::automatic;
     unsigned weight = 5;                // 0..10: how critical the application is; scores grow with it
+    bool stage_reads = true;            // blocks that are read again and again are staged, too
+    PredictionUse use = {};
+    ThresholdOptions threshold = {};
     bool operator==(const FineOptions&) const = default;
 };
 
-// How relevant a chunk of 64 KiB is said to be, from 0 to 1.
-struct ChunkScore {
-    uint64_t chunk;
-    float score;
+// Of the staging cache, by purpose: entries are counted by what they are there for, hits and misses by who looked.
+struct StagingUse {
+    uint64_t entries = 0;  // now
+    uint64_t hits = 0, misses = 0;
+    uint64_t admitted = 0, used = 0;  // entries that came in, and of these those that were found at least once
+    uint64_t evictions = 0, invalidations = 0, refused = 0;
 };
 
 struct StagingStats {
     uint64_t entries = 0, bytes = 0, limit = 0, memory_bytes = 0;  // now
     uint64_t hits = 0, misses = 0, evictions = 0, invalidations = 0, refused = 0;
+    std::array<StagingUse, 3> by_purpose;  // rewrite, read, prefetch
 };
 
 struct FineInfo {
@@ -99,6 +106,9 @@ struct OpenOptions {
     FineOptions fine;
     // Device below, for holes. Null: holes read as zeros. Shorter than the disk: zeros past its end.
     Device* backing = nullptr;
+    // Second image, for old history. One that holds only zeros is made a capacity image of this one if it is opened for
+    // writing. Null: there is none, or it is not to be had: then what lies there cannot be read.
+    Device* capacity = nullptr;
     // While dirty, a point is made at least this often, in microseconds; 0: only flushes make points.
     int64_t point_interval_us = 1'000'000;
     // The pool of ready segments is kept between these, in bytes; it follows the write rate.
@@ -177,6 +187,16 @@ struct Moment {
     std::optional<Sequence> sequence;     // any sequence number in the history
 };
 
+// One of the images that history lies in.
+struct TierInfo {
+    bool attached = false;
+    bool full = false;          // it could not grow when it last was to
+    uint64_t bytes = 0;         // length, as far as it is known
+    uint64_t used = 0;          // bytes of segments in use
+    uint64_t streams = 0;       // that lie there
+    uint64_t stream_bytes = 0;  // of the guest's data in these
+};
+
 struct EngineInfo {
     Uuid uuid{};
     uint64_t virtual_size = 0;
@@ -196,6 +216,8 @@ struct EngineInfo {
              segments_ready = 0, segments_free = 0;
     uint64_t segments_stream = 0;   // they hold old history
     uint64_t streams = 0;
+    TierInfo fast, capacity;
+    Uuid capacity_id{};             // of the capacity image, attached or not; all zeros: there has been none
     uint64_t segments_past = 0;     // of segments_log: they hold data of the current state, no history
     uint64_t segments_leaving = 0;  // of log and index: free as soon as nobody reads there
     uint64_t image_bytes = 0;     // length of the image
@@ -219,6 +241,7 @@ struct EngineStats {
     uint64_t deltas = 0, delta_bytes = 0;  // blocks written as deltas, and what these took
     uint64_t materialised = 0;             // parts of deltas written out again
     uint64_t sealed_bytes = 0, stream_bytes = 0;  // of the guest's, put into streams; and what these take
+    uint64_t moved_streams = 0, moved_stream_bytes = 0;  // to the capacity image; bytes of the guest's
     uint64_t coalesced_bytes = 0;              // of the guest's, in streams that were merged
     uint64_t recovered_batches = 0;            // read from the log's tail when opened
     int64_t open_us = 0;                       // how long opening took
@@ -288,8 +311,22 @@ class Engine {
     // Any context. Another size of the staging cache empties it.
     void set_fine(const FineOptions& options);
     FineInfo fine_info() const;
-    // Scores of chunks in place of those from how often they were written. They hold until others are set.
-    void set_scores(const std::vector<ChunkScore>& scores);
+
+    // What is said of the future (prediction.h); any context. A set replaces the one before it, and is forgotten when its
+    // horizon has passed. Errors: EINVAL for what makes no sense or is of another disk, E2BIG for too much, ESTALE for
+    // what comes too late.
+    Result<void> set_predictions(PredictionSet set);
+    Result<void> hint(const Hint& hint);
+    // What is not given stays. Errors: EINVAL for values that contradict each other.
+    struct ThresholdChange {
+        std::optional<double> threshold, min, max, target_hit_rate;
+        std::optional<bool> adaptive;
+    };
+    Result<void> set_threshold(const ThresholdChange& change);
+    ThresholdInfo threshold_info() const;
+    PredictionInfo prediction_info() const;
+    // How good what was predicted at snapshots with a horizon is; of the newest since the image was opened.
+    std::vector<SnapshotForecast> snapshot_forecasts() const;
 
     // Snapshots. The VM state written since the last snapshot goes with it and leaves the current
     // state. `info` gives name, vm_*, icount, horizon_s; the result has the rest filled in.
@@ -321,7 +358,7 @@ class Engine {
 
     // Coalescing on demand: what the limits of history do not keep is dropped, and neighbouring streams are merged,
     // without waiting until it is worth it; and all history up to `until` is treated as if it were older than the
-    // window. The background does it, as far as segments of the log are closed; status tells when.
+    // window. Then what of the disk lies scattered in segments that history does not need is put in order (order.h). The background does it, as far as segments of the log are closed; status tells when.
     struct CoalesceStatus {
         bool running = false;
         uint64_t done = 0, total = 0;  // bytes of the image; total may change

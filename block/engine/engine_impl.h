@@ -6,19 +6,24 @@
 #include <algorithm>
 #include <atomic>
 #include <deque>
+#include <set>
 
+#include "capacity.h"
 #include "checkpoint.h"
 #include "cleaner.h"
 #include "core.h"
 #include "disk_state.h"
 #include "fine.h"
+#include "forecast.h"
 #include "history.h"
 #include "index_cache.h"
 #include "index_stream.h"
 #include "log.h"
+#include "order.h"
 #include "reader.h"
 #include "retention.h"
 #include "segment_table.h"
+#include "staged_reads.h"
 #include "stream.h"
 #include "superblock.h"
 #include "timeline.h"
@@ -32,11 +37,16 @@ struct Engine::Impl {
           log(core, segments, disk, history),
           stream(core, segments),
           indexes(core, segments, log, stream),
-          streams(core, history),
+          capacity(core),
+          streams(core, history, capacity),
+          fast_tier(core, segments),
           timeline(core, segments, history, indexes, streams),
-          fine(core, segments, disk, log),
+          forecast(host),
+          fine(core, segments, disk, log, forecast),
           reader(core, disk, indexes, streams, &fine),
-          cleaner(core, segments, disk, history, log, indexes, streams, reader) {}
+          staged_reads(core, disk, fine, forecast, reader),
+          cleaner(core, segments, disk, history, log, indexes, streams, reader),
+          orderer(core, segments, disk, log, reader) {}
 
     Core core;
     SegmentTable segments;
@@ -45,11 +55,16 @@ struct Engine::Impl {
     Log log;
     IndexStream stream;
     IndexCache indexes;
+    Capacity capacity;
     StreamStore streams;
+    FastTier fast_tier;
     Timeline timeline;
+    Forecast forecast;
     FineWrites fine;
     Reader reader;
+    StagedReads staged_reads;
     Cleaner cleaner;
+    Orderer orderer;
     OpenOptions options;
 
     // Serialises what changes more than data: snapshots, rollbacks, resizes.
@@ -73,7 +88,7 @@ struct Engine::Impl {
     WaitList idle;             // waits for working to end
     bool index_failed = false; // until the next segment is opened
     bool pool_failed = false;
-    bool checkpoint_failed = false;
+    bool checkpoint_failed = false, checkpoint_wanted = false;
     bool floor_failed = false, coalesce_failed = false;
     bool seal_failed = false;
     unsigned seal_backoff = 0, seal_wait = 0;  // segments of log until sealing is tried again
@@ -105,7 +120,21 @@ struct Engine::Impl {
         uint64_t view;   // views made before may need it
     };
     std::deque<Leaving> leaving;
-    StreamTail stream_tail;
+    std::deque<Leaving> leaving_capacity;  // segments of the capacity image
+    StreamTail stream_tail, capacity_tail;
+    // Work between the tiers: one task at a time, beside the other one, which a slow tier does not stop.
+    bool tiers_working = false, tiers_again = false;
+    bool coalesce_capacity_due = false;
+    Uuid expected_capacity{};      // the one the image knew when it was opened; all zeros: none
+    // Space: space.cc.
+    bool fast_full = false;        // the image could not grow, and has too few segments that are ready
+    bool full_reported = false;    // until it grows again
+    SegmentId full_at = kNoSegment;  // the segment that it could not grow by
+    bool space_wanted = false;     // an append failed for want of it: what is free goes back to the host
+    std::atomic<bool> short_of_space = false;  // guest writes wait for history to be dropped
+    std::set<uint64_t> unmovable;  // streams that could not be read, by number
+    bool tiers_failed = false;
+    unsigned tiers_backoff = 0, tiers_wait = 0;  // segments of log until it is tried again
     // Runs that were not worth merging, by their oldest stream, and how much they held.
     struct Assessed {
         uint64_t oldest;
@@ -163,11 +192,26 @@ struct Engine::Impl {
     Result<std::vector<OldState>> states_to_seal(SegmentId last);
     Result<std::vector<OldState>> boundaries(SegmentId last);
     bool too_little_to_seal(SegmentId last) const;
+    // Streams that are being written. What was taken for them goes back unless adopt() is called.
     struct SealedStreams {
+        explicit SealedStreams(Impl& engine, format::Tier to = format::Tier::fast) : e(engine), tier(to) {}
+        ~SealedStreams();
+        SealedStreams(const SealedStreams&) = delete;
+        SealedStreams& operator=(const SealedStreams&) = delete;
+
+        Impl& e;
+        const format::Tier tier;          // where they are written
         std::vector<StreamInfo> streams;  // oldest first
         std::unique_ptr<StreamWriter> writer;
-        uint64_t next_id = 0;
+        std::vector<SegmentId> held;      // what the first goes on in
+        bool adopted = false;
     };
+    StreamTail& tail_of(format::Tier tier) {
+        return tier == format::Tier::fast ? stream_tail : capacity_tail;
+    }
+    void hold_segments(format::Tier tier, const std::vector<SegmentId>& ids);
+    void let_go_segments(format::Tier tier, const std::vector<SegmentId>& ids, Sequence since, uint64_t view);
+    void number_stream(StreamInfo* stream, uint64_t sectors);
     Result<void> write_stream(StreamWriter& writer, const ExtentMap& extents, StreamInfo* stream);
     Result<size_t> read_some(std::span<const Extent> extents, uint8_t* to);
     Result<ExtentMap> difference(Sequence upper, Sequence lower);
@@ -184,13 +228,16 @@ struct Engine::Impl {
     void end_drop(const StreamInfo& stream, bool appended);
     // Coalescing. A run: neighbours in the chain, newest first.
     using StreamRun = std::vector<StreamInfo>;
-    std::vector<StreamRun> mergeable() const;
+    std::vector<StreamRun> mergeable(format::Tier tier) const;
+    StreamRun choose_run(format::Tier tier) const;
     bool still_mergeable(const StreamRun& run) const;
     bool not_worth_merging(const StreamRun& run) const;
     void note_assessed(const StreamRun& run);
     Result<ExtentMap> merge_streams(const StreamRun& run);
+    bool coalesce_run(const StreamRun& run);
     Result<bool> coalesce(const StreamRun& run);
     bool on_demand() const { return demand.running && !demand.paused; }
+    bool ordering() const { return on_demand() && !coalesce_failed && orderer.left() > 0; }
     uint64_t bytes_to_coalesce() const;
     void note_progress();
     void end_demand();
@@ -202,14 +249,37 @@ struct Engine::Impl {
     SegmentId choose_floor(bool* forced, size_t most_segments = SIZE_MAX) const;
     Kept why_kept(Sequence point, const KeptStates& kept) const;
     Sequence oldest_reachable() const;
+    void note_full();
+    void note_grown(SegmentId id);
+    size_t segments_missing() const;
+    bool all_reclaimed() const;
+    bool checkpoint_frees_space() const;
+    bool make_space(uint64_t* attempts);
+    Result<void> with_space(const std::function<Result<void>()>& call);
+    // Tiers: tiers.cc.
+    Result<void> open_capacity(Device& device);
+    bool needs_capacity_to_open() const;
+    void start_tiers_work();
+    bool tiers_step();
+    bool move_step();
+    bool coalesce_capacity_step();
+    bool release_capacity_step();
+    std::vector<StreamInfo> streams_to_move() const;
+    bool still_there(const StreamInfo& stream) const;
+    Result<void> copy_stream(const StreamInfo& from, SealedStreams* moved);
+    Result<void> move_streams(const std::vector<StreamInfo>& group);
+    Result<void> record_moves(SealedStreams& moved);
+    void tiers_work_failed(const Error& error);
+
     void find_leaving_data();
     void find_leaving_indexes();
     void leave(SegmentId id, Sequence since);
     void recount_use();
     bool checkpoints_allow_release() const;
     bool prepare_checkpoints(Lock& lock);
+    bool may_be_released(const Leaving& next) const;
     bool release_leaving();
-    // How the image's space is used, in segments: space.cc.
+    // How the image's space is used, in segments: allowance.cc.
     struct Space {
         uint64_t taken = 0;            // allocated, those that are ready among them
         uint64_t ready = 0;
@@ -228,13 +298,20 @@ struct Engine::Impl {
     void note_pressing(const Space& now);
     void set_pressing(bool now);
     bool writing_ahead_pays() const;
+    bool takes_too_much() const;
 
     Result<void> writable() const;
     // EINVAL unless the range is made of whole sectors and lies below `limit`.
     Result<void> check_range(uint64_t offset, uint64_t length, uint64_t limit) const;
     // The same for a guest request, which is counted.
-    Result<void> admit(uint64_t offset, uint64_t length, uint64_t EngineStats::*requests,
-                       uint64_t EngineStats::*bytes, bool* is_fine = nullptr);
+    Result<void> admit(uint64_t offset, uint64_t length, uint64_t EngineStats::*requests, uint64_t EngineStats::*bytes);
+    // And if data is written (read): whether it is for FineWrites (StagedReads, and what that wants to know).
+    Result<void> admit_write(uint64_t offset, uint64_t length, bool* is_fine);
+    Result<void> admit_read(uint64_t offset, uint64_t length, std::optional<unsigned>* staged);
+    void configure_fine(const FineOptions& fine_options);
+    // What the guest is going to write in a second, as far as anybody knows.
+    double rate_ahead();
+    void begin_forecast(const SnapshotInfo& snapshot);
     Result<void> settle(const std::string& done);
     Result<void> map_zero(uint64_t offset, uint64_t length);
     Result<void> write(Sector start, std::span<const iovec> buffers);
@@ -260,6 +337,7 @@ struct Engine::Impl {
     bool raise_floor_step();
     bool drop_stream_step();
     bool coalesce_step();
+    bool order_step();
     bool reclaim_step();
     bool learn_deltas_step();
     Result<void> learn_delta(const Extent& extent, uint64_t generation);
@@ -268,11 +346,15 @@ struct Engine::Impl {
     bool materialise_step();
     bool clean_step();
     bool give_back_step();
-    size_t pool_target() const;
+    size_t pool_target();
+    size_t limited_pool() const;
     CheckpointParts capture(FrozenState* view);
     Result<void> write_checkpoint(CheckpointWriter& writer, const CheckpointParts& parts,
                                   const FrozenState& view);
 };
+
+// Sectors of data in it.
+uint64_t data_sectors(const ExtentMap& extents);
 
 // While it lives, indexes of segments that were in the history when it began stay readable.
 class HistoryReader {

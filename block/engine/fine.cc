@@ -12,6 +12,9 @@ namespace {
 constexpr uint64_t kMostSectors = 128;
 // Each takes a search in the map.
 constexpr size_t kSweptAtOnce = 16;
+// Of lookups; the clock is looked at that often.
+constexpr uint64_t kThresholdLookups = 32;
+constexpr float kLoadSmoothing = 1.0f / 16;
 
 }  // namespace
 
@@ -32,35 +35,85 @@ struct FineWrites::Request {
     size_t count;
     std::unique_ptr<Block[]> blocks;
     std::vector<iovec> contents;
+    float score = 0;
 };
 
+FineWrites::FineWrites(Core& core, SegmentTable& segments, DiskState& disk, Log& log, Forecast& forecast)
+    : core_(core), segments_(segments), disk_(disk), log_(log), forecast_(forecast) {
+    staging_.set_scorer([this](Sector block, Staged purpose, bool used) {
+        return forecast_.relevance(block, purpose, used);
+    });
+}
+
 void FineWrites::configure(const FineOptions& options) {
+    const bool anew = options_.staging_bytes != options.staging_bytes || !(options_.threshold == options.threshold);
     options_ = options;
     staging_.set_limit(options.staging_bytes);
     map_.set_mode(options.granularity);
     map_.set_staging(options.staging_bytes);
     map_.set_weight(options.weight);
+    forecast_.set_use(options.use);
+    if (anew) {
+        threshold_.configure(options.threshold, core_.host.uptime_us());
+    }
 }
 
 bool FineWrites::wants(Sector start, uint64_t sectors) {
     if (staging_.limit() == 0 || sectors > kMostSectors || sectors == 0 ||
-        (start.value | sectors) % kSectorsPerBlock != 0 || start >= kVmStateBase) {
+        (start.value | sectors) % kSectorsPerBlock != 0 || start >= kVmStateBase ||
+        sectors > log_.max_request_sectors()) {
         return false;
     }
-    return sectors <= log_.max_request_sectors() && map_.wants(start, sectors, disk_.time);
+    const bool usual = map_.wants(start, sectors, disk_.time);
+    if (map_.mode() != Granularity::automatic) {
+        return usual;
+    }
+    if (const std::optional<bool> said = forecast_.fine(start)) {
+        return *said && (usual || !map_.is_not_fine(start));
+    }
+    // What was read is at hand already when it is written for the first time.
+    return usual || (staging_.count(Staged::read) > 0 && staging_.contains(start) && map_.is_fine(start));
+}
+
+float FineWrites::relevance(Sector block, Staged purpose, float built_in, bool again) {
+    if (const std::optional<float> said = forecast_.relevance(block, purpose, again)) {
+        return *said;
+    }
+    return forecast_.decides_staging() ? built_in / 2 : built_in;
+}
+
+void FineWrites::note_lookups(uint64_t count) {
+    lookups_ += count;
+    if (lookups_ < kThresholdLookups) {
+        return;
+    }
+    lookups_ = 0;
+    const int64_t now = core_.host.uptime_us();
+    if (threshold_.due(now)) {
+        const StagingStats stats = staging_.stats();
+        threshold_.observe({stats.hits, stats.misses, stats.evictions, stats.bytes, stats.limit}, now);
+    }
 }
 
 Staging::Source FineWrites::source_of(const Extent& extent) const {
+    if (extent.in_stream()) {
+        return {extent, 0};  // places in streams are never used again
+    }
     const SegmentId id = core_.geometry.segment_of(extent);
     return {extent, segments_.contains(id) ? segments_[id].ordinal : 0};
 }
 
-// False if the cache has no room; then nothing is taken.
+// False if the cache has no room, or the blocks are not relevant enough; then nothing is taken.
 bool FineWrites::take_slots(Request& request) {
-    const float score = map_.score(request.start, log_.busy());
+    load_ += kLoadSmoothing * ((log_.busy() ? 1.0f : 0.0f) - load_);
+    request.score = relevance(request.start, Staged::rewrite, map_.score(request.start, load_, disk_.time));
+    if (request.score < threshold_.value() && map_.mode() != Granularity::fine) {
+        staging_.refuse(Staged::rewrite);
+        return false;
+    }
     for (size_t i = 0; i < request.count; ++i) {
         Block& block = request.blocks[i];
-        const auto slot = staging_.take(score);
+        const auto slot = staging_.take(request.score);
         if (!slot) {
             while (i > 0) {
                 staging_.give_back(request.blocks[--i].slot);
@@ -123,7 +176,7 @@ std::vector<Log::Part> FineWrites::parts_of(const Request& request) const {
 }
 
 Result<void> FineWrites::write(Sector start, std::span<const iovec> buffers) {
-    Request request{start, total_length(buffers) / kBlockSize, nullptr, {}};
+    Request request{start, total_length(buffers) / kBlockSize, nullptr, {}, 0};
     request.blocks.reset(new Block[request.count]);
     Lock lock(core_.mutex);
     // So that no place of a base is written anew before it is pinned as one.
@@ -132,6 +185,7 @@ Result<void> FineWrites::write(Sector start, std::span<const iovec> buffers) {
     for (size_t i = 0; staged && i < request.count; ++i) {
         find_before(request.blocks[i]);
     }
+    note_lookups(staged ? request.count : 1);
     lock.unlock();
     if (!staged) {
         return log_.append_data(start, buffers, 0, request.count * kSectorsPerBlock).discard();
@@ -152,7 +206,6 @@ Result<void> FineWrites::write(Sector start, std::span<const iovec> buffers) {
 
 // `placed` is empty if it has failed.
 void FineWrites::finish(Request& request, const std::vector<Extent>& placed, const std::vector<Log::Part>& parts) {
-    const float score = map_.score(request.start, false);
     uint64_t changed = 0, compared = 0;
     size_t part = 0;
     for (size_t i = 0; i < request.count; ++i) {
@@ -172,7 +225,7 @@ void FineWrites::finish(Request& request, const std::vector<Extent>& placed, con
             core_.stats.delta_bytes += parts[part].delta->length;
         }
         const Extent extent = placed[part].slice(block.start, block.start + kSectorsPerBlock);
-        staging_.put(block.slot, block.start, source_of(extent), score);
+        staging_.put(block.slot, block.start, source_of(extent), request.score);
     }
     if (compared > 0) {
         map_.measured(request.start, changed, compared);

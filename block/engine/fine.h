@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // Fine writes: a write of whole blocks whose content before is in the staging cache goes to the log as what differs,
-// if that is less. What it makes of the blocks goes into the cache in turn.
+// if that is less. What it makes of the blocks goes into the cache in turn. And what decides about the cache: how relevant
+// blocks are, and from where on they are staged.
 #pragma once
 
 #include "core.h"
 #include "delta.h"
 #include "disk_state.h"
+#include "forecast.h"
 #include "granularity.h"
 #include "log.h"
 #include "segment_table.h"
 #include "staging.h"
+#include "threshold.h"
 
 namespace predsnap {
 
 class FineWrites {
   public:
-    FineWrites(Core& core, SegmentTable& segments, DiskState& disk, Log& log)
-        : core_(core), segments_(segments), disk_(disk), log_(log) {}
+    FineWrites(Core& core, SegmentTable& segments, DiskState& disk, Log& log, Forecast& forecast);
 
     // Writes. Requires that wants() was true.
     Result<void> write(Sector start, std::span<const iovec> buffers);
@@ -35,12 +37,18 @@ class FineWrites {
     void sweep();
     Staging& staging() { return staging_; }
     GranularityMap& map() { return map_; }
+    ThresholdControl& threshold() { return threshold_; }
+    // How relevant a block is: what is said of it, or else what the built-in rules say of something that was used so often.
+    float relevance(Sector block, Staged purpose, float built_in, bool again = true);
+    float load() const { return load_; }
+    // The cache was asked.
+    void note_lookups(uint64_t count);
+    Staging::Source source_of(const Extent& extent) const;
     FineInfo info() const;
 
   private:
     struct Block;
     struct Request;
-    Staging::Source source_of(const Extent& extent) const;
     bool take_slots(Request& request);
     void find_before(Block& block);
     void encode(Request& request);
@@ -51,9 +59,13 @@ class FineWrites {
     SegmentTable& segments_;
     DiskState& disk_;
     Log& log_;
+    Forecast& forecast_;
     FineOptions options_;
     Staging staging_;
     GranularityMap map_;
+    ThresholdControl threshold_;
+    float load_ = 0;  // how often requests found others before them, smoothed: from 0 to 1
+    uint64_t lookups_ = 0;
     DeltaEncoder encoder_;
 };
 

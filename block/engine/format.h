@@ -27,8 +27,9 @@ constexpr uint32_t kMinSegmentSize = 64 << 10;
 constexpr uint32_t kMaxSegmentSize = 64 << 20;
 
 // Feature bits. Incompatible: refuse to open if any is unknown. Autoclear: cleared when opened for
-// writing by a program that does not know them. None is defined yet.
-constexpr uint64_t kKnownIncompatible = 0;
+// writing by a program that does not know them.
+constexpr uint64_t kIncompatibleCapacity = 1;  // streams may lie on a capacity image
+constexpr uint64_t kKnownIncompatible = kIncompatibleCapacity;
 constexpr uint64_t kKnownAutoclear = 0;
 
 // Where in the log or index stream the next record is expected.
@@ -81,10 +82,12 @@ struct Superblock {
     uint32_t rule_count;          // beyond the window: by how many rules points are kept
     uint32_t reserved2;
     RetentionRuleRow rules[8];
-    uint8_t reserved[2704];
+    uint8_t capacity[16];         // identity of the capacity image; zeros: there has been none
+    uint8_t reserved[2688];
     uint64_t checksum;
 };
 static_assert(sizeof(Superblock) == kBlockSize);
+static_assert(offsetof(Superblock, capacity) == 1384);
 static_assert(offsetof(Superblock, generation) == 8);
 static_assert(offsetof(Superblock, incompatible) == 32);
 static_assert(offsetof(Superblock, segment_size) == 72);
@@ -92,6 +95,30 @@ static_assert(offsetof(Superblock, log) == 112);
 static_assert(offsetof(Superblock, backing_file) == 152);
 static_assert(offsetof(Superblock, retention) == 1192);
 static_assert(offsetof(Superblock, checksum) == 4088);
+
+// Of a capacity image, in two slots like the superblock of the image it belongs to. All else that there is to know about
+// it is in that image's log.
+struct CapacitySuperblock {
+    uint8_t magic[4];
+    uint32_t version;
+    uint64_t generation;   // the valid slot with the higher one counts
+    uint8_t uuid[16];      // its own
+    uint8_t disk_uuid[16]; // of the image it belongs to
+    uint64_t incompatible;
+    uint64_t compatible;
+    uint64_t autoclear;
+    uint32_t segment_size; // that of the image
+    uint32_t reserved0;
+    int64_t create_time;
+    uint8_t reserved[4000];
+    uint64_t checksum;     // seed 0
+};
+static_assert(sizeof(CapacitySuperblock) == kBlockSize);
+static_assert(offsetof(CapacitySuperblock, disk_uuid) == 32);
+static_assert(offsetof(CapacitySuperblock, segment_size) == 72);
+static_assert(offsetof(CapacitySuperblock, checksum) == 4088);
+constexpr uint8_t kCapacityMagic[4] = {'P', 'D', 'C', 0xfb};
+constexpr uint32_t kCapacityVersion = 1;
 
 // Without either, all history is kept.
 constexpr uint32_t kRetainWindow = 1;
@@ -189,6 +216,9 @@ enum class RecordType : uint16_t {
     stream_drop = 8,
 };
 
+// Which image something lies in.
+enum class Tier : uint32_t { fast = 0, capacity = 1 };
+
 struct RecordHeader {
     uint16_t type;
     uint16_t length;  // of what follows
@@ -247,7 +277,7 @@ struct StreamRecord {     // followed by the numbers of its segments, u32 each
     uint64_t index_hash;   // XXH3 of the index, seed S
     int64_t lower_clock;   // when `lower` was the newest state: microseconds of use of the image
     uint32_t lower_point;  // PointKind of `lower`; none: it is only where the stream begins
-    uint32_t reserved;     // 0
+    uint32_t tier;         // Tier: which image its segments are of
 };
 static_assert(sizeof(StreamRecord) == 88);
 

@@ -80,11 +80,13 @@ GranularityMap::Chunk* GranularityMap::claim(uint64_t number) {
     return &chunk;
 }
 
+unsigned GranularityMap::writes_at(const Chunk& chunk, Time now) {
+    return chunk.writes >> std::min<unsigned>(static_cast<uint16_t>(period_of(now) - chunk.period), 8);
+}
+
 void GranularityMap::decay(Chunk& chunk, Time now) {
-    const uint16_t period = period_of(now);
-    const unsigned passed = std::min<unsigned>(static_cast<uint16_t>(period - chunk.period), 8);
-    chunk.writes = static_cast<uint8_t>(chunk.writes >> passed);
-    chunk.period = period;
+    chunk.writes = static_cast<uint8_t>(writes_at(chunk, now));
+    chunk.period = period_of(now);
 }
 
 bool GranularityMap::wants(Sector start, uint64_t sectors, Time now) {
@@ -131,23 +133,24 @@ void GranularityMap::measured(Sector start, uint64_t changed, uint64_t of) {
     }
 }
 
-float GranularityMap::score(Sector start, bool busy) const {
-    const uint64_t number = start.value / kChunkSectors;
-    if (const auto given = scores_.find(number); given != scores_.end()) {
-        return given->second;
-    }
-    const Chunk* const chunk = find(number);
-    const auto writes = static_cast<float>(chunk != nullptr ? chunk->writes : 0);  // which recency has decayed
-    const float often = (writes + 1) / (writes + 8);
-    const float wanted = often * (1 + static_cast<float>(weight_)) / (1 + kNeutralWeight);
-    return std::min(1.0f, busy ? wanted / 2 : wanted);
+float GranularityMap::score(Sector start, float load, Time now) const {
+    const Chunk* const chunk = find(start.value / kChunkSectors);
+    return score_of_count(chunk != nullptr ? writes_at(*chunk, now) : 0, load);
 }
 
-void GranularityMap::set_scores(const std::vector<ChunkScore>& scores) {
-    scores_.clear();
-    for (const ChunkScore& score : scores) {
-        scores_[score.chunk] = score.score;
-    }
+float GranularityMap::score_of_count(unsigned count, float load) const {
+    const float wanted = often(count) * (1 + static_cast<float>(weight_)) / (1 + kNeutralWeight);
+    return std::min(1.0f, wanted * (1 - load / 2));
+}
+
+bool GranularityMap::is_fine(Sector start) const {
+    const Chunk* const chunk = find(start.value / kChunkSectors);
+    return mode_ == Granularity::automatic && chunk != nullptr && chunk->level == ChunkLevel::fine;
+}
+
+bool GranularityMap::is_not_fine(Sector start) const {
+    const Chunk* const chunk = find(start.value / kChunkSectors);
+    return chunk != nullptr && chunk->trials > 0;
 }
 
 std::vector<uint64_t> GranularityMap::fine_chunks() const {

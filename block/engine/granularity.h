@@ -8,15 +8,12 @@
 // counts as sub-block then. Not synchronised: Core::mutex guards it.
 #pragma once
 
-#include <unordered_map>
 #include <vector>
 
 #include "engine.h"
 #include "types.h"
 
 namespace predsnap {
-
-constexpr uint64_t kChunkSectors = (64 << 10) / kSectorSize;
 
 // Remembers blocks that were written, each for about so many writes to others.
 class RecentBlocks {
@@ -57,11 +54,23 @@ class GranularityMap {
     // What came of it: so many bytes of so many differed.
     void measured(Sector start, uint64_t changed, uint64_t of);
 
-    // How relevant the chunk is, from 0 to 1: what was set from outside, or how often and how recently it was written,
-    // by the weight of the application, less if the system is busy.
-    float score(Sector start, bool busy) const;
-    // From outside. They hold until others are set.
-    void set_scores(const std::vector<ChunkScore>& scores);
+    // How relevant the chunk is to writes, from 0 to 1: how often and how recently it was written, by the weight of the
+    // application, less if the system is busy: `load` is from 0 to 1.
+    float score(Sector start, float load, Time now) const;
+    // The same of something that was used so often.
+    float score_of_count(unsigned count, float load) const;
+    // Whether little of the chunk is known to change; whether much is.
+    bool is_fine(Sector start) const;
+    bool is_not_fine(Sector start) const;
+    // Chunks by how likely they are to be written soon, as far as these rules can say.
+    template <typename Visit>
+    void for_each_likely(Time now, Visit visit) const {
+        for (const Chunk& chunk : chunks_) {
+            if (const unsigned writes = writes_at(chunk, now)) {
+                visit(chunk.number(), often(writes));
+            }
+        }
+    }
 
     // To be kept with the image: chunks that are not sub-block.
     std::vector<uint64_t> fine_chunks() const;
@@ -76,12 +85,13 @@ class GranularityMap {
     const Chunk* find(uint64_t number) const { return const_cast<GranularityMap*>(this)->find(number); }
     Chunk* claim(uint64_t number);
     void decay(Chunk& chunk, Time now);
+    static unsigned writes_at(const Chunk& chunk, Time now);
+    static float often(unsigned uses) { return static_cast<float>(uses + 1) / static_cast<float>(uses + 8); }
 
     Granularity mode_ = Granularity::automatic;
     unsigned weight_ = 5;
     RecentBlocks recent_;
     std::vector<Chunk> chunks_;  // sets of kWays, by hash of the number; empty until needed
-    std::unordered_map<uint64_t, float> scores_;
 };
 
 }  // namespace predsnap

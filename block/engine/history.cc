@@ -82,6 +82,7 @@ void put_stream(std::vector<uint8_t>& out, const StreamInfo& stream) {
     record.index_offset = stream.index_offset;
     record.index_bytes = stream.index_bytes;
     record.index_hash = stream.index_hash;
+    record.tier = static_cast<uint32_t>(stream.tier);
     const auto* bytes = reinterpret_cast<const uint8_t*>(&record);
     std::vector<uint8_t> payload(bytes, bytes + sizeof(record));
     for (const SegmentId id : stream.segments) {
@@ -109,7 +110,8 @@ Result<StreamInfo> parse_stream(std::span<const uint8_t> payload) {
     stream.index_offset = record.index_offset;
     stream.index_bytes = record.index_bytes;
     stream.index_hash = record.index_hash;
-    if (stream.lower >= stream.upper || stream.base < kStreamPlaces || stream.sectors > kPlaceLimit.value ||
+    stream.tier = static_cast<format::Tier>(record.tier);
+    if (record.tier > static_cast<uint32_t>(format::Tier::capacity) || stream.lower >= stream.upper || stream.base < kStreamPlaces || stream.sectors > kPlaceLimit.value ||
         stream.base + stream.sectors >= kPlaceLimit) {
         return Error{EIO, "stream record makes no sense"};
     }
@@ -249,6 +251,16 @@ const StreamInfo* History::stream_at(Place place) const {
     const auto found = std::find_if(streams.begin(), streams.end(),
                                     [&](const StreamInfo& stream) { return stream.holds(place); });
     return found == streams.end() ? nullptr : &*found;
+}
+
+const StreamInfo* History::stream(uint64_t id) const {
+    const auto found =
+        std::find_if(streams.begin(), streams.end(), [&](const StreamInfo& stream) { return stream.id == id; });
+    return found == streams.end() ? nullptr : &*found;
+}
+
+bool History::uses_capacity() const {
+    return std::any_of(streams.begin(), streams.end(), [](const StreamInfo& s) { return s.on_capacity(); });
 }
 
 const StreamInfo* History::stream_from(Sequence state) const {

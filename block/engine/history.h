@@ -31,8 +31,10 @@ struct StreamInfo {
     Place base;               // virtual place of its data
     uint64_t sectors = 0;     // of data
     uint64_t index_offset = 0, index_bytes = 0, index_hash = 0;
+    format::Tier tier = format::Tier::fast;  // which image its segments are of
     std::vector<SegmentId> segments;
 
+    bool on_capacity() const { return tier == format::Tier::capacity; }
     // Where the places of the next stream can begin: no two begin alike.
     Place places_end() const { return base + (sectors > 0 ? sectors : 1); }
     bool holds(Place place) const { return place >= base && place < base + sectors; }
@@ -102,6 +104,10 @@ class History {
     const SnapshotInfo* find(const std::string& name) const;
     // The stream that a virtual place belongs to, or null.
     const StreamInfo* stream_at(Place place) const;
+    // The stream with that number, or null.
+    const StreamInfo* stream(uint64_t id) const;
+    // Whether any lies on the capacity image.
+    bool uses_capacity() const;
     // Whether a state can be gone back to by streams: it is older than the floor, and where one of them ends.
     bool in_streams(Sequence state) const { return stream_from(state) != nullptr; }
     // How many streams lead down from the floor; others only have data that is in use.

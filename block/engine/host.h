@@ -24,6 +24,9 @@ enum class Event : uint8_t {
     log_error,      // an append failed and was taken back
     point,          // a point was made that no flush asked for; may come often
     window_shrunk,  // history is shorter than was asked for
+    fast_full,      // the image cannot grow; said once, until it can again
+    capacity_full,  // the capacity image cannot grow, so streams stay where they are; likewise
+    capacity_error, // what is needed cannot be read from the capacity image, or written to it; likewise
 };
 
 class Host {

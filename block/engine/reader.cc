@@ -82,6 +82,24 @@ Result<void> Reader::read(const FrozenState* view, Sector from, uint64_t sectors
     return group.wait();
 }
 
+Result<void> Reader::read_found(std::span<const Extent> extents, std::span<const iovec> buffers) {
+    TaskGroup group(core_.host, kMaxParallel);
+    for (size_t i = 0; i < extents.size();) {
+        size_t count = 1;
+        while (i + count < extents.size() && follows(extents[i + count - 1], extents[i + count])) {
+            ++count;
+        }
+        const std::span<const Extent> piece = extents.subspan(i, count);
+        if (count == extents.size()) {
+            return read_extents(piece, buffers, 0);
+        }
+        const size_t skip = bytes_between(extents.front().start, piece.front().start);
+        group.run([this, piece, buffers, skip] { return read_extents(piece, buffers, skip); });
+        i += count;
+    }
+    return group.wait();
+}
+
 Result<void> Reader::read_backing(Sector from, Sector to, std::span<const iovec> buffers, size_t skip) {
     const size_t length = bytes_between(from, to);
     uint64_t available = 0;

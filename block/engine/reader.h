@@ -25,6 +25,9 @@ class Reader {
     // Reads sectors of a state (null: the current one) into the buffers, from byte `skip` of them on.
     Result<void> read(const FrozenState* view, Sector from, uint64_t sectors,
                       std::span<const iovec> buffers, size_t skip);
+    // Reads data of extents that were found in one state, and follow each other without a gap. Their places must not be
+    // given away meanwhile.
+    Result<void> read_found(std::span<const Extent> extents, std::span<const iovec> buffers);
     // Reads and verifies the data of one extent. Its place must not be given away meanwhile.
     Result<void> read_extent(const Extent& extent, uint8_t* to) {
         const iovec whole{to, extent.count * kSectorSize};

@@ -45,7 +45,7 @@ Sequence Engine::Impl::oldest_reachable() const {
 
 bool Engine::Impl::reclaim_step() {
     Lock lock(core.mutex);
-    if (history.floor == Sequence(0) || (!reclaim_due && leaving.empty())) {
+    if (history.floor == Sequence(0) || (!reclaim_due && leaving.empty() && leaving_capacity.empty())) {
         return false;
     }
     if (!segments.counted()) {
@@ -58,7 +58,7 @@ bool Engine::Impl::reclaim_step() {
         reclaim_due = false;
     }
     core.readers.advance();
-    if (leaving.empty()) {
+    if (leaving.empty() && leaving_capacity.empty()) {
         return false;
     }
     if (!checkpoints_allow_release()) {
@@ -139,35 +139,36 @@ void Engine::Impl::find_leaving_indexes() {
     }
 }
 
+// Of the log, views need what they were made of (see oldest_reachable); of streams, what was there at that time.
 void Engine::Impl::leave(SegmentId id, Sequence since) {
     segments[id].leaving = true;
-    // Of the log, views need what they were made of (see oldest_reachable); of streams, what was there at that time.
-    const bool stream = segments[id].kind == format::SegmentKind::stream;
-    leaving.push_back({id, since, core.readers.epoch(), stream ? disk.next_view() : 0});
+    leaving.push_back({id, since, core.readers.epoch(), 0});
+}
+
+bool Engine::Impl::may_be_released(const Leaving& next) const {
+#if PREDSNAP_CANARY == 5  // a known bug: a segment is used again though a crash may lead back to where it was needed
+    const bool durable = true;
+#else
+    const bool durable = next.since <= log.durable();
+#endif
+    return durable && history_readers == 0 && core.readers.drained(next.epoch) &&
+           next.view <= disk.oldest_view_number();
 }
 
 bool Engine::Impl::release_leaving() {
     bool released = false;
-    const uint64_t oldest_view = disk.oldest_view_number();
-    const auto ready = [&](const Leaving& next) {
-#if PREDSNAP_CANARY == 5  // a known bug: a segment is used again though a crash may lead back to where it was needed
-        const bool durable = true;
-#else
-        const bool durable = next.since <= log.durable();
-#endif
-        return durable && history_readers == 0 && core.readers.drained(next.epoch) && next.view <= oldest_view;
-    };
     std::erase_if(leaving, [&](const Leaving& next) {
-        if (!ready(next)) {
+        if (!may_be_released(next)) {
             return false;
         }
         indexes.forget(next.id);
-        streams.forget(next.id);
+        streams.forget(format::Tier::fast, next.id);
         segments.release(next.id);
         ++core.stats.reclaimed_segments;
         return released = true;
     });
     if (released) {
+        short_of_space = fast_full && segments_missing() > 0;
         throttled.wake_all(core.host);
     }
     return released;

@@ -353,18 +353,7 @@ Result<void> Recovery::mark_segments() {
         claimed->announced = true;
     }
     for (const StreamInfo& stream : history_.streams) {
-        for (const SegmentId id : stream.segments) {
-            if (id.value >= limit) {
-                return Error{EIO, text("a stream lies in segment %u, but the image has %u", id.value, limit)};
-            }
-            if (segments_.ensure(id).announced) {
-                return Error{EIO, text("a stream lies in segment %u, which the log or the index stream goes on in", id.value)};
-            }
-            if (segments_.ensure(id).streams == 0) {  // it may be in a stream before this one, too
-                TRY(claim(id));
-            }
-        }
-        segments_.add_stream(stream.segments, stream.base, stream.base + stream.sectors);
+        TRY(mark_stream(stream));
     }
     for (const SegmentId id : outcome_.checkpoint_segments) {
         TRY_ASSIGN(Segment* const claimed, claim(id));
@@ -379,6 +368,28 @@ Result<void> Recovery::mark_segments() {
     for (const SegmentId id : previous) {
         segments_.claim(id).kind = SegmentKind::checkpoint;
     }
+    return {};
+}
+
+Result<void> Recovery::mark_stream(const StreamInfo& stream) {
+    segments_.add_stream_use(stream.base, stream.base + stream.sectors);
+    if (stream.on_capacity()) {
+        capacity_.hold(stream.segments);
+        return {};
+    }
+    const uint32_t limit = core_.geometry.max_segments();
+    for (const SegmentId id : stream.segments) {
+        if (id.value >= limit) {
+            return Error{EIO, text("a stream lies in segment %u, but the image has %u", id.value, limit)};
+        }
+        if (segments_.ensure(id).announced) {
+            return Error{EIO, text("a stream lies in segment %u, which the log or the index stream goes on in", id.value)};
+        }
+        if (segments_.ensure(id).streams == 0) {  // it may be in a stream before this one, too
+            TRY(claim(id));
+        }
+    }
+    segments_.hold_stream(stream.segments);
     return {};
 }
 

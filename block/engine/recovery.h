@@ -33,7 +33,7 @@ namespace predsnap {
 class Recovery {
   public:
     Recovery(Core& core, SegmentTable& segments, DiskState& disk, History& history, Log& log,
-             IndexStream& stream, Timeline& timeline)
+             IndexStream& stream, Timeline& timeline, Capacity& capacity)
         : core_(core),
           segments_(segments),
           disk_(disk),
@@ -41,6 +41,7 @@ class Recovery {
           log_(log),
           stream_(stream),
           timeline_(timeline),
+          capacity_(capacity),
           supply_(core.host) {}
     ~Recovery() { disk_.map.use(nullptr); }
     Recovery(const Recovery&) = delete;
@@ -90,6 +91,7 @@ class Recovery {
     Result<void> wipe_torn();
     Result<void> wipe_torn_at(SegmentId segment, uint32_t offset, const uint8_t (&magic)[4]);
     Result<void> mark_segments();
+    Result<void> mark_stream(const StreamInfo& stream);
     Result<Segment*> claim(SegmentId id);
 
     Core& core_;
@@ -99,6 +101,7 @@ class Recovery {
     Log& log_;
     IndexStream& stream_;
     Timeline& timeline_;
+    Capacity& capacity_;
 
     ChunkSupply supply_;  // for the map, and what is to be laid over it
     // Changes of the map from indexes, not yet in it: in order of sectors they are made several times faster.

@@ -134,6 +134,7 @@ SegmentId Engine::Impl::choose_floor(bool* forced, size_t most_segments) const {
     const std::vector<SegmentId>& list = segments.log();
     const Sequence wanted = oldest_wanted();
     const uint64_t history_bytes = list.size() * uint64_t{core.geometry.segment_size};
+    const size_t missing = fast_full && limits.window_us && all_reclaimed() ? segments_missing() : 0;
     SegmentId chosen = kNoSegment;
     *forced = false;
     for (size_t i = 0; i < most_segments && i + 1 < list.size(); ++i) {
@@ -145,7 +146,8 @@ SegmentId Engine::Impl::choose_floor(bool* forced, size_t most_segments) const {
         const bool old =
             demanded || (limits.window_us && retention_clock.age(segment.age_mark) >= *limits.window_us);
         const bool too_much =
-            limits.bytes && history_bytes - i * uint64_t{core.geometry.segment_size} > *limits.bytes;
+            i < missing ||
+            (limits.bytes && history_bytes - i * uint64_t{core.geometry.segment_size} > *limits.bytes);
         if (!old && !too_much) {
             break;
         }
@@ -191,7 +193,7 @@ void Engine::Impl::sealing_failed(const Error& error) {
 }
 
 bool Engine::Impl::raise_floor_step() {
-    bool forced;
+    bool forced, full = false;
     SegmentId last;
     Retention limits;
     {
@@ -208,7 +210,7 @@ bool Engine::Impl::raise_floor_step() {
         }
         limits = retention();
     }
-    SealedStreams sealed;
+    SealedStreams sealed(*this);
     Result<std::vector<OldState>> states = sealable(&last);
     const Result<void> written = states.ok() ? seal(states.value(), &sealed) : Result<void>(Error(states.error()));
     if (!written.ok()) {
@@ -230,10 +232,13 @@ bool Engine::Impl::raise_floor_step() {
             return true;  // other states are kept now
         }
         forced = still_forced;
+        full = fast_full;
         record.sequence = segments[last].last.value;
         record.time = segments[last].times.last.value;
         record.clock = segments[last].age_mark;
     }
+    const std::string why = full ? "the image, which cannot grow,"
+                                 : text("the limit of %llu bytes", static_cast<ull>(limits.bytes.value_or(0)));
     std::vector<uint8_t> records;
     for (const StreamInfo& stream : sealed.streams) {
         put_stream(records, stream);
@@ -250,9 +255,9 @@ bool Engine::Impl::raise_floor_step() {
     }
     if (raised && forced) {
         core.host.report(Event::window_shrunk, 0, 0,
-                         text("history now begins at %lld (microseconds since the epoch): the limit of %llu bytes "
-                              "does not hold all of the window of %lld s",
-                              static_cast<long long>(record.time), static_cast<ull>(limits.bytes.value_or(0)),
+                         text("history now begins at %lld (microseconds since the epoch): %s does not hold all of the "
+                              "window of %lld s",
+                              static_cast<long long>(record.time), why.c_str(),
                               static_cast<long long>(limits.window_us.value_or(0) / 1'000'000)));
     }
     return raised;

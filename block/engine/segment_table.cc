@@ -146,7 +146,7 @@ void SegmentTable::recount(Sequence sequence, bool in_streams) {
     forget_deltas(sequence);
 }
 
-void SegmentTable::add_stream(const std::vector<SegmentId>& ids, Place base, Place end) {
+void SegmentTable::hold_stream(const std::vector<SegmentId>& ids) {
     for (const SegmentId id : ids) {
         Segment& segment = ensure(id);
         const uint32_t others = segment.kind == format::SegmentKind::stream ? segment.streams : 0;
@@ -154,13 +154,15 @@ void SegmentTable::add_stream(const std::vector<SegmentId>& ids, Place base, Pla
         segment.kind = format::SegmentKind::stream;
         segment.streams = others + 1;
     }
+}
+
+void SegmentTable::add_stream_use(Place base, Place end) {
     StreamUse use;
     use.end = end;
     streams_.insert_or_assign(base, use);
 }
 
-void SegmentTable::remove_stream(const std::vector<SegmentId>& ids, Place base, std::vector<SegmentId>* unused) {
-    streams_.erase(base);
+void SegmentTable::let_go_stream(const std::vector<SegmentId>& ids, std::vector<SegmentId>* unused) {
     for (const SegmentId id : ids) {
         if (--segments_[id.value].streams == 0) {
             unused->push_back(id);

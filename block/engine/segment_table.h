@@ -96,10 +96,13 @@ class SegmentTable {
         Place end;
         uint8_t failures = 0;  // attempts to move its data elsewhere that failed
     };
-    // The segments of a stream, which may hold others too, and in which the places from `base` up to `end` are.
-    void add_stream(const std::vector<SegmentId>& ids, Place base, Place end);
-    // Appends to `unused` those of its segments that hold no stream any more.
-    void remove_stream(const std::vector<SegmentId>& ids, Place base, std::vector<SegmentId>* unused);
+    // One more stream has something in these segments, or is going to have.
+    void hold_stream(const std::vector<SegmentId>& ids);
+    // One less. Appends to `unused` those that hold no stream any more.
+    void let_go_stream(const std::vector<SegmentId>& ids, std::vector<SegmentId>* unused);
+    // The places of a stream are from `base` up to `end`, whatever it lies in.
+    void add_stream_use(Place base, Place end);
+    void remove_stream_use(Place base) { streams_.erase(base); }
     // Of the stream that begins at `base`; null if there is none.
     StreamUse* stream_use(Place base);
     const StreamUse* stream_use(Place base) const { return const_cast<SegmentTable*>(this)->stream_use(base); }

@@ -35,7 +35,12 @@ Result<SnapshotInfo> Engine::snapshot_create(const SnapshotInfo& info) {
     TRY(e.settle(text("snapshot '%s' was made", info.name.c_str())));
     Lock lock(e.core.mutex);
     ++e.core.stats.snapshots;
-    return *e.history.find(info.name);
+    const SnapshotInfo made = *e.history.find(info.name);
+    lock.unlock();
+    if (made.horizon_s > 0) {
+        e.begin_forecast(made);
+    }
+    return made;
 }
 
 // The flush after a change that already shows: if it fails, the message must not say that nothing happened.
@@ -154,6 +159,7 @@ Result<void> Engine::Impl::go_to(Sequence target) {
         difference.take_pieces([this](std::span<const Extent> piece) { disk.apply_piece(piece); });
     }
     recount_use();
+    forecast.rolled_back(history.rollbacks.back().sequence);
     return {};
 }
 
@@ -175,6 +181,12 @@ Result<Engine::RollbackResult> Engine::rollback(const Moment& moment) {
     TRY(e.settle(text("the rollback from %llu to %llu was made", static_cast<ull>(from.value),
                       static_cast<ull>(target.sequence.value))));
     Lock lock(e.core.mutex);
+    if (e.needs_capacity_to_open()) {
+        e.checkpoint_failed = false;
+        e.checkpoint_wanted = true;  // without it, opening takes the capacity image, too
+        e.again = true;
+        e.on_progress();
+    }
     ++e.core.stats.rollbacks;
     return RollbackResult{from, target.sequence, target.time,
                           static_cast<uint32_t>(e.history.rollbacks.size())};
@@ -227,9 +239,15 @@ Time View::time() const { return impl_->state->time; }
 
 Result<void> View::read(uint64_t offset, std::span<const iovec> buffers) {
     const size_t length = total_length(buffers);
-    TRY(impl_->engine.check_range(offset, length, size()));
-    return impl_->engine.reader.read(impl_->state.get(), Sector(offset / kSectorSize),
-                                     length / kSectorSize, buffers, 0);
+    Engine::Impl& e = impl_->engine;
+    TRY(e.check_range(offset, length, size()));
+    const Sector from(offset / kSectorSize);
+    const uint64_t sectors = length / kSectorSize;
+    Lock lock(e.core.mutex);
+    const std::optional<unsigned> staged = e.staged_reads.wants(from, sectors);
+    lock.unlock();
+    return staged ? e.staged_reads.read(impl_->state.get(), from, sectors, buffers, *staged)
+                  : e.reader.read(impl_->state.get(), from, sectors, buffers, 0);
 }
 
 Result<void> View::read_vm_state(uint64_t position, std::span<const iovec> buffers) {

@@ -1,198 +1,93 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// How much space the image takes. Where history is limited, all that is not history may take a quarter more than the
-// data of the current state, and some segments beside that (OpenOptions::spare_segments). The image grows until then, since what dies
-// meanwhile need not be copied; then the cleaner makes as much room as the log takes. If it is behind, guest writes
-// wait: each for as many bytes as it writes, so that no write waits for a whole segment to be cleaned.
-#include <algorithm>
-
+// When the image cannot grow. Where the user has limited history in time, the oldest of it goes rather than that the guest's
+// writes fail; never snapshots, nor what rules keep: that is put into streams first, as always. It begins as soon as the
+// pool of ready segments cannot be filled any more: so there is room left for the record of the new floor, for indexes and
+// a checkpoint. Guest writes wait while there is hope, and fail as they would if there is none.
 #include "engine_impl.h"
 
 namespace predsnap {
 
 namespace {
 
-// Beside the data of the current state, a part of it.
-constexpr uint64_t kLiveShare = 4;
-// Cleaning begins when fewer segments than that are left, and goes on until so many are: what is copied in one go is
-// mostly old, and stays together. Guest writes wait for it when fewer than that are left.
-constexpr int64_t kCleanBelow = 3;
-constexpr int64_t kCleanTo = 6;
-constexpr int64_t kPressBelow = 2;
-// It is not worth it while what is dead is less than this part of what is live, and a segment: small segments are never
-// packed much better than that.
-constexpr uint64_t kLeastDeadShare = 6;
-// More is not copied, in case that what is copied fills as many segments as were cleaned: for each byte of the guest,
-// and segments beside that.
-constexpr uint64_t kMostMoved = 8;
-constexpr uint64_t kMovedWithoutGuest = 256;
-// Free segments kept though the image takes more space than it may: they would soon be taken again.
-constexpr uint64_t kKeptReady = 1;
-// A flush takes some 110 us longer if what is written before it was never written there, and to write a segment of
-// 8 MiB ahead takes a disk that is not slow about 8 ms (docs/performance.md).
-constexpr double kFlushesWorthMiB = 9;
-constexpr double kPoolSeconds = 2;
-
-uint64_t segments_of(uint64_t sectors, const Geometry& geometry) {
-    return (sectors * kSectorSize + geometry.segment_size - 1) / geometry.segment_size;
-}
+// So many segments are to be free or becoming so, beside those of the pool.
+constexpr size_t kBeside = 1;
+// Index segments that are not freed for want of a checkpoint, when there is no space.
+constexpr uint64_t kMostIndexSegments = 4;
+// A write is tried so often, each time after something became free.
+constexpr uint64_t kMostAttempts = 16;
 
 }  // namespace
 
-Engine::Impl::Space Engine::Impl::space() const {
-    const uint64_t packed = Cleaner::packed_sectors(core.geometry, log.max_request_sectors());
-    const bool history_counts = retention().window_us != 0;
-    Space result;
-    uint64_t history = 0, others = 0;
-    for (uint32_t id = 0; id < segments.size(); ++id) {
-        const Segment& segment = segments[SegmentId(id)];
-        if (segment.leaving || (segment.past && segment.needed() == 0)) {
-            ++result.leaving;
-            continue;
+// Requires Core::mutex.
+size_t Engine::Impl::segments_missing() const {
+    const size_t wanted = limited_pool() + kBeside;
+    const size_t coming = segments.ready_count() + leaving.size();
+    return wanted - std::min(wanted, coming);
+}
+
+// Nothing of what was dropped already is going to become free: before that, no more is dropped. Requires Core::mutex.
+bool Engine::Impl::all_reclaimed() const {
+    return history.floor == Sequence(0) || (!reclaim_due && !clean_due && leaving.empty() && !cleaner.busy());
+}
+
+// Index segments stay until both checkpoints are behind them; where there is no space, that is not left to time. Requires
+// Core::mutex.
+bool Engine::Impl::checkpoint_frees_space() const {
+    return fast_full && disk.sequence.value != superblock.checkpoint_sequence &&
+           stream.tail().at.ordinal >= previous_index + kMostIndexSegments;
+}
+
+// The image could not grow. Without the lock.
+void Engine::Impl::note_full() {
+    {
+        Lock lock(core.mutex);
+        fast_full = true;
+        // What failed for that reason before may do with what becomes free.
+        short_of_space = retention().window_us.has_value() && segments_missing() > 0;
+        if (full_reported) {
+            return;
         }
-        if (segment.kind == format::SegmentKind::stream) {
-            ++history;
-        } else if (segment.kind == format::SegmentKind::log && !segment.past) {
-            history += history_counts;
-            others += history_counts ? 0 : segment.live;
-        } else if (segment.kind == format::SegmentKind::log) {
-            result.live += segment.live;
-            result.dead += packed - std::min(packed, segment.needed());
-        }
+        full_reported = true;
     }
-    result.ready = segments.ready_count();
-    result.taken = segments.size() - segments.bare_count();
-    const uint64_t live = result.live + others;
-    result.allowed = history + segments_of(live + live / kLiveShare, core.geometry) + options.spare_segments;
-    return result;
+    core.host.report(Event::fast_full, 0, 0,
+                     "the image cannot grow: writes that need space fail, unless history can be dropped for them "
+                     "(cdp-window)");
 }
 
-// Segments that a checkpoint takes which is going to be written soon.
-uint64_t Engine::Impl::checkpoint_need() const {
-    return checkpoint_is_due() ? segments_of(checkpoint_bytes / kSectorSize, core.geometry) + 1 : 0;
+// A segment could be written. Requires Core::mutex.
+void Engine::Impl::note_grown(SegmentId id) {
+    fast_full = short_of_space = false;
+    // What was given back before can be taken again without the image's growing.
+    full_reported = full_reported && full_at != kNoSegment && id < full_at;
 }
 
-// Whether there is enough to gain.
-bool Engine::Impl::worth_cleaning(const Space& now) const {
-    const uint64_t segment = core.geometry.segment_size / kSectorSize;
-    const uint64_t most_moved =
-        kMostMoved * core.stats.write_bytes + kMovedWithoutGuest * core.geometry.segment_size;
-    return !clean_failed && history.floor > Sequence(0) && segments.counted() && segments.deltas().complete() &&
-           now.dead > now.live / kLeastDeadShare + segment && core.stats.moved_bytes < most_moved;
-}
-
-bool Engine::Impl::choose_victim() {
-    const Space now = space();
-    const bool without_history = retention().window_us == 0;
-    const auto enough = static_cast<int64_t>(checkpoint_need()) + (cleaning ? kCleanTo : kCleanBelow);
-    cleaning = worth_cleaning(now) && now.left() + static_cast<int64_t>(now.leaving) < enough &&
-               cleaner.choose(oldest_reachable(), without_history);
-    note_pressing(now);
-    return cleaning;
-}
-
-// Guest writes have to wait, or not any more.
-void Engine::Impl::note_pressing(const Space& now) {
-    set_pressing(retention().window_us == 0 && now.left() < kPressBelow && worth_cleaning(now));
-    // Headers take some of what is gained; of less than that, what was taken beyond what is allowed comes back.
-    credit_eighths = static_cast<uint64_t>(std::clamp<int64_t>(5 + 2 * now.left(), 2, 7));
-}
-
-bool Engine::Impl::clean_step() {
+// An append has failed for want of space. True if something has become free since.
+bool Engine::Impl::make_space(uint64_t* attempts) {
+    note_full();
     Lock lock(core.mutex);
-    if (clean_failed || history.floor == Sequence(0) || !segments.counted() || !segments.deltas().complete()) {
-        set_pressing(false);
+    if (!retention().window_us || paused || ++*attempts > kMostAttempts) {
         return false;
     }
-    if (!cleaner.busy() && !clean_due) {
-        return false;
-    }
-    if (!cleaner.busy()) {
-        if (const StreamInfo* needless = needless_stream(true); needless != nullptr) {
-            // The disk was taken back to it: what it has of that goes to the log, and it can be dropped.
-            cleaner.choose_stream(*needless);
-        }
-    }
-    if (!cleaner.busy() && !choose_victim()) {
-        set_pressing(false);
-        clean_due = false;
-        return false;
-    }
-    lock.unlock();
-    const Result<uint64_t> gained = cleaner.step();
-    lock.lock();
-    clean_failed = !gained.ok();
-    reclaim_due = reclaim_due || !cleaner.busy();
-    if (gained.ok() && pressing) {
-        credit_bytes = std::min<int64_t>(credit_bytes + static_cast<int64_t>(gained.value() * credit_eighths / 8),
-                                         core.geometry.segment_size);
-        throttled.wake_all(core.host);
-    }
-    return gained.ok();
-}
-
-void Engine::Impl::set_pressing(bool now) {
-    if (now && !pressing) {
-        credit_bytes = 0;
-    }
-    pressing = now;
-    if (!now) {
-        throttled.wake_all(core.host);
-    }
-}
-
-void Engine::Impl::throttle(uint64_t bytes) {
-    if (!pressing) {
-        return;
-    }
-    Lock lock(core.mutex);
-    while (pressing && credit_bytes <= 0 && working && !paused) {
+    const auto freed = [this] { return core.stats.reclaimed_segments + core.stats.given_back_bytes; };
+    const uint64_t before = freed();
+    space_wanted = true;
+    index_failed = floor_failed = checkpoint_failed = flush_failed = clean_failed = seal_failed = false;
+    reclaim_due = clean_due = again = true;
+    on_progress();
+    while (working && !paused && freed() == before) {
         throttled.wait(core.host, lock);
     }
-    credit_bytes -= static_cast<int64_t>(bytes);
+    return freed() != before;
 }
 
-// Gives free segments that will not be needed soon back to the host.
-bool Engine::Impl::give_back_step() {
-    Lock lock(core.mutex);
-    if (history.floor == Sequence(0) || !segments.counted() ||
-        segments.ready_count() <= kKeptReady + pool_target() + ready_at_open) {
-        return false;
-    }
-    const Space now = space();
-    if (now.taken <= now.allowed + ready_at_open) {
-        return false;
-    }
-    const SegmentId id = segments.take_surplus();
-    lock.unlock();
-    const Result<void> given = core.file.discard(core.geometry.offset(id), core.geometry.segment_size);
-    lock.lock();
-    given.ok() ? segments.add_bare(id) : segments.add_ready(id);
-    ready_at_open += given.ok() ? 0 : 1;  // do not try again and again
-    core.stats.given_back_bytes += given.ok() ? core.geometry.segment_size : 0;
-    return given.ok();
-}
-
-// Whether a segment that was written ahead saves more time than that takes.
-bool Engine::Impl::writing_ahead_pays() const {
-    return flushes_per_segment > kFlushesWorthMiB * core.geometry.segment_size / (1 << 20);
-}
-
-size_t Engine::Impl::pool_target() const {
-    const uint64_t least = options.pool_min / core.geometry.segment_size;
-    if (retention().limited()) {
-        // Segments that become free are used again: only while the image grows are there others.
-        if (!writing_ahead_pays() || !segments.counted()) {
-            return 0;
+Result<void> Engine::Impl::with_space(const std::function<Result<void>()>& call) {
+    for (uint64_t attempts = 0;;) {
+        Result<void> done = call();
+        if (done.ok() || done.error().code != ENOSPC || !make_space(&attempts)) {
+            return done;
         }
-        const Space now = space();
-        const uint64_t can_grow = now.allowed - std::min(now.allowed, now.taken);
-        return std::min(least, now.ready + can_grow);
     }
-    // Ahead of the present rate, between the limits; never more than what was really written.
-    const auto ahead = static_cast<uint64_t>(bytes_per_second * kPoolSeconds);
-    const uint64_t most = std::max(options.pool_min, std::min(options.pool_max, core.stats.batch_bytes));
-    return std::clamp(ahead, options.pool_min, most) / core.geometry.segment_size;
 }
 
 }  // namespace predsnap

@@ -5,8 +5,10 @@ namespace predsnap {
 
 namespace {
 
-// Entries that may be spared for their scores before what is to come in is refused.
-constexpr int kMaxSpared = 2;
+// The least recently used entries of which one makes room.
+constexpr int kCandidates = 8;
+// What is spared counts as so much less relevant the next time.
+constexpr float kPatience = 7.0f / 8;
 
 }  // namespace
 
@@ -28,8 +30,9 @@ void Staging::set_limit(uint64_t bytes) {
 // Out of the cache; whoever has it pinned keeps its content.
 void Staging::drop(Slot slot) {
     Entry& entry = entries_[slot];
+    --use(entry.purpose).entries;
     by_block_.erase(entry.block.value);
-    recent_.erase(entry.used);
+    recent_.erase(entry.used_at);
     entry.listed = false;
     if (entry.pins == 0) {
         release(slot);
@@ -38,29 +41,43 @@ void Staging::drop(Slot slot) {
 
 void Staging::release(Slot slot) { free_.push_back(slot); }
 
+float Staging::score_now(const Entry& entry) const {
+    const std::optional<float> said = scorer_ ? scorer_(entry.block, entry.purpose, entry.used) : std::nullopt;
+    return said.value_or(entry.score) * entry.patience;
+}
+
 bool Staging::make_room(float score) {
-    auto at = recent_.end();
-    for (int spared = 0; at != recent_.begin() && spared <= kMaxSpared;) {
+    Entry* candidates[kCandidates];
+    int count = 0;
+    Entry* lowest = nullptr;
+    float lowest_score = 0;
+    for (auto at = recent_.end(); at != recent_.begin() && count < kCandidates;) {
         Entry& entry = entries_[*--at];
         if (entry.pins > 0) {
             continue;
         }
-        if (entry.score > score) {
-            entry.score /= 2;
-            ++spared;
-            continue;
+        candidates[count++] = &entry;
+        const float own = score_now(entry);
+        if (lowest == nullptr || own < lowest_score) {
+            lowest = &entry;
+            lowest_score = own;
         }
-        drop(*at);
-        ++stats_.evictions;
-        return true;
     }
-    ++stats_.refused;
-    return false;
+    if (lowest == nullptr || lowest_score > score) {
+        for (int i = 0; i < count; ++i) {
+            candidates[i]->patience *= kPatience;
+        }
+        return false;
+    }
+    ++use(lowest->purpose).evictions;
+    drop(*lowest->used_at);
+    return true;
 }
 
-std::optional<Staging::Slot> Staging::take(float score) {
+std::optional<Staging::Slot> Staging::take(float score, Staged purpose) {
     const uint64_t used = entries_.size() - free_.size();
     if (used >= limit_ && !make_room(score)) {
+        ++use(purpose).refused;
         return {};
     }
     if (free_.empty()) {
@@ -78,22 +95,24 @@ std::optional<Staging::Slot> Staging::take(float score) {
     return slot;
 }
 
-void Staging::put(Slot slot, Sector block, const Source& source, float score) {
+void Staging::put(Slot slot, Sector block, const Source& source, float score, Staged purpose) {
     if (entries_.size() - free_.size() > limit_) {
         unpin(slot);  // it was made smaller meanwhile
         return;
     }
     if (const auto old = by_block_.find(block.value); old != by_block_.end()) {
-        drop(old->second);
-        ++stats_.invalidations;
+        invalidated(old->second);
     }
     Entry& entry = entries_[slot];
     entry.block = block;
     entry.source = source;
     entry.score = score;
+    entry.purpose = purpose;
     entry.listed = true;
     recent_.push_front(slot);
-    entry.used = recent_.begin();
+    entry.used_at = recent_.begin();
+    ++use(purpose).admitted;
+    ++use(purpose).entries;
     by_block_[block.value] = slot;
     unpin(slot);
 }
@@ -105,39 +124,45 @@ void Staging::unpin(Slot slot) {
     }
 }
 
-std::optional<Staging::Slot> Staging::find(Sector block, const Source& source) {
+void Staging::invalidated(Slot slot) {
+    ++use(entries_[slot].purpose).invalidations;
+    drop(slot);
+}
+
+std::optional<Staging::Slot> Staging::find(Sector block, const Source& source, Staged asked) {
     const auto found = by_block_.find(block.value);
     if (found == by_block_.end()) {
-        ++stats_.misses;
+        missed(asked);
         return {};
     }
     const Slot slot = found->second;
     Entry& entry = entries_[slot];
     if (!(entry.source == source)) {
-        drop(slot);
-        ++stats_.invalidations;
-        ++stats_.misses;
+        invalidated(slot);
+        missed(asked);
         return {};
     }
-    recent_.splice(recent_.begin(), recent_, entry.used);
+    recent_.splice(recent_.begin(), recent_, entry.used_at);
+    entry.patience = 1;
+    use(entry.purpose).used += !entry.used;
+    entry.used = true;
     ++entry.pins;
-    ++stats_.hits;
+    ++use(asked).hits;
     return slot;
 }
 
 std::optional<Staging::Slot> Staging::peek(Sector block, const Source& source) {
     const auto found = by_block_.find(block.value);
     if (found != by_block_.end() && !(entries_[found->second].source == source)) {
-        ++stats_.misses;
+        missed(Staged::read);
         return {};
     }
-    return find(block, source);
+    return find(block, source, Staged::read);
 }
 
 void Staging::invalidate(Sector block) {
     if (const auto found = by_block_.find(block.value); found != by_block_.end()) {
-        drop(found->second);
-        ++stats_.invalidations;
+        invalidated(found->second);
     }
 }
 
@@ -150,6 +175,13 @@ void Staging::moved(Sector block, Place from, uint64_t ordinal, const Source& so
 
 StagingStats Staging::stats() const {
     StagingStats stats = stats_;
+    for (const StagingUse& use : stats.by_purpose) {
+        stats.hits += use.hits;
+        stats.misses += use.misses;
+        stats.evictions += use.evictions;
+        stats.invalidations += use.invalidations;
+        stats.refused += use.refused;
+    }
     stats.entries = by_block_.size();
     stats.bytes = stats.entries * kBlockSize;
     stats.limit = limit_ * kBlockSize;

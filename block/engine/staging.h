@@ -3,12 +3,13 @@
 // The staging cache: copies of blocks that are likely to be needed as they are now, so that the next write to them
 // can be a delta, and deltas can be read at once.
 //
-// Each entry says of what it is a copy: it is valid as long as the map has just that. Bounded in bytes. The least
-// recently used entry makes room, unless its score is higher than that of what is to come in; then its score is halved.
-// Memory is taken as it is needed, a megabyte at a time. Not synchronised: Core::mutex guards all but the
+// Each entry says of what it is a copy: it is valid as long as the map has just that. Bounded in bytes. Of the least
+// recently used entries the one with the lowest score makes room, unless that is higher than the score of what is to come
+// in; then they count for less the next time. Memory is taken as it is needed, a megabyte at a time. Not synchronised: Core::mutex guards all but the
 // content of slots that are pinned.
 #pragma once
 
+#include <functional>
 #include <list>
 #include <optional>
 #include <unordered_map>
@@ -17,6 +18,7 @@
 #include "buffer.h"
 #include "engine.h"
 #include "extent.h"
+#include "forecast.h"
 
 namespace predsnap {
 
@@ -35,16 +37,23 @@ class Staging {
     uint64_t limit() const { return limit_ * kBlockSize; }
 
     // A slot to be filled, pinned; none if nothing may make room for it. Then put() or give_back().
-    std::optional<Slot> take(float score);
+    std::optional<Slot> take(float score, Staged purpose = Staged::rewrite);
     uint8_t* content(Slot slot) { return arena_[slot / kSlotsPerPiece].data() + slot % kSlotsPerPiece * kBlockSize; }
-    void put(Slot slot, Sector block, const Source& source, float score);
+    void put(Slot slot, Sector block, const Source& source, float score, Staged purpose = Staged::rewrite);
     void give_back(Slot slot) { unpin(slot); }
 
     // The copy of the block if it is of that source, pinned until unpin(); it becomes the most recently used.
-    std::optional<Slot> find(Sector block, const Source& source);
+    std::optional<Slot> find(Sector block, const Source& source, Staged asked = Staged::rewrite);
     // The same for readers, who may ask for what the block held long ago: what it holds now stays.
     std::optional<Slot> peek(Sector block, const Source& source);
-    bool contains(Sector block) const { return by_block_.contains(block.value); }
+    bool contains(Sector block) const { return !by_block_.empty() && by_block_.contains(block.value); }
+    // Whose copy is not there: counted as a miss of those who looked.
+    void missed(Staged asked) { ++use(asked).misses; }
+    // What was not even tried, as it is below the threshold.
+    void refuse(Staged purpose) { ++use(purpose).refused; }
+    // What is said of a block now, in place of the score that it came in with; may be null, and may say nothing.
+    using Scorer = std::function<std::optional<float>(Sector block, Staged purpose, bool used)>;
+    void set_scorer(Scorer scorer) { scorer_ = std::move(scorer); }
     void unpin(Slot slot);
     // What the block held at a place is of another source now. Does nothing if the copy is of something else, such as
     // what was at that place when its segment was used for something else.
@@ -56,6 +65,8 @@ class Staging {
     size_t sweep(size_t count, Valid valid);
 
     bool empty() const { return by_block_.empty(); }
+    // Entries that are there for that.
+    uint64_t count(Staged purpose) const { return stats_.by_purpose[static_cast<size_t>(purpose)].entries; }
     StagingStats stats() const;
 
   private:
@@ -64,10 +75,16 @@ class Staging {
         Sector block;
         Source source;
         float score = 0;
+        float patience = 1;  // less whenever something else was refused for its sake
         uint32_t pins = 0;
+        Staged purpose = Staged::rewrite;
         bool listed = false;
-        std::list<Slot>::iterator used;
+        bool used = false;   // somebody has found it
+        std::list<Slot>::iterator used_at;
     };
+    StagingUse& use(Staged purpose) { return stats_.by_purpose[static_cast<size_t>(purpose)]; }
+    float score_now(const Entry& entry) const;
+    void invalidated(Slot slot);
     bool make_room(float score);
     void drop(Slot slot);
     void release(Slot slot);
@@ -79,7 +96,8 @@ class Staging {
     std::list<Slot> recent_;      // most recently used first
     std::unordered_map<uint64_t, Slot> by_block_;
     size_t sweep_at_ = 0;
-    StagingStats stats_;
+    Scorer scorer_;
+    StagingStats stats_;  // of the purposes; the rest is added up when somebody asks
 };
 
 template <typename Valid>
@@ -89,8 +107,7 @@ size_t Staging::sweep(size_t count, Valid valid) {
         sweep_at_ = sweep_at_ + 1 < entries_.size() ? sweep_at_ + 1 : 0;
         const Entry& entry = entries_[sweep_at_];
         if (entry.listed && !valid(entry.block, entry.source)) {
-            drop(static_cast<Slot>(sweep_at_));
-            ++stats_.invalidations;
+            invalidated(static_cast<Slot>(sweep_at_));
             ++dropped;
         }
     }

@@ -16,9 +16,11 @@
 #include <vector>
 
 #include "buffer.h"
+#include "capacity.h"
 #include "core.h"
 #include "history.h"
 #include "segment_table.h"
+#include "stream_tier.h"
 
 namespace predsnap {
 
@@ -45,16 +47,24 @@ struct StreamTail {
 // ends.
 class StreamWriter {
   public:
-    // `base`: the virtual place of the first sector of data. The first stream begins at the tail, if that is in a
-    // segment.
-    StreamWriter(Core& core, SegmentTable& segments, Place base, int level, const StreamTail& tail);
+    // The first stream begins at the tail, if that is in a segment.
+    StreamWriter(Core& core, StreamTier& tier, int level, const StreamTail& tail);
     // Releases the segments taken unless keep() was called.
     ~StreamWriter();
     StreamWriter(const StreamWriter&) = delete;
 
+    // `base`: the virtual place of the first sector of its data.
+    void begin_stream(Place base) { base_ = base; }
     // Of one stream: extents ascend and do not overlap; of data, the content follows by put_data.
     void put_extent(const Extent& extent);
     Result<void> put_data(const uint8_t* data, uint64_t sectors);
+    // Instead of both, what another stream of the same base holds: its extents, then all of its frames as they are stored.
+    void put_extents_of(const StreamIndex& index, uint64_t sectors);
+    Result<void> put_stored_frame(std::span<const uint8_t> stored, bool raw) {
+        return put_frame(stored.data(), static_cast<uint32_t>(stored.size()), raw);
+    }
+    // There will be no such stream; the next begins behind what was written of it.
+    void abandon_stream();
     // The stream is complete. Fills in base, sectors, index and segments.
     Result<void> end_stream(StreamInfo* stream);
     // Writes what is not written yet. Not durable before a flush.
@@ -62,6 +72,8 @@ class StreamWriter {
     // Afterwards: where there is room.
     StreamTail tail() const { return {taken_.empty() ? kNoSegment : taken_.back(), used_}; }
     uint64_t bytes_written() const { return bytes_written_; }
+    // All segments it has written to.
+    const std::vector<SegmentId>& segments() const { return taken_; }
     void keep() { kept_ = true; }
 
   private:
@@ -77,7 +89,7 @@ class StreamWriter {
     uint64_t position() const { return (taken_.size() - 1) * capacity() + used_; }
 
     Core& core_;
-    SegmentTable& segments_;
+    StreamTier& tier_;
     const int level_;
     // Of the present stream.
     Place base_;
@@ -104,7 +116,8 @@ class StreamStore {
     // Frames kept unpacked.
     static constexpr size_t kMaxFrames = 32;
 
-    StreamStore(Core& core, const History& history) : core_(core), history_(history) {}
+    StreamStore(Core& core, const History& history, Capacity& capacity)
+        : core_(core), history_(history), capacity_(capacity) {}
 
     // Requires Core::mutex not to be held.
     Result<std::shared_ptr<const StreamIndex>> load(const StreamInfo& stream);
@@ -112,6 +125,8 @@ class StreamStore {
     Result<void> read(Place place, uint64_t sectors, uint8_t* to);
     // The same of a stream whose segments are not given away meanwhile, from a sector of its data on; not reported.
     Result<void> read_data(const StreamInfo& stream, uint64_t from, uint64_t sectors, uint8_t* to);
+    // Frame `number` as it is stored, verified. The same.
+    Result<std::vector<uint8_t>> read_stored(const StreamInfo& stream, const StreamIndex& index, uint64_t number);
     // --- Require Core::mutex ---
     // The stream is not in the history any more, but whoever looked a place of it up before may read it yet,
     void retire(const StreamInfo& stream) { retired_.push_back(stream); }
@@ -119,21 +134,31 @@ class StreamStore {
         std::erase_if(retired_, [&](const StreamInfo& retired) { return retired.id == stream; });
     }
     // until its segments are given away. Does nothing for segments of other streams.
-    void forget(SegmentId segment);
+    void forget(format::Tier tier, SegmentId segment);
 
   private:
     struct Frame {
         uint64_t stream = 0, number = UINT64_MAX;
         std::vector<uint8_t> bytes;
     };
+    struct Loaded {
+        uint64_t stream;
+        format::Tier tier;  // in the other its frames are elsewhere
+        std::shared_ptr<const StreamIndex> index;
+    };
     const StreamInfo* find(Place place) const;
+    Result<void> read_segment(const StreamInfo& stream, SegmentId id, uint64_t offset, AlignedBuffer& to);
     Result<void> read_content(const StreamInfo& stream, uint64_t offset, uint64_t length, uint8_t* to);
+    Result<std::shared_ptr<const StreamIndex>> load_index(const StreamInfo& stream);
+    Result<std::vector<uint8_t>> stored_frame(const StreamInfo& stream, const StreamIndex& index, uint64_t number);
     Result<std::shared_ptr<const Frame>> frame(const StreamInfo& stream, const StreamIndex& index, uint64_t number);
+    Result<void> read_sectors(const StreamInfo& stream, uint64_t from, uint64_t sectors, uint8_t* to);
 
     Core& core_;
     const History& history_;
+    Capacity& capacity_;
     // Guarded by Core::mutex; newest first.
-    std::list<std::pair<uint64_t, std::shared_ptr<const StreamIndex>>> recent_;
+    std::list<Loaded> recent_;
     std::list<std::shared_ptr<const Frame>> frames_;
     std::vector<StreamInfo> retired_;
 };

@@ -91,6 +91,28 @@ Result<StreamIndex> StreamIndex::decode(const StreamInfo& stream, const Geometry
     return index;
 }
 
+namespace {
+
+// Within this file: what was read is not what was written. Everything else is what a device returned.
+constexpr int kDamaged = EBADMSG;
+
+Error torn(const StreamInfo& stream, const char* what) { return Error{kDamaged, damaged(stream, what).message}; }
+
+template <typename T>
+Result<T> as_eio(Result<T> result) {
+    return result.ok() || result.error().code != kDamaged ? std::move(result) : Error{EIO, result.error().message};
+}
+
+}  // namespace
+
+Result<void> StreamStore::read_segment(const StreamInfo& stream, SegmentId id, uint64_t offset, AlignedBuffer& to) {
+    if (!stream.on_capacity()) {
+        return core_.file.pread(core_.geometry.offset(id) + offset, to.data(), to.size());
+    }
+    return capacity_.present() ? capacity_.read(id, offset, to.data(), to.size())
+                               : Result<void>(capacity_.absent());
+}
+
 // Content of the stream's segments, one after the other.
 Result<void> StreamStore::read_content(const StreamInfo& stream, uint64_t offset, uint64_t length, uint8_t* to) {
     const uint64_t capacity = core_.geometry.segment_size - kBlockSize;
@@ -98,14 +120,13 @@ Result<void> StreamStore::read_content(const StreamInfo& stream, uint64_t offset
         const uint64_t number = offset / capacity;
         const uint64_t within = offset % capacity;
         if (number >= stream.segments.size()) {
-            return damaged(stream, "it ends too early");
+            return torn(stream, "it ends too early");
         }
         const uint64_t part = std::min(length, capacity - within);
         // Whole blocks: the device takes nothing else.
         const uint64_t begin = align_down(within, kBlockSize);
         AlignedBuffer blocks(align_up(within + part, kBlockSize) - begin);
-        TRY(core_.file.pread(core_.geometry.offset(stream.segments[number]) + kBlockSize + begin, blocks.data(),
-                             blocks.size()));
+        TRY(read_segment(stream, stream.segments[number], kBlockSize + begin, blocks));
         std::memcpy(to, blocks.data() + (within - begin), part);
         to += part;
         offset += part;
@@ -115,43 +136,54 @@ Result<void> StreamStore::read_content(const StreamInfo& stream, uint64_t offset
 }
 
 Result<std::shared_ptr<const StreamIndex>> StreamStore::load(const StreamInfo& stream) {
+    return as_eio(load_index(stream));
+}
+
+Result<std::shared_ptr<const StreamIndex>> StreamStore::load_index(const StreamInfo& stream) {
     {
         Lock lock(core_.mutex);
         for (auto found = recent_.begin(); found != recent_.end(); ++found) {
-            if (found->first == stream.id) {
+            if (found->stream == stream.id && found->tier == stream.tier) {
                 recent_.splice(recent_.begin(), recent_, found);
-                return found->second;
+                return found->index;
             }
         }
     }
-    TRY_ASSIGN(const uint64_t image_bytes, core_.file.length());
+    if (stream.on_capacity() && !capacity_.present()) {
+        return capacity_.absent();
+    }
+    TRY_ASSIGN(const uint64_t image_bytes, stream.on_capacity() ? capacity_.device().length() : core_.file.length());
     const uint64_t most = stream.segments.size() * (core_.geometry.segment_size - kBlockSize);
     if (stream.index_bytes > std::min({image_bytes, most, kMaxIndexBytes})) {
-        return damaged(stream, "its index is longer than it is");
+        return torn(stream, "its index is longer than it is");
     }
     std::vector<uint8_t> blob(stream.index_bytes);
     TRY(read_content(stream, stream.index_offset, blob.size(), blob.data()));
     if (xxh3(blob.data(), blob.size(), core_.seed) != stream.index_hash) {
-        return damaged(stream, "its index is damaged");
+        return torn(stream, "its index is damaged");
     }
-    TRY_ASSIGN(StreamIndex decoded, StreamIndex::decode(stream, core_.geometry, blob));
-    const auto index = std::make_shared<const StreamIndex>(std::move(decoded));
+    Result<StreamIndex> decoded = StreamIndex::decode(stream, core_.geometry, blob);
+    if (!decoded.ok()) {
+        return Error{kDamaged, decoded.error().message};
+    }
+    const auto index = std::make_shared<const StreamIndex>(decoded.take());
     Lock lock(core_.mutex);
-    recent_.emplace_front(stream.id, index);
+    recent_.push_front({stream.id, stream.tier, index});
     uint64_t bytes = 0;
     for (auto entry = recent_.begin(); entry != recent_.end();) {
-        bytes += entry->second->memory_bytes();
+        bytes += entry->index->memory_bytes();
         entry = entry != recent_.begin() && bytes > kMaxBytes ? recent_.erase(entry) : std::next(entry);
     }
     return index;
 }
 
-void StreamStore::forget(SegmentId segment) {
+void StreamStore::forget(format::Tier tier, SegmentId segment) {
     std::erase_if(retired_, [&](const StreamInfo& stream) {
-        if (std::find(stream.segments.begin(), stream.segments.end(), segment) == stream.segments.end()) {
+        if (stream.tier != tier ||
+            std::find(stream.segments.begin(), stream.segments.end(), segment) == stream.segments.end()) {
             return false;
         }
-        recent_.remove_if([&](const auto& entry) { return entry.first == stream.id; });
+        recent_.remove_if([&](const auto& entry) { return entry.stream == stream.id; });
         frames_.remove_if([&](const auto& frame) { return frame->stream == stream.id; });
         return true;
     });
@@ -167,6 +199,22 @@ const StreamInfo* StreamStore::find(Place place) const {
     return found;
 }
 
+Result<std::vector<uint8_t>> StreamStore::stored_frame(const StreamInfo& stream, const StreamIndex& index,
+                                                       uint64_t number) {
+    const FrameRow& row = index.frames[number];
+    std::vector<uint8_t> stored(row.stored);
+    TRY(read_content(stream, row.offset, stored.size(), stored.data()));
+    if (xxh3(stored.data(), stored.size(), core_.seed) != row.hash) {
+        return torn(stream, "a frame of it is damaged");
+    }
+    return stored;
+}
+
+Result<std::vector<uint8_t>> StreamStore::read_stored(const StreamInfo& stream, const StreamIndex& index,
+                                                      uint64_t number) {
+    return as_eio(stored_frame(stream, index, number));
+}
+
 Result<std::shared_ptr<const StreamStore::Frame>> StreamStore::frame(const StreamInfo& stream,
                                                                      const StreamIndex& index, uint64_t number) {
     {
@@ -179,11 +227,7 @@ Result<std::shared_ptr<const StreamStore::Frame>> StreamStore::frame(const Strea
         }
     }
     const FrameRow& row = index.frames[number];
-    std::vector<uint8_t> stored(row.stored);
-    TRY(read_content(stream, row.offset, stored.size(), stored.data()));
-    if (xxh3(stored.data(), stored.size(), core_.seed) != row.hash) {
-        return damaged(stream, "a frame of it is damaged");
-    }
+    TRY_ASSIGN(std::vector<uint8_t> stored, stored_frame(stream, index, number));
     auto frame = std::make_shared<Frame>();
     frame->stream = stream.id;
     frame->number = number;
@@ -197,7 +241,7 @@ Result<std::shared_ptr<const StreamStore::Frame>> StreamStore::frame(const Strea
         frame->bytes.resize(ZSTD_isError(unpacked) != 0 ? 0 : unpacked);
     }
     if (frame->bytes.size() != sectors * kSectorSize) {
-        return damaged(stream, "a frame of it cannot be unpacked");
+        return torn(stream, "a frame of it cannot be unpacked");
     }
     Lock lock(core_.mutex);
     frames_.push_front(frame);
@@ -219,12 +263,16 @@ Result<void> StreamStore::read(Place place, uint64_t sectors, uint8_t* to) {
         }
         stream = *found;
     }
-    const Result<void> done = read_data(stream, place - stream.base, sectors, to);
-    return done.ok() ? done : corruption(core_, 0, 0, done.error().message);
+    const Result<void> done = read_sectors(stream, place - stream.base, sectors, to);
+    return !done.ok() && done.error().code == kDamaged ? corruption(core_, 0, 0, done.error().message) : done;
 }
 
 Result<void> StreamStore::read_data(const StreamInfo& stream, uint64_t from, uint64_t sectors, uint8_t* to) {
-    TRY_ASSIGN(const auto index, load(stream));
+    return as_eio(read_sectors(stream, from, sectors, to));
+}
+
+Result<void> StreamStore::read_sectors(const StreamInfo& stream, uint64_t from, uint64_t sectors, uint8_t* to) {
+    TRY_ASSIGN(const auto index, load_index(stream));
     while (sectors > 0) {
         const uint64_t within = from % kFrameSectors;
         const uint64_t part = std::min(sectors, kFrameSectors - within);

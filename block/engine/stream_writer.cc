@@ -26,8 +26,8 @@ void compress(std::span<const uint8_t> frame, int level, std::vector<uint8_t>* p
 
 }  // namespace
 
-StreamWriter::StreamWriter(Core& core, SegmentTable& segments, Place base, int level, const StreamTail& tail)
-    : core_(core), segments_(segments), level_(level), base_(base), buffer_(core.geometry.segment_size) {
+StreamWriter::StreamWriter(Core& core, StreamTier& tier, int level, const StreamTail& tail)
+    : core_(core), tier_(tier), level_(level), buffer_(core.geometry.segment_size) {
     if (tail.segment != kNoSegment && tail.used < capacity()) {
         taken_.push_back(tail.segment);
         used_ = on_disk_ = align_up(tail.used, kBlockSize);
@@ -39,7 +39,7 @@ StreamWriter::~StreamWriter() {
     if (!kept_) {
         Lock lock(core_.mutex);
         for (size_t i = continued_ ? 1 : 0; i < taken_.size(); ++i) {
-            segments_.release(taken_[i]);
+            tier_.release(taken_[i]);
         }
     }
 }
@@ -53,6 +53,11 @@ void StreamWriter::put_extent(const Extent& extent) {
         stored.place = base_ + sectors_;
     }
     index_.extents.push_back(format::pack(stored));
+}
+
+void StreamWriter::put_extents_of(const StreamIndex& index, uint64_t sectors) {
+    index_.extents = index.extents;
+    sectors_ = sectors;
 }
 
 Result<void> StreamWriter::put_data(const uint8_t* data, uint64_t sectors) {
@@ -124,7 +129,7 @@ Result<void> StreamWriter::write(const uint8_t* bytes, uint64_t length) {
 Result<void> StreamWriter::begin_segment() {
     TRY(write_out());
     Lock lock(core_.mutex);
-    TRY_ASSIGN(const SegmentId id, segments_.take(core_.geometry));
+    TRY_ASSIGN(const SegmentId id, tier_.take());
     taken_.push_back(id);
     used_ = on_disk_ = 0;
     return {};
@@ -147,12 +152,19 @@ Result<void> StreamWriter::write_out() {
         header.self = id.value;
         header.next = kNoSegment.value;
         header.first_sequence = base_.value;
-        const AlignedBuffer block = segment_header_block(core_, header);
+        const AlignedBuffer block = segment_header_block(core_, header, tier_.owner());
         std::memcpy(buffer_.data(), block.data(), kBlockSize);
     }
     on_disk_ = used_;
     bytes_written_ += end - begin;
-    return core_.file.pwrite(core_.geometry.offset(id) + begin, buffer_.data() + begin, end - begin);
+    return tier_.device().pwrite(core_.geometry.offset(id) + begin, buffer_.data() + begin, end - begin);
+}
+
+void StreamWriter::abandon_stream() {
+    index_ = {};
+    sectors_ = 0;
+    raw_.clear();
+    begun_ = false;
 }
 
 Result<void> StreamWriter::end_stream(StreamInfo* stream) {
@@ -168,10 +180,7 @@ Result<void> StreamWriter::end_stream(StreamInfo* stream) {
     TRY(write(blob.data(), blob.size()));
     stream->index_offset = position() - blob.size() - first_segment_ * capacity();
     stream->segments.assign(taken_.begin() + static_cast<ptrdiff_t>(first_segment_), taken_.end());
-    base_ = stream->places_end();
-    sectors_ = 0;
-    index_ = {};
-    begun_ = false;
+    abandon_stream();
     return {};
 }
 

@@ -58,86 +58,87 @@ child_pwritev(void *target, uint64_t offset, QEMUIOVector *qiov)
     return bdrv_co_pwritev(target, offset, qiov->size, qiov, 0);
 }
 
-/* --- the file child --- */
+/* --- the children with images: which child it is may change --- */
+
+static BdrvChild *image_child(void *device)
+{
+    return *(BdrvChild **)device;
+}
 
 static int coroutine_fn
-file_preadv(void *device, uint64_t offset, const struct iovec *iov,
+image_preadv(void *device, uint64_t offset, const struct iovec *iov,
                      size_t niov)
 {
-    BlockDriverState *bs = device;
-
     assume_graph_lock();
-    return co_vector_io(child_preadv, bs->file, offset, iov,
+    return co_vector_io(child_preadv, image_child(device), offset, iov,
                                  niov, false);
 }
 
 static int coroutine_fn
-file_pwritev(void *device, uint64_t offset, const struct iovec *iov,
+image_pwritev(void *device, uint64_t offset, const struct iovec *iov,
                       size_t niov)
 {
-    BlockDriverState *bs = device;
-
     assume_graph_lock();
-    return co_vector_io(child_pwritev, bs->file, offset, iov,
+    return co_vector_io(child_pwritev, image_child(device), offset, iov,
                                  niov, true);
 }
 
 static int coroutine_fn
-file_write_zeroes(void *device, uint64_t offset, uint64_t length)
+image_write_zeroes(void *device, uint64_t offset, uint64_t length)
 {
-    BlockDriverState *bs = device;
-
     assume_graph_lock();
-    return bdrv_co_pwrite_zeroes(bs->file, offset, length, 0);
+    return bdrv_co_pwrite_zeroes(image_child(device), offset, length, 0);
 }
 
 static int coroutine_fn
-file_discard(void *device, uint64_t offset, uint64_t length)
+image_discard(void *device, uint64_t offset, uint64_t length)
 {
-    BlockDriverState *bs = device;
-
     assume_graph_lock();
-    return bdrv_co_pdiscard(bs->file, offset, length);
+    return bdrv_co_pdiscard(image_child(device), offset, length);
 }
 
-static int coroutine_fn file_flush(void *device)
+static int coroutine_fn image_flush(void *device)
 {
-    BlockDriverState *bs = device;
-
     assume_graph_lock();
-    return bdrv_co_flush(bs->file->bs);
+    return bdrv_co_flush(image_child(device)->bs);
 }
 
-static int64_t coroutine_fn file_length(void *device)
+static int64_t coroutine_fn image_length(void *device)
 {
-    BlockDriverState *bs = device;
-
     assume_graph_lock();
-    return bdrv_co_getlength(bs->file->bs);
+    return bdrv_co_getlength(image_child(device)->bs);
 }
 
-static int coroutine_fn file_truncate(void *device, uint64_t length)
+static int coroutine_fn image_truncate(void *device, uint64_t length)
 {
-    BlockDriverState *bs = device;
-
     assume_graph_lock();
-    return bdrv_co_truncate(bs->file, length, false, PREALLOC_MODE_OFF, 0,
+    return bdrv_co_truncate(image_child(device), length, false, PREALLOC_MODE_OFF, 0,
                             NULL);
 }
 
-static const PdsDeviceOps file_ops = {
-    .preadv         = file_preadv,
-    .pwritev        = file_pwritev,
-    .write_zeroes   = file_write_zeroes,
-    .discard        = file_discard,
-    .flush          = file_flush,
-    .length         = file_length,
-    .truncate       = file_truncate,
+static const PdsDeviceOps image_ops = {
+    .preadv         = image_preadv,
+    .pwritev        = image_pwritev,
+    .write_zeroes   = image_write_zeroes,
+    .discard        = image_discard,
+    .flush          = image_flush,
+    .length         = image_length,
+    .truncate       = image_truncate,
 };
 
 PdsDevice predsnap_file_device(BlockDriverState *bs)
 {
-    return (PdsDevice) { .ops = &file_ops, .opaque = bs };
+    return (PdsDevice) { .ops = &image_ops, .opaque = &bs->file };
+}
+
+PdsDevice predsnap_capacity_device(BlockDriverState *bs)
+{
+    BDRVPredsnapState *s = bs->opaque;
+
+    if (!s->capacity) {
+        return (PdsDevice) { .ops = NULL };
+    }
+    return (PdsDevice) { .ops = &image_ops, .opaque = &s->capacity };
 }
 
 /* --- the backing child --- */

@@ -41,7 +41,8 @@ co_try_open(BlockDriverState *bs, bool writable, bool repair,
     *message = NULL;
     s->engine_writable = writable;
     ret = pds_open(predsnap_host(bs), predsnap_file_device(bs),
-                   predsnap_backing_device(bs), &options, engine, message);
+                   predsnap_backing_device(bs), predsnap_capacity_device(bs),
+                   &options, engine, message);
     if (ret < 0 || !writable) {
         return ret;
     }

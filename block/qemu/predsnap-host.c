@@ -187,6 +187,11 @@ static void predsnap_report(void *host, PdsEvent event, uint64_t offset,
     case PDS_EVENT_WINDOW_SHRUNK:
         predsnap_announce_shrunk(bs, message);
         break;
+    case PDS_EVENT_FAST_FULL:
+    case PDS_EVENT_CAPACITY_FULL:
+    case PDS_EVENT_CAPACITY_ERROR:
+        predsnap_announce_tier(bs, event, message);
+        break;
     }
 }
 

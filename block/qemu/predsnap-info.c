@@ -9,11 +9,11 @@
 #include "qapi/error.h"
 #include "predsnap-int.h"
 
-static char *predsnap_uuid_string(const PdsInfo *info)
+static char *predsnap_uuid_string(const uint8_t id[16])
 {
     QemuUUID uuid;
 
-    memcpy(uuid.data, info->uuid, sizeof(uuid.data));
+    memcpy(uuid.data, id, sizeof(uuid.data));
     return qemu_uuid_unparse_strdup(&uuid);
 }
 
@@ -56,9 +56,40 @@ static PredsnapHistory *predsnap_history(const PdsInfo *info)
     return history;
 }
 
+static PredsnapTier *predsnap_tier(PredsnapTierKind kind, const PdsTier *from)
+{
+    PredsnapTier *tier = g_new0(PredsnapTier, 1);
+
+    tier->tier = kind;
+    tier->attached = from->attached;
+    tier->full = from->full;
+    tier->size = from->bytes;
+    tier->used = from->used;
+    tier->streams = from->streams;
+    tier->stream_bytes = from->stream_bytes;
+    return tier;
+}
+
+static PredsnapTierList *predsnap_tiers(const PdsInfo *info)
+{
+    PredsnapTierList *tiers = NULL;
+
+    if (info->has_capacity) {
+        PredsnapTier *tier = predsnap_tier(PREDSNAP_TIER_KIND_CAPACITY,
+                                           &info->capacity);
+
+        tier->uuid = predsnap_uuid_string(info->capacity_id);
+        QAPI_LIST_PREPEND(tiers, tier);
+    }
+    QAPI_LIST_PREPEND(tiers,
+                      predsnap_tier(PREDSNAP_TIER_KIND_FAST, &info->fast));
+    return tiers;
+}
+
 void predsnap_describe_image(PredsnapImage *image, const PdsInfo *info)
 {
-    image->uuid = predsnap_uuid_string(info);
+    image->uuid = predsnap_uuid_string(info->uuid);
+    image->tiers = predsnap_tiers(info);
     image->segment_size = info->segment_size;
     image->segments = predsnap_segments(info);
     image->history = predsnap_history(info);
@@ -95,6 +126,8 @@ BlockStatsSpecificPredsnap *predsnap_stats(const PdsEngine *engine)
     to->sealed_bytes = from.sealed_bytes;
     to->stream_bytes = from.stream_bytes;
     to->given_back_bytes = from.given_back_bytes;
+    to->moved_streams = from.moved_streams;
+    to->moved_stream_bytes = from.moved_stream_bytes;
     to->recovered_batches = from.recovered_batches;
     to->open_time = from.open_us;
     return to;

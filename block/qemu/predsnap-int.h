@@ -7,12 +7,14 @@
  * predsnap-host.c      what the engine runs on: coroutines, thread pool
  * predsnap-device.c    what it reads and writes: child nodes
  * predsnap-io.c        guest I/O
+ * predsnap-access-log.c  what the guest did, for programs that learn from it
  * predsnap-create.c    creation, measure, amend, resize
  * predsnap-snapshot.c  snapshots, VM state, rollback
  * predsnap-info.c      info, stats, check
  * predsnap-view.c      the predsnap-view driver
  * predsnap-qmp.c       QMP commands
  * predsnap-query.c     QMP queries
+ * predsnap-predict.c   predictions, hints and the threshold, in QMP
  */
 #ifndef BLOCK_PREDSNAP_INT_H
 #define BLOCK_PREDSNAP_INT_H
@@ -28,6 +30,14 @@
 #define PREDSNAP_OPT_STAGING_BYTES "staging-bytes"
 #define PREDSNAP_OPT_GRANULARITY "granularity"
 #define PREDSNAP_OPT_WEIGHT "weight"
+#define PREDSNAP_OPT_STAGE_READS "stage-reads"
+#define PREDSNAP_OPT_THRESHOLD "threshold"
+#define PREDSNAP_OPT_ADAPTIVE "adaptive"
+#define PREDSNAP_OPT_PREDICT_STAGING "predict-staging"
+#define PREDSNAP_OPT_PREDICT_GRANULARITY "predict-granularity"
+#define PREDSNAP_OPT_PREDICT_POOL "predict-pool"
+#define PREDSNAP_OPT_ACCESS_LOG "access-log"
+#define PREDSNAP_OPT_ACCESS_LOG_SIZE "access-log-size"
 /* A thousand years, in seconds: so that no sum of times overflows. */
 #define PREDSNAP_CDP_WINDOW_MAX INT64_C(31557600000)
 
@@ -42,7 +52,11 @@ typedef struct PredsnapSettings {
     unsigned rule_count;
     struct PdsRetentionRule rules[PDS_RULES_MAX];
     PdsFine fine;
+    char *access_log;          /* NULL: none */
+    uint64_t access_log_size;
 } PredsnapSettings;
+
+typedef struct PredsnapAccessLog PredsnapAccessLog;
 
 /* Counts events of one kind, to allow only so many a second. */
 typedef struct PredsnapEventLimit {
@@ -79,6 +93,9 @@ typedef struct BDRVPredsnapState {
     /* Inside a drained section. Atomic. */
     bool drained;
 
+    /* The capacity image, or NULL. Set when the node is opened. */
+    BdrvChild *capacity;
+
     /* Protected by the BQL. */
     PredsnapSettings settings;
 
@@ -99,6 +116,9 @@ typedef struct BDRVPredsnapState {
      * it is well. Changes like @engine.
      */
     char *damage;
+
+    /* NULL: none. Set while the node is opened; constant until it is closed. */
+    PredsnapAccessLog *access_log;
 
     /* Tasks that the engine has started and that live. Atomic. */
     unsigned int tasks;
@@ -163,6 +183,8 @@ int predsnap_error(BlockDriverState *bs, int ret, char *message, Error **errp);
 
 PdsDevice predsnap_file_device(BlockDriverState *bs);
 PdsDevice predsnap_backing_device(BlockDriverState *bs);
+/* Without operations if the node has no capacity child. */
+PdsDevice predsnap_capacity_device(BlockDriverState *bs);
 PdsDevice predsnap_create_device(BlockBackend *blk);
 
 /* --- predsnap-engine.c --- */
@@ -229,6 +251,30 @@ int64_t coroutine_fn GRAPH_RDLOCK predsnap_co_getlength(BlockDriverState *bs);
 void predsnap_announce_point(BlockDriverState *bs);
 /* The same of history that is shorter than was asked for: why. */
 void predsnap_announce_shrunk(BlockDriverState *bs, const char *message);
+/* The same of an image that is full, or of the capacity image that fails. */
+void predsnap_announce_tier(BlockDriverState *bs, PdsEvent event,
+                            const char *message);
+
+/* --- predsnap-access-log.c --- */
+
+/* As the node's settings say; the engine is open. */
+bool predsnap_access_log_open(BlockDriverState *bs, Error **errp);
+/* Writes what waits. The engine may still be open. */
+void predsnap_access_log_close(BlockDriverState *bs);
+/* Of a request that begins. From any thread; never waits for the file. */
+void predsnap_access_log_note(PredsnapAccessLog *log, PdsAccess access,
+                              int64_t offset, int64_t bytes);
+/* Requests recorded and not recorded. */
+void predsnap_access_log_counts(const PredsnapAccessLog *log,
+                                uint64_t *records, uint64_t *dropped);
+
+static inline void predsnap_note(BDRVPredsnapState *s, PdsAccess access,
+                                 int64_t offset, int64_t bytes)
+{
+    if (unlikely(s->access_log) && bytes > 0) {
+        predsnap_access_log_note(s->access_log, access, offset, bytes);
+    }
+}
 
 /* --- predsnap-create.c --- */
 
@@ -334,6 +380,16 @@ PredsnapSnapshot *predsnap_to_qapi_snapshot(const PdsSnapshot *from);
 
 /* Whether @bs is a predsnap node. If not, says which node may be meant. */
 bool GRAPH_RDLOCK predsnap_check_node(BlockDriverState *bs, Error **errp);
+
+/* --- predsnap-predict.c --- */
+
+/* In QAPI's terms. The caller frees. */
+PredsnapPredictionInfo *predsnap_prediction_info(const PdsEngine *engine,
+                                                 const PdsFine *fine);
+PredsnapThreshold *predsnap_threshold_info(const PdsEngine *engine);
+/* Says of each snapshot how good what was predicted for it is. */
+void predsnap_add_forecasts(const PdsEngine *engine,
+                            PredsnapSnapshotList *snapshots);
 
 /* --- predsnap-view.c --- */
 

@@ -4,6 +4,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/error-report.h"
 #include "qapi/qapi-events-predsnap.h"
 #include "predsnap-int.h"
 
@@ -23,6 +24,7 @@ predsnap_co_transfer(BlockDriverState *bs, bool write, int64_t offset,
         return -EIO;
     }
     BLKDBG_CO_EVENT(bs->file, write ? BLKDBG_WRITE_AIO : BLKDBG_READ_AIO);
+    predsnap_note(s, write ? PDS_ACCESS_WRITE : PDS_ACCESS_READ, offset, bytes);
     qemu_iovec_init_slice(&slice, qiov, qiov_offset, bytes);
     if (write) {
         ret = pds_pwritev(engine, offset, slice.iov, slice.niov);
@@ -76,6 +78,7 @@ predsnap_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
     if (unlikely(!engine)) {
         return -EIO;
     }
+    predsnap_note(s, PDS_ACCESS_WRITE_ZEROES, offset, bytes);
     /* Zeros take no space in the log, whether they may be unmapped or not */
     ret = pds_write_zeroes(engine, offset, bytes);
     predsnap_put(s);
@@ -92,6 +95,7 @@ predsnap_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
     if (unlikely(!engine)) {
         return -EIO;
     }
+    predsnap_note(s, PDS_ACCESS_DISCARD, offset, bytes);
     ret = pds_discard(engine, offset, bytes);
     predsnap_put(s);
     return ret;
@@ -147,6 +151,24 @@ void predsnap_announce_shrunk(BlockDriverState *bs, const char *message)
     qapi_event_send_predsnap_window_shrunk(
         bdrv_get_node_name(bs), info.floor, info.floor_time_us,
         info.retention.window_us / 1000000, message);
+}
+
+void predsnap_announce_tier(BlockDriverState *bs, PdsEvent event,
+                            const char *message)
+{
+    const char *node_name = bdrv_get_node_name(bs);
+
+    if (event == PDS_EVENT_CAPACITY_ERROR) {
+        error_report("predsnap node '%s': %s", node_name, message);
+        qapi_event_send_predsnap_tier_error(node_name, PREDSNAP_TIER_KIND_CAPACITY,
+                                            message);
+        return;
+    }
+    qapi_event_send_predsnap_tier_full(
+        node_name,
+        event == PDS_EVENT_FAST_FULL ? PREDSNAP_TIER_KIND_FAST
+                                     : PREDSNAP_TIER_KIND_CAPACITY,
+        message);
 }
 
 /*

@@ -21,6 +21,8 @@
 #define STAGING_BYTES_MAX (64 * GiB)
 #define WEIGHT_DEFAULT 5
 #define WEIGHT_MAX 10
+#define ACCESS_LOG_SIZE_DEFAULT (64 * MiB)
+#define ACCESS_LOG_SIZE_MIN (1 * MiB)
 
 static QemuOptsList predsnap_runtime_opts = {
     .name = "predsnap",
@@ -57,6 +59,46 @@ static QemuOptsList predsnap_runtime_opts = {
             .type = QEMU_OPT_NUMBER,
             .help = "How critical the application is, from 0 to 10",
         },
+        {
+            .name = PREDSNAP_OPT_STAGE_READS,
+            .type = QEMU_OPT_BOOL,
+            .help = "Keep copies of blocks that are read again and again",
+        },
+        {
+            .name = PREDSNAP_OPT_THRESHOLD,
+            .type = QEMU_OPT_STRING,
+            .help = "Relevance from which on blocks are kept, from 0 to 1",
+        },
+        {
+            .name = PREDSNAP_OPT_ADAPTIVE,
+            .type = QEMU_OPT_BOOL,
+            .help = "Adjust the threshold to what comes of it",
+        },
+        {
+            .name = PREDSNAP_OPT_PREDICT_STAGING,
+            .type = QEMU_OPT_BOOL,
+            .help = "Predictions decide which blocks are kept",
+        },
+        {
+            .name = PREDSNAP_OPT_PREDICT_GRANULARITY,
+            .type = QEMU_OPT_BOOL,
+            .help = "Predictions decide what is logged as what differs",
+        },
+        {
+            .name = PREDSNAP_OPT_PREDICT_POOL,
+            .type = QEMU_OPT_BOOL,
+            .help = "Predictions decide how much is written ahead",
+        },
+        {
+            .name = PREDSNAP_OPT_ACCESS_LOG,
+            .type = QEMU_OPT_STRING,
+            .help = "File that requests are recorded in, for predsnapd",
+        },
+        {
+            .name = PREDSNAP_OPT_ACCESS_LOG_SIZE,
+            .type = QEMU_OPT_SIZE,
+            .help = "Size at which that file is put aside for a new one",
+        },
         { /* end of list */ }
     },
 };
@@ -77,6 +119,12 @@ const char *const predsnap_mutable_opts[] = {
     PREDSNAP_OPT_STAGING_BYTES,
     PREDSNAP_OPT_GRANULARITY,
     PREDSNAP_OPT_WEIGHT,
+    PREDSNAP_OPT_STAGE_READS,
+    PREDSNAP_OPT_THRESHOLD,
+    PREDSNAP_OPT_ADAPTIVE,
+    PREDSNAP_OPT_PREDICT_STAGING,
+    PREDSNAP_OPT_PREDICT_GRANULARITY,
+    PREDSNAP_OPT_PREDICT_POOL,
     NULL
 };
 
@@ -222,6 +270,56 @@ static bool parse_fine(QemuOpts *opts, PredsnapSettings *settings,
     return true;
 }
 
+static bool parse_threshold(QemuOpts *opts, PredsnapSettings *settings,
+                            Error **errp)
+{
+    PdsThreshold *threshold = &settings->fine.threshold;
+    const char *text = qemu_opt_get(opts, PREDSNAP_OPT_THRESHOLD);
+    g_autofree char *message = NULL;
+
+    *threshold = pds_threshold_default();
+    threshold->adaptive = qemu_opt_get_bool(opts, PREDSNAP_OPT_ADAPTIVE,
+                                            threshold->adaptive);
+    if (text && (qemu_strtod_finite(text, NULL, &threshold->threshold) < 0 ||
+                 pds_check_threshold(threshold, &message) < 0)) {
+        error_setg(errp, "Option '" PREDSNAP_OPT_THRESHOLD "' is from 0 to 1");
+        return false;
+    }
+    return true;
+}
+
+static bool parse_predictions(QemuOpts *opts, PredsnapSettings *settings,
+                              Error **errp)
+{
+    PdsFine *fine = &settings->fine;
+
+    fine->stage_reads = qemu_opt_get_bool(opts, PREDSNAP_OPT_STAGE_READS, true);
+    fine->predict_staging = qemu_opt_get_bool(opts,
+                                              PREDSNAP_OPT_PREDICT_STAGING,
+                                              true);
+    fine->predict_granularity =
+        qemu_opt_get_bool(opts, PREDSNAP_OPT_PREDICT_GRANULARITY, true);
+    fine->predict_pool = qemu_opt_get_bool(opts, PREDSNAP_OPT_PREDICT_POOL,
+                                           true);
+    return parse_threshold(opts, settings, errp);
+}
+
+static bool parse_access_log(QemuOpts *opts, PredsnapSettings *settings,
+                             Error **errp)
+{
+    settings->access_log_size = qemu_opt_get_size(opts,
+                                                  PREDSNAP_OPT_ACCESS_LOG_SIZE,
+                                                  ACCESS_LOG_SIZE_DEFAULT);
+    if (settings->access_log_size < ACCESS_LOG_SIZE_MIN) {
+        error_setg(errp, "Option '" PREDSNAP_OPT_ACCESS_LOG_SIZE
+                   "' is at least %" PRIu64, (uint64_t)ACCESS_LOG_SIZE_MIN);
+        return false;
+    }
+    settings->access_log = g_strdup(qemu_opt_get(opts,
+                                                 PREDSNAP_OPT_ACCESS_LOG));
+    return true;
+}
+
 bool predsnap_absorb_options(QDict *options, PredsnapSettings *settings,
                              Error **errp)
 {
@@ -231,7 +329,9 @@ bool predsnap_absorb_options(QDict *options, PredsnapSettings *settings,
               parse_point_interval(opts, settings, errp) &&
               parse_cdp_window(opts, settings, errp) &&
               parse_retention(options, settings, errp) &&
-              parse_fine(opts, settings, errp);
+              parse_fine(opts, settings, errp) &&
+              parse_predictions(opts, settings, errp) &&
+              parse_access_log(opts, settings, errp);
 
     if (ok) {
         settings->has_cdp_bytes = qemu_opt_find(opts, PREDSNAP_OPT_CDP_BYTES);

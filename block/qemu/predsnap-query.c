@@ -117,6 +117,21 @@ static PredsnapGranularity to_qapi_granularity(PdsGranularity from)
     return PREDSNAP_GRANULARITY_AUTO;
 }
 
+static PredsnapStagingUse *to_qapi_use(const PdsStagingUse *from)
+{
+    PredsnapStagingUse *to = g_new0(PredsnapStagingUse, 1);
+
+    to->blocks = from->entries;
+    to->hits = from->hits;
+    to->misses = from->misses;
+    to->admitted = from->admitted;
+    to->used = from->used;
+    to->evictions = from->evictions;
+    to->invalidations = from->invalidations;
+    to->refused = from->refused;
+    return to;
+}
+
 static PredsnapStaging *to_qapi_staging(const PdsFineInfo *from)
 {
     PredsnapStaging *to = g_new0(PredsnapStaging, 1);
@@ -129,6 +144,10 @@ static PredsnapStaging *to_qapi_staging(const PdsFineInfo *from)
     to->evictions = from->evictions;
     to->invalidations = from->invalidations;
     to->refused = from->refused;
+    to->stage_reads = from->fine.stage_reads;
+    to->rewrite = to_qapi_use(&from->rewrite);
+    to->read = to_qapi_use(&from->read);
+    to->prefetch = to_qapi_use(&from->prefetch);
     return to;
 }
 
@@ -171,6 +190,9 @@ static PredsnapInfo *node_info(BlockDriverState *bs, PdsEngine *engine)
     to->views = from.views_open;
     to->staging = to_qapi_staging(&fine);
     to->granularity = to_qapi_fine(&fine);
+    to->prediction = predsnap_prediction_info(engine, &fine.fine);
+    to->threshold = predsnap_threshold_info(engine);
+    predsnap_add_forecasts(engine, to->snapshots);
     to->stats = predsnap_stats(engine);
     return to;
 }

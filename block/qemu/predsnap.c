@@ -56,12 +56,14 @@ static void predsnap_free_state(BDRVPredsnapState *s)
 {
     qemu_mutex_destroy(&s->event_lock);
     g_free(s->damage);
+    g_free(s->settings.access_log);
 }
 
 static int predsnap_open(BlockDriverState *bs, QDict *options, int flags,
                          Error **errp)
 {
     BDRVPredsnapState *s = bs->opaque;
+    Error *local_err = NULL;
     int ret;
 
     ret = bdrv_open_file_child(NULL, options, "file", bs, errp);
@@ -69,6 +71,13 @@ static int predsnap_open(BlockDriverState *bs, QDict *options, int flags,
         return ret;
     }
     if (!predsnap_absorb_options(options, &s->settings, errp)) {
+        return -EINVAL;
+    }
+    s->capacity = bdrv_open_child(NULL, options, "capacity", bs, &child_of_bds,
+                                  BDRV_CHILD_DATA | BDRV_CHILD_METADATA, true,
+                                  &local_err);
+    if (local_err) {
+        error_propagate(errp, local_err);
         return -EINVAL;
     }
 
@@ -80,6 +89,11 @@ static int predsnap_open(BlockDriverState *bs, QDict *options, int flags,
     if (ret < 0) {
         predsnap_free_state(s);
         return ret;
+    }
+    if (!predsnap_access_log_open(bs, errp)) {
+        predsnap_run(bs, predsnap_co_engine_close, NULL, NULL);
+        predsnap_free_state(s);
+        return -EINVAL;
     }
 
     bs->supported_write_flags = BDRV_REQ_FUA;
@@ -94,6 +108,7 @@ static void predsnap_close(BlockDriverState *bs)
     BDRVPredsnapState *s = bs->opaque;
     Error *local_err = NULL;
 
+    predsnap_access_log_close(bs);
     if (predsnap_run(bs, predsnap_co_engine_close, NULL, &local_err) < 0) {
         error_report_err(local_err);
     }
@@ -112,6 +127,30 @@ static bool predsnap_reopen_moves(BDRVReopenState *state)
                                 bdrv_get_node_name(state->bs->file->bs));
 }
 
+static void predsnap_free_settings(PredsnapSettings *settings)
+{
+    g_free(settings->access_log);
+    g_free(settings);
+}
+
+/* Its thread writes on; so the file stays the one it was opened with. */
+static bool predsnap_check_access_log(BlockDriverState *bs,
+                                      const PredsnapSettings *settings,
+                                      Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+
+    if (g_strcmp0(settings->access_log, s->settings.access_log) != 0 ||
+        settings->access_log_size != s->settings.access_log_size) {
+        error_setg(errp, "predsnap node '%s': options '"
+                   PREDSNAP_OPT_ACCESS_LOG "' and '"
+                   PREDSNAP_OPT_ACCESS_LOG_SIZE "' cannot be changed while "
+                   "the node is open", bdrv_get_node_name(bs));
+        return false;
+    }
+    return true;
+}
+
 static int GRAPH_UNLOCKED
 predsnap_reopen_prepare(BDRVReopenState *state, BlockReopenQueue *queue,
                         Error **errp)
@@ -120,18 +159,19 @@ predsnap_reopen_prepare(BDRVReopenState *state, BlockReopenQueue *queue,
     int ret = 0;
 
     if (!predsnap_absorb_options(state->options, settings, errp)) {
-        g_free(settings);
+        predsnap_free_settings(settings);
         return -EINVAL;
     }
-    if (!predsnap_check_retention(state->bs, settings, errp)) {
-        g_free(settings);
+    if (!predsnap_check_retention(state->bs, settings, errp) ||
+        !predsnap_check_access_log(state->bs, settings, errp)) {
+        predsnap_free_settings(settings);
         return -EINVAL;
     }
     if (!(state->flags & BDRV_O_RDWR) || predsnap_reopen_moves(state)) {
         ret = predsnap_run(state->bs, predsnap_co_engine_settle, NULL, errp);
     }
     if (ret < 0) {
-        g_free(settings);
+        predsnap_free_settings(settings);
         return ret;
     }
     state->opaque = settings;
@@ -144,6 +184,7 @@ static void GRAPH_UNLOCKED predsnap_reopen_commit(BDRVReopenState *state)
     PredsnapSettings *settings = state->opaque;
     PdsEngine *engine;
 
+    g_free(s->settings.access_log);
     s->settings = *settings;
     engine = predsnap_get(s);
     if (engine) {
@@ -203,7 +244,7 @@ static void GRAPH_UNLOCKED predsnap_reopen_commit_post(BDRVReopenState *state)
 
 static void GRAPH_UNLOCKED predsnap_reopen_abort(BDRVReopenState *state)
 {
-    g_free(state->opaque);
+    predsnap_free_settings(state->opaque);
 }
 
 /* --- migration --- */

@@ -14,6 +14,7 @@
 #include "block/engine/engine.h"
 #include "block/engine/format.h"
 #include "block/qemu/shim_callbacks.h"
+#include "block/qemu/shim_engine.h"
 
 namespace {
 
@@ -89,8 +90,17 @@ void copy_text(char (&to)[N], const std::string& from) {
 static_assert(static_cast<int>(predsnap::Granularity::automatic) == PDS_GRANULARITY_AUTO &&
               static_cast<int>(predsnap::Granularity::block) == PDS_GRANULARITY_BLOCK);
 
+predsnap::ThresholdOptions to_threshold(const PdsThreshold& from) {
+    return {from.threshold, from.adaptive, from.min, from.max, from.target_hit_rate};
+}
+
 predsnap::FineOptions to_fine(const PdsFine& from) {
-    return {from.staging_bytes, static_cast<predsnap::Granularity>(from.granularity), from.weight};
+    return {from.staging_bytes,
+            static_cast<predsnap::Granularity>(from.granularity),
+            from.weight,
+            from.stage_reads,
+            {from.predict_staging, from.predict_granularity, from.predict_pool},
+            to_threshold(from.threshold)};
 }
 
 }  // namespace
@@ -99,12 +109,20 @@ struct PdsEngine {
     CallbackHost host;
     CallbackDevice file;
     CallbackDevice backing;
+    CallbackDevice capacity;
     std::unique_ptr<predsnap::Engine> engine;
 };
 
 struct PdsView {
     std::unique_ptr<predsnap::View> view;
 };
+
+namespace predsnap {
+
+Engine& engine_of(const PdsEngine* engine) { return *engine->engine; }
+int finish_call(const Result<void>& result, char** message) { return finish(result, message); }
+
+}  // namespace predsnap
 
 // --- images ---
 
@@ -153,14 +171,15 @@ int pds_create(PdsHost host, PdsDevice file, const PdsCreateOptions* options, ch
     return finish(predsnap::Engine::create(callback_host, device, create), message);
 }
 
-int pds_open(PdsHost host, PdsDevice file, PdsDevice backing, const PdsOpenOptions* options,
+int pds_open(PdsHost host, PdsDevice file, PdsDevice backing, PdsDevice capacity, const PdsOpenOptions* options,
              PdsEngine** engine, char** message) {
-    auto opened = std::unique_ptr<PdsEngine>(
-        new PdsEngine{CallbackHost(host), CallbackDevice(file), CallbackDevice(backing), nullptr});
+    auto opened = std::unique_ptr<PdsEngine>(new PdsEngine{CallbackHost(host), CallbackDevice(file), CallbackDevice(backing),
+                                                           CallbackDevice(capacity), nullptr});
     predsnap::OpenOptions open;
     open.writable = options->writable;
     open.repair = options->repair;
     open.backing = &opened->backing;
+    open.capacity = capacity.ops != nullptr ? &opened->capacity : nullptr;
     open.point_interval_us = int64_t{options->point_interval_ms} * 1000;
     open.fine = to_fine(options->fine);
     auto result = predsnap::Engine::open(opened->host, opened->file, open);
@@ -437,6 +456,10 @@ int pds_view_status(PdsView* view, uint64_t offset, uint64_t length, PdsStatus* 
 
 // --- facts ---
 
+static PdsTier to_tier(const predsnap::TierInfo& from) {
+    return {from.attached, from.full, from.bytes, from.used, from.streams, from.stream_bytes};
+}
+
 void pds_info(const PdsEngine* engine, PdsInfo* info, PdsBranchFn* fn, void* opaque) {
     const predsnap::EngineInfo from = engine->engine->info();
     static_assert(sizeof(info->uuid) == sizeof(from.uuid));
@@ -462,6 +485,10 @@ void pds_info(const PdsEngine* engine, PdsInfo* info, PdsBranchFn* fn, void* opa
     info->segments_free = from.segments_free;
     info->segments_stream = from.segments_stream;
     info->streams = from.streams;
+    info->fast = to_tier(from.fast);
+    info->capacity = to_tier(from.capacity);
+    info->has_capacity = from.capacity_id != predsnap::Uuid{};
+    memcpy(info->capacity_id, from.capacity_id.data(), sizeof(info->capacity_id));
     info->segments_past = from.segments_past;
     info->segments_leaving = from.segments_leaving;
     info->floor = from.floor.value;
@@ -495,6 +522,16 @@ void pds_fine_info(const PdsEngine* engine, PdsFineInfo* info) {
     info->evictions = from.staging.evictions;
     info->invalidations = from.staging.invalidations;
     info->refused = from.staging.refused;
+    info->fine.stage_reads = from.options.stage_reads;
+    info->fine.predict_staging = from.options.use.staging;
+    info->fine.predict_granularity = from.options.use.granularity;
+    info->fine.predict_pool = from.options.use.pool;
+    PdsStagingUse* const uses[] = {&info->rewrite, &info->read, &info->prefetch};
+    for (size_t i = 0; i < 3; ++i) {
+        const predsnap::StagingUse& use = from.staging.by_purpose[i];
+        *uses[i] = {use.entries, use.hits,      use.misses,        use.admitted,
+                    use.used,    use.evictions, use.invalidations, use.refused};
+    }
     info->chunks_fine = from.chunks_fine;
     info->live_deltas = from.live_deltas;
     info->deltas = stats.deltas;
@@ -522,6 +559,8 @@ void pds_stats(const PdsEngine* engine, PdsStats* stats) {
     stats->sealed_bytes = from.sealed_bytes;
     stats->stream_bytes = from.stream_bytes;
     stats->given_back_bytes = from.given_back_bytes;
+    stats->moved_streams = from.moved_streams;
+    stats->moved_stream_bytes = from.moved_stream_bytes;
     stats->recovered_batches = from.recovered_batches;
     stats->open_us = from.open_us;
 }

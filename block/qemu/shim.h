@@ -60,6 +60,9 @@ typedef enum PdsEvent {
     PDS_EVENT_LOG_ERROR,    /* an append failed and was taken back; the message may be empty */
     PDS_EVENT_POINT,        /* a point was made that no flush asked for; no message */
     PDS_EVENT_WINDOW_SHRUNK, /* history is shorter than was asked for */
+    PDS_EVENT_FAST_FULL,     /* the image cannot grow; once, until it can again */
+    PDS_EVENT_CAPACITY_FULL, /* the capacity image cannot grow; likewise */
+    PDS_EVENT_CAPACITY_ERROR, /* the capacity image cannot be read or written; likewise */
 } PdsEvent;
 
 /* Tasks, executor, reports. See block/engine/host.h for the contract. */
@@ -119,11 +122,28 @@ typedef enum PdsGranularity {
     PDS_GRANULARITY_BLOCK,
 } PdsGranularity;
 
+/* From where on what is relevant is staged. All from 0 to 1. */
+typedef struct PdsThreshold {
+    double threshold;  /* where an adaptive one begins */
+    double min;        /* these two of an adaptive one */
+    double max;
+    double target_hit_rate;
+    bool adaptive;
+} PdsThreshold;
+
+/* The engine's defaults. Any context. */
+PdsThreshold pds_threshold_default(void);
+
 /* How writes are logged, and what the staging cache may take for that. */
 typedef struct PdsFine {
     PdsGranularity granularity;
     uint8_t weight;         /* 0 to 10 */
     uint64_t staging_bytes; /* 0: no cache */
+    bool stage_reads;       /* blocks that are read again and again are staged, too */
+    bool predict_staging;   /* what predictions decide: the staging cache, */
+    bool predict_granularity; /* what is logged as what differs, */
+    bool predict_pool;      /* how many segments are written ahead */
+    PdsThreshold threshold;
 } PdsFine;
 
 typedef struct PdsOpenOptions {
@@ -133,9 +153,12 @@ typedef struct PdsOpenOptions {
     PdsFine fine;
 } PdsOpenOptions;
 
-/* `backing` may change its length, and be empty, while the engine is open. Task. */
-int pds_open(PdsHost host, PdsDevice file, PdsDevice backing, const PdsOpenOptions *options,
-             PdsEngine **engine, char **message);
+/*
+ * `backing` may change its length, and be empty, while the engine is open. `capacity`: no operations if there is none.
+ * Task.
+ */
+int pds_open(PdsHost host, PdsDevice file, PdsDevice backing, PdsDevice capacity,
+             const PdsOpenOptions *options, PdsEngine **engine, char **message);
 
 /*
  * Makes everything durable and frees the engine, whatever it returns. All views must be closed; no
@@ -183,8 +206,72 @@ int pds_set_backing(PdsEngine *engine, const char *file, const char *format, cha
 /* --- control: any context --- */
 
 void pds_set_point_interval(PdsEngine *engine, uint32_t interval_ms);
-/* Any context. Another size of the staging cache empties it. */
+/*
+ * Any context. Another size of the staging cache empties it. A threshold like the one it was last given here
+ * changes nothing.
+ */
 void pds_set_fine(PdsEngine *engine, const PdsFine *fine);
+
+/* --- predictions: any context --- */
+
+#define PDS_PREDICTIONS_MAX (64u << 10)
+
+/* A part of the disk; how likely each of its chunks is to be written, and read, from 0 to 1. */
+typedef struct PdsPrediction {
+    uint64_t offset;
+    uint64_t length;
+    double write;
+    double read;
+    bool has_change;
+    double change;     /* share of bytes that differ when it is written */
+} PdsPrediction;
+
+typedef struct PdsPredictions {
+    const char *model;
+    uint64_t base;         /* the newest sequence number that was known when they were made */
+    int64_t horizon_us;    /* for how long from then on they hold */
+    bool has_write_rate;
+    double write_rate;     /* bytes a second */
+    size_t count;
+    const PdsPrediction *predictions;
+} PdsPredictions;
+
+/*
+ * Replaces those in place. -EINVAL: they make no sense, or are of another disk; -E2BIG: too many; -ESTALE: they come
+ * too late.
+ */
+int pds_set_predictions(PdsEngine *engine, const PdsPredictions *predictions, char **message);
+
+typedef enum PdsHintKind {
+    PDS_HINT_WILL_READ,
+    PDS_HINT_WILL_WRITE,
+    PDS_HINT_COLD,
+} PdsHintKind;
+
+typedef struct PdsHint {
+    uint64_t offset;
+    uint64_t length;
+    PdsHintKind kind;
+    bool has_latency;
+    int64_t latency_us;
+} PdsHint;
+
+int pds_hint(PdsEngine *engine, const PdsHint *hint, char **message);
+
+/* What is not given stays. */
+typedef struct PdsThresholdChange {
+    bool has_threshold;
+    bool has_adaptive;
+    bool has_min;
+    bool has_max;
+    bool has_target_hit_rate;
+    PdsThreshold to;
+} PdsThresholdChange;
+
+/* -EINVAL for values that contradict each other. */
+int pds_set_threshold(PdsEngine *engine, const PdsThresholdChange *change, char **message);
+/* The same for options. */
+int pds_check_threshold(const PdsThreshold *threshold, char **message);
 
 /* How much history is kept: without either limit, all of it. Snapshots are kept until they are deleted. */
 #define PDS_RULES_MAX 8
@@ -336,6 +423,16 @@ typedef struct PdsBranch {
     bool current;
 } PdsBranch;
 
+/* One of the images that history lies in. */
+typedef struct PdsTier {
+    bool attached;
+    bool full;              /* it could not grow when it last was to */
+    uint64_t bytes;         /* length, as far as it is known */
+    uint64_t used;          /* bytes of segments in use */
+    uint64_t streams;       /* that lie there */
+    uint64_t stream_bytes;  /* of the guest's data in these */
+} PdsTier;
+
 typedef struct PdsInfo {
     uint8_t uuid[16];
     uint64_t virtual_size;
@@ -362,6 +459,9 @@ typedef struct PdsInfo {
     uint64_t segments_free;
     uint64_t segments_stream;     /* hold old history */
     uint64_t streams;
+    PdsTier fast, capacity;
+    bool has_capacity;            /* attached or not, there is a capacity image: */
+    uint8_t capacity_id[16];
     uint64_t segments_past;       /* of segments_log: they hold no history */
     uint64_t segments_leaving;    /* about to be free */
     uint64_t image_bytes;
@@ -393,6 +493,7 @@ typedef struct PdsStats {
     uint64_t sealed_bytes;
     uint64_t stream_bytes;
     uint64_t given_back_bytes;
+    uint64_t moved_streams, moved_stream_bytes; /* to the capacity image */
     uint64_t recovered_batches;
     int64_t open_us;
 } PdsStats;
@@ -400,11 +501,19 @@ typedef struct PdsStats {
 /* Any context. */
 void pds_stats(const PdsEngine *engine, PdsStats *stats);
 
+typedef struct PdsStagingUse {
+    uint64_t entries;
+    uint64_t hits, misses;
+    uint64_t admitted, used;
+    uint64_t evictions, invalidations, refused;
+} PdsStagingUse;
+
 typedef struct PdsFineInfo {
     PdsFine fine;
     uint64_t staged_bytes;
     uint64_t memory_bytes;
     uint64_t hits, misses, evictions, invalidations, refused;
+    PdsStagingUse rewrite, read, prefetch;  /* by purpose */
     uint64_t chunks_fine;
     uint64_t live_deltas;
     uint64_t deltas, delta_bytes, delta_guest_bytes, materialised;
@@ -412,6 +521,64 @@ typedef struct PdsFineInfo {
 
 /* Any context. */
 void pds_fine_info(const PdsEngine *engine, PdsFineInfo *info);
+
+/* What came of predictions of writes, or of reads: in chunks. */
+typedef struct PdsJudged {
+    uint64_t predicted;    /* those with a probability of a half or more */
+    uint64_t came_true;
+    uint64_t used;         /* predicted or not */
+    double expected;       /* sum of all probabilities */
+    double brier;
+} PdsJudged;
+
+typedef struct PdsJudgement {
+    const char *model;
+    uint64_t base;
+    int64_t horizon_us;
+    int64_t elapsed_us;
+    bool finished;
+    bool cut_short;
+    uint64_t chunks;
+    PdsJudged writes;
+    PdsJudged reads;
+} PdsJudgement;
+
+typedef struct PdsPredictionInfo {
+    bool predicted;        /* false: the built-in rules serve */
+    bool given;            /* these: of the newest set, whether it holds or not */
+    const char *model;
+    uint64_t base;
+    int64_t age_us;
+    int64_t horizon_us;
+    uint64_t chunks;
+    bool has_write_rate;
+    double write_rate;
+    uint64_t accepted, refused, expired;
+    uint64_t hints;
+    uint64_t wanted_horizon_us;
+    const PdsJudgement *judging;  /* NULL: none */
+    const PdsJudgement *judged;   /* NULL: none yet */
+} PdsPredictionInfo;
+
+typedef void PdsPredictionInfoFn(void *opaque, const PdsPredictionInfo *info);
+/* Any context. */
+void pds_prediction_info(const PdsEngine *engine, PdsPredictionInfoFn *fn, void *opaque);
+
+typedef struct PdsThresholdChanged {
+    int64_t age_us;
+    double value;
+    double hit_rate;
+    double occupancy;
+} PdsThresholdChanged;
+
+typedef void PdsThresholdChangedFn(void *opaque, const PdsThresholdChanged *change);
+/* What is in force, its value, and how it came to that, oldest first. Any context. */
+void pds_threshold_info(const PdsEngine *engine, PdsThreshold *threshold, double *value, PdsThresholdChangedFn *fn,
+                        void *opaque);
+
+typedef void PdsSnapshotForecastFn(void *opaque, uint64_t snapshot_id, const PdsJudgement *judgement);
+/* Of the newest snapshots with a horizon. Any context. */
+void pds_snapshot_forecasts(const PdsEngine *engine, PdsSnapshotForecastFn *fn, void *opaque);
 
 typedef struct PdsCheck {
     uint64_t corruptions;
@@ -423,6 +590,42 @@ typedef struct PdsCheck {
 typedef void PdsFindingFn(void *opaque, const char *finding);
 /* Verifies all that is stored, data included. Task. */
 int pds_check(PdsEngine *engine, PdsCheck *check, PdsFindingFn *fn, void *opaque, char **message);
+
+/* --- the access log: what the guest did, for programs that learn from it --- */
+
+typedef struct PdsAccessLog PdsAccessLog;
+
+typedef enum PdsAccess {
+    PDS_ACCESS_READ,
+    PDS_ACCESS_WRITE,
+    PDS_ACCESS_WRITE_ZEROES,
+    PDS_ACCESS_DISCARD,
+} PdsAccess;
+
+#define PDS_ACCESS_HEADER_BYTES 64
+
+/* `session` is another one with each opening of the image. Any context, as all of these. */
+PdsAccessLog *pds_access_log_new(const uint8_t uuid[16], uint64_t session);
+void pds_access_log_free(PdsAccessLog *log);
+/* What a file begins with. */
+void pds_access_log_header(const PdsAccessLog *log, int64_t time_us, uint64_t disk_size, void *header);
+/* Whether that is the beginning of an access log of this image. */
+bool pds_access_log_header_is_valid(const PdsAccessLog *log, const void *header);
+/*
+ * Any number of threads. When too much waits to be taken, requests are dropped, and counted. True: there
+ * is enough to be worth taking (said once until it is).
+ */
+bool pds_access_log_note(PdsAccessLog *log, int64_t time_us, PdsAccess access, uint64_t offset,
+                         uint64_t length);
+/*
+ * The block to append to the file, or NULL if there is nothing; it lives until the next call. `records`
+ * are in it. One thread at a time.
+ */
+const void *pds_access_log_take(PdsAccessLog *log, uint64_t sequence, size_t *length,
+                                uint32_t *records);
+/* A block could not be written. */
+void pds_access_log_lost(PdsAccessLog *log, uint32_t records);
+void pds_access_log_counts(const PdsAccessLog *log, uint64_t *records, uint64_t *dropped);
 
 #ifdef __cplusplus
 }

@@ -75,6 +75,12 @@ inline PdsEvent to_event(Event event) {
             return PDS_EVENT_LOG_ERROR;
         case Event::window_shrunk:
             return PDS_EVENT_WINDOW_SHRUNK;
+        case Event::fast_full:
+            return PDS_EVENT_FAST_FULL;
+        case Event::capacity_full:
+            return PDS_EVENT_CAPACITY_FULL;
+        case Event::capacity_error:
+            return PDS_EVENT_CAPACITY_ERROR;
         case Event::point:
             break;
     }

@@ -47,11 +47,18 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
             FIELD(Superblock, reserved1), FIELD(Superblock, cdp_window_us), FIELD(Superblock, cdp_bytes),
             FIELD(Superblock, previous_segments), FIELD(Superblock, previous_segment),
             FIELD(Superblock, previous_sequence), FIELD(Superblock, previous_id), FIELD(Superblock, previous_index),
-            FIELD(Superblock, rule_count), FIELD(Superblock, reserved2), FIELD(Superblock, rules),
+            FIELD(Superblock, rule_count), FIELD(Superblock, reserved2), FIELD(Superblock, rules), FIELD(Superblock, capacity),
             FIELD(Superblock, reserved),
             FIELD(Superblock, checksum)}}},
         {"RetentionRuleRow", {sizeof(format::RetentionRuleRow), {
             FIELD(RetentionRuleRow, every_us), FIELD(RetentionRuleRow, for_us)}}},
+        {"CapacitySuperblock", {sizeof(format::CapacitySuperblock), {
+            FIELD(CapacitySuperblock, magic), FIELD(CapacitySuperblock, version), FIELD(CapacitySuperblock, generation),
+            FIELD(CapacitySuperblock, uuid), FIELD(CapacitySuperblock, disk_uuid),
+            FIELD(CapacitySuperblock, incompatible), FIELD(CapacitySuperblock, compatible),
+            FIELD(CapacitySuperblock, autoclear), FIELD(CapacitySuperblock, segment_size),
+            FIELD(CapacitySuperblock, reserved0), FIELD(CapacitySuperblock, create_time),
+            FIELD(CapacitySuperblock, reserved), FIELD(CapacitySuperblock, checksum)}}},
         {"SegmentHeader", {sizeof(format::SegmentHeader), {
             FIELD(SegmentHeader, magic), FIELD(SegmentHeader, kind), FIELD(SegmentHeader, reserved0),
             FIELD(SegmentHeader, uuid), FIELD(SegmentHeader, self), FIELD(SegmentHeader, next),
@@ -85,7 +92,7 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
             FIELD(StreamRecord, lower_time), FIELD(StreamRecord, base), FIELD(StreamRecord, sectors),
             FIELD(StreamRecord, index_offset), FIELD(StreamRecord, index_bytes),
             FIELD(StreamRecord, index_hash), FIELD(StreamRecord, lower_clock),
-            FIELD(StreamRecord, lower_point), FIELD(StreamRecord, reserved)}}},
+            FIELD(StreamRecord, lower_point), FIELD(StreamRecord, tier)}}},
         {"StreamDropRecord", {sizeof(format::StreamDropRecord), {FIELD(StreamDropRecord, id)}}},
         {"DeltaHeader", {sizeof(format::DeltaHeader), {
             FIELD(DeltaHeader, magic), FIELD(DeltaHeader, encoding), FIELD(DeltaHeader, depth),

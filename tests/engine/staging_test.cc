@@ -78,6 +78,39 @@ TEST_F(StagingTest, WhatIsMoreRelevantStaysForAWhile) {
     EXPECT_TRUE(has(5, 5));
 }
 
+TEST_F(StagingTest, WhatIsSaidNowCountsForMoreThanWhatWasSaidThen) {
+    for (uint64_t block = 1; block <= 4; ++block) {
+        ASSERT_TRUE(put(block, block, 0.9f));
+    }
+    staging.set_scorer([](Sector block, Staged, bool) {
+        return block == Sector(24) ? std::optional(0.2f) : std::nullopt;
+    });
+    ASSERT_TRUE(put(5, 5, 0.3f));
+    EXPECT_FALSE(has(3, 3));
+    EXPECT_TRUE(has(1, 1));
+}
+
+TEST_F(StagingTest, CountsAreByPurpose) {
+    ASSERT_TRUE(put(1, 1));
+    const auto slot = staging.take(0.5, Staged::read);
+    ASSERT_TRUE(slot);
+    staging.put(*slot, Sector(16), source(2), 0.5, Staged::read);
+    const auto found = staging.peek(Sector(16), source(2));
+    ASSERT_TRUE(found);
+    staging.unpin(*found);
+    EXPECT_FALSE(staging.peek(Sector(8), source(9)));  // stays
+    staging.invalidate(Sector(16));
+    const StagingStats stats = staging.stats();
+    EXPECT_EQ(stats.by_purpose[0].entries, 1u);
+    EXPECT_EQ(stats.by_purpose[1].entries, 0u);
+    EXPECT_EQ(stats.by_purpose[1].admitted, 1u);
+    EXPECT_EQ(stats.by_purpose[1].used, 1u);
+    EXPECT_EQ(stats.by_purpose[1].hits, 1u);
+    EXPECT_EQ(stats.by_purpose[1].misses, 1u);
+    EXPECT_EQ(stats.by_purpose[1].invalidations, 1u);
+    EXPECT_EQ(stats.invalidations, 1u);
+}
+
 TEST_F(StagingTest, WhatIsPinnedStaysWhateverHappens) {
     ASSERT_TRUE(put(1, 1));
     const auto pinned = staging.find(Sector(8), source(1));
@@ -179,20 +212,18 @@ TEST_F(GranularityTest, WhatIsWrittenInOrderIsNotFine) {
     EXPECT_LE(wanted, 1u);
 }
 
-TEST_F(GranularityTest, ScoresGrowWithWritesAndWeight) {
-    const float cold = map.score(Sector(128), false);
+TEST_F(GranularityTest, ScoresGrowWithWritesAndWeightAndShrinkWithTime) {
+    const Time now(1'000'000);
+    const float cold = map.score(Sector(128), 0, now);
     for (int i = 0; i < 50; ++i) {
         wants(16);
     }
-    const float hot = map.score(Sector(128), false);
+    const float hot = map.score(Sector(128), 0, now);
     EXPECT_GT(hot, cold);
-    EXPECT_LT(map.score(Sector(128), true), hot);
+    EXPECT_LT(map.score(Sector(128), 1, now), hot);
+    EXPECT_LT(map.score(Sector(128), 0, Time(30'000'000)), hot);
     map.set_weight(0);
-    EXPECT_LT(map.score(Sector(128), false), hot);
-    map.set_scores({{1, 0.25f}});
-    EXPECT_EQ(map.score(Sector(128), false), 0.25f);
-    map.set_scores({});
-    EXPECT_NE(map.score(Sector(128), false), 0.25f);
+    EXPECT_LT(map.score(Sector(128), 0, now), hot);
 }
 
 }  // namespace

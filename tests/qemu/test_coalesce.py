@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """History coalesced by a job: predsnap-coalesce, and the job's progress, pause and cancel."""
+import json
+import random
+
 from case import MIB, content
-from lib import process
+from lib import image, process
 from test_retention import BLOCK, RetentionCase
 
 
@@ -62,6 +65,31 @@ class Coalesce(RetentionCase):
         self.assertHolds()
         self.daemon_.quit()
         self.check()
+
+    def test_the_disk_is_put_in_order(self):
+        self.start(**{"granularity": "sub-block"})
+        blocks = list(range(0, 16 * MIB, 4096))
+        random.Random(1).shuffle(blocks)
+        for at in blocks:
+            self.disk.write(at, content(f"x {at}", 4096))
+        self.churn(4, span=2 * MIB)
+        places = self.pieces()
+        self.assertGreater(places, 2000)
+        self.job(until=2**60)
+        self.wait_job()
+        self.assertLess(self.pieces(), 200)
+        for at in range(2 * MIB, 16 * MIB, 4096):
+            self.assertEqual(self.disk.read(at, 4096), content(f"x {at}", 4096), f"at {at}")
+        self.assertHolds()
+        self.daemon_.quit()
+        self.check()
+
+    def pieces(self):
+        """Of the image that the disk's data lies in, as qemu-img map tells."""
+        self.daemon_.quit()
+        found = json.loads(image.qemu_img("map", "--output=json", "-f", "predsnap", self.path))
+        self.daemon_, self.disk = self.daemon_with_disk(self.path)
+        return sum("offset" in one for one in found)
 
     def test_it_is_paused_and_cancelled(self):
         self.start(size="256M")

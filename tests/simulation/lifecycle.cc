@@ -216,6 +216,7 @@ OpenOptions open_options(World& world) {
     options.spare_segments = world.plan.spare_segments;
     options.checkpoint_segments = 64;
     options.fine = world.plan.fine;
+    options.capacity = world.plan.capacity && !world.without_capacity ? &world.slow : nullptr;
     return options;
 }
 
@@ -257,6 +258,16 @@ void create_image(World& world) {
     world.last_retentions_unlimited = true;
     world.last_window = INT64_MAX;
     world.states_seen = {{world.scheduler.now_us(), 0}};
+    if (world.plan.capacity && !world.slow.content().empty()) {
+        // It is that of the image before.
+        const Result<void> opened = try_open(world);
+        if (opened.ok() || opened.error().code != EINVAL) {
+            world.fail("the capacity image of another disk is not refused");
+        }
+        world.host.join_spawned();
+        world.slow.truncate(0).take();
+        world.coverage.hit("capacity image of another disk refused");
+    }
     const Result<void> opened = try_open(world);
     if (!opened.ok()) {
         world.fail("open of a new image failed: " + opened.error().message);
@@ -292,6 +303,39 @@ void reopen(World& world) {
         world.fail("closed at sequence " + std::to_string(before) + ", opened at " +
                    std::to_string(world.newest()));
     }
+}
+
+void go_without_capacity(World& world) {
+    if (!world.plan.capacity) {
+        return;
+    }
+    world.disk.call_off_death();
+    world.stop_faults();
+    if (!close_engine(world)) {
+        recover(world);
+        return;
+    }
+    world.disk.restart(Death::process_killed);
+    world.without_capacity = true;
+    const Result<void> opened = try_open(world);
+    if (!opened.ok()) {
+        world.fail("open without the capacity image failed: " + opened.error().message);
+    }
+    world.reclaimed = 0;
+    forget_lost_history(world, world.newest());
+    world.coverage.hit("opened without the capacity image");
+    world.coverage.hit("opened without the capacity image that it needs", world.engine->info().capacity.streams > 0);
+    for (uint64_t n = world.random.between(5, 60); n > 0; --n) {
+        const uint64_t dice = world.random.below(10);
+        dice < 6 ? guest_write(world) : dice < 8 ? guest_read(world) : guest_flush(world);
+    }
+    open_view(world);
+    read_all_views(world);
+    world.coverage.hit("what lies in the capacity image not read without it",
+                       world.host.count(Event::capacity_error) > 0);
+    close_engine(world);
+    world.without_capacity = false;
+    recover(world);
 }
 
 void recover(World& world) {

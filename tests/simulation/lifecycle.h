@@ -16,6 +16,8 @@ void reopen(World& world);
 void recover(World& world);
 // Closes for good; a crash may strike. False if it did.
 bool close_engine(World& world);
+// Closes, opens without the capacity image, works so for a while, and opens with it again.
+void go_without_capacity(World& world);
 // check() finds nothing wrong in an image that nobody damaged. Quiet.
 void check_image(World& world);
 

@@ -60,6 +60,29 @@ void change_retention(World& world) {
                                                   : "history limited");
 }
 
+void coalesce_on_demand(World& world) {
+    if (!world.plan.retention) {
+        return;
+    }
+    if (world.engine->coalescing().running && world.random.chance(0.5)) {
+        if (world.random.chance(0.3)) {
+            world.engine->end_coalescing();
+            world.coverage.hit("coalescing on demand cancelled");
+        } else {
+            world.engine->pause_coalescing(world.random.chance(0.5));
+            world.coverage.hit("coalescing on demand paused or resumed");
+        }
+        return;
+    }
+    std::optional<Time> until;
+    if (world.random.chance(0.3)) {
+        until = world.host.now() + -static_cast<int64_t>(world.random.skewed(1'000'000));
+        world.demanded = true;
+    }
+    world.engine->begin_coalescing(until);
+    world.coverage.hit("coalescing on demand");
+}
+
 bool check_floor(World& world) {
     const EngineInfo info = world.engine->info();
     const uint64_t floor = info.floor.value;
@@ -84,6 +107,20 @@ bool check_floor(World& world) {
     for (const Retention& retention : world.retentions) {
         unlimited = unlimited && !retention.limited();
         shortest = std::min(shortest, retention.bytes ? 0 : retention.window_us.value_or(INT64_MAX));
+    }
+    // Where there is no space, the window may be shorter, if that is said.
+    const bool no_space = world.disk_full || world.disk.stats().no_space != world.no_space_seen;
+    world.no_space_seen = world.disk.stats().no_space;
+    const bool shrunk = world.host.count(Event::window_shrunk) != world.shrunk_seen;
+    world.shrunk_seen = world.host.count(Event::window_shrunk);
+    if (no_space && shrunk && shortest != INT64_MAX) {
+        world.coverage.hit("window shortened for want of space", shortest > 0);
+        shortest = 0;
+    }
+    if (world.demanded) {
+        unlimited = false;
+        shortest = 0;
+        world.demanded = world.engine->coalescing().running;
     }
     if (floor > world.floor && unlimited && world.last_retentions_unlimited) {
         world.fail("history was dropped, but all of it was to be kept");
@@ -117,6 +154,9 @@ bool check_floor(World& world) {
     world.coverage.hit("points kept by rules", !info.retention.rules.empty() && info.streams > world.snapshots.size());
     world.coverage.hit("streams merged", stats.coalesced_bytes > 0);
     world.coverage.hit("space given back", stats.given_back_bytes > 0);
+    world.coverage.hit("streams moved to the capacity image", stats.moved_streams > 0);
+    world.coverage.hit("streams in the capacity image", info.capacity.streams > 0);
+    world.coverage.hit("capacity image full", info.capacity.full);
     const bool reclaimed = stats.reclaimed_segments > world.reclaimed;
     world.reclaimed = stats.reclaimed_segments;
     return reclaimed;

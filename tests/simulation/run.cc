@@ -6,6 +6,7 @@
 #include "history_ops.h"
 #include "lifecycle.h"
 #include "point_ops.h"
+#include "predict_ops.h"
 #include "retention_ops.h"
 #include "snapshot_ops.h"
 #include "view_ops.h"
@@ -88,12 +89,19 @@ void change_faults(World& world) {
                                .write_error = world.random.chance(0.7) ? rate : 0,
                                .flush_error = world.random.chance(0.5) ? rate : 0});
         world.base.set_read_error(world.random.chance(0.3) ? rate : 0);
+        world.slow.set_faults({.read_error = world.random.chance(0.5) ? rate : 0,
+                               .write_error = world.random.chance(0.5) ? rate : 0,
+                               .flush_error = world.random.chance(0.5) ? rate : 0});
         world.coverage.hit("I/O errors begin");
     }
     if (plan.no_space && world.random.chance(0.5)) {
         world.disk.set_capacity(world.disk.allocated_bytes() + world.random.skewed(1 << 20));
         world.disk_full = true;
         world.coverage.hit("space becomes short");
+    }
+    if (plan.capacity && world.random.chance(0.3)) {
+        world.slow.set_capacity(world.slow.allocated_bytes() + world.random.skewed(1 << 20));
+        world.coverage.hit("space becomes short in the capacity image");
     }
     if (plan.clock_jumps && world.random.chance(0.5)) {
         const auto jump = static_cast<int64_t>(world.random.skewed(3'600'000'000));
@@ -143,15 +151,15 @@ void note_deltas(World& world) {
     world.coverage.hit("deltas not learnt yet", !fine.deltas_learnt && world.engine->info().floor.value > 0);
     world.coverage.hit("staged block found", fine.staging.hits > 0);
     world.coverage.hit("staged block evicted", fine.staging.evictions > 0);
+    note_predictions(world);
 }
 
 // The administrator changes how writes are logged.
 void change_fine(World& world) {
-    if (world.plan.fine.granularity == Granularity::sub_block) {
-        return;
-    }
+    const bool deltas = world.plan.fine.granularity != Granularity::sub_block;
     FineOptions options = world.plan.fine;
-    if (world.random.chance(0.3)) {
+    options.stage_reads = world.random.chance(0.8);
+    if (deltas && world.random.chance(0.3)) {
         options.granularity = static_cast<Granularity>(world.random.below(4));
     }
     // Another size empties the cache, so that what comes next is read from the disk.
@@ -189,7 +197,12 @@ void step(World& world) {
         {2, pause_or_resume},
         {1, check_snapshot_list},
         {2, change_retention},
+        {1, coalesce_on_demand},
         {3, change_fine},
+        {2, go_without_capacity},
+        {3, give_predictions},
+        {1, give_hint},
+        {1, change_threshold},
     };
     unsigned total = 0;
     for (const Choice& choice : choices) {
@@ -270,6 +283,8 @@ RunResult run_seed(uint64_t seed, uint64_t steps, Detail detail) {
     result.coverage.hit("disk: errors injected", disk.errors_injected);
     result.coverage.hit("disk: no space", disk.no_space);
     result.coverage.hit("disk: flushes", disk.flushes);
+    result.coverage.hit("capacity image: no space", world->slow.stats().no_space);
+    result.coverage.hit("capacity image: errors injected", world->slow.stats().errors_injected);
     result.coverage.hit("disk: writes", disk.writes);
     result.coverage.hit("disk: discards", disk.discards);
     result.coverage.hit("disk: sectors lost in power losses", disk.sectors_lost);

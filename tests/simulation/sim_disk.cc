@@ -104,8 +104,9 @@ int SimDisk::draw_error(Kind kind) {
 
 // The engine must ask for whole sectors, and know the length; what it asks beyond that fails.
 Result<void> SimDisk::perform(Request& request) {
-    if (requests_to_death_ != UINT64_MAX && requests_to_death_-- == 0) {
-        die();
+    SimDisk& counting = leader_ != nullptr ? *leader_ : *this;
+    if (counting.requests_to_death_ != UINT64_MAX && counting.requests_to_death_-- == 0) {
+        counting.die();
     }
     if (dead_) {
         return Error{EIO, "the disk is dead"};

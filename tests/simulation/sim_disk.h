@@ -64,6 +64,12 @@ class SimDisk final : public Device {
     void die();
     void call_off_death() { requests_to_death_ = UINT64_MAX; }
     bool dead() const { return dead_; }
+    // Another disk of the same machine: both die at once, this one's requests count for the other's die_after(), and
+    // the other's restart() is this one's, too.
+    void follow(SimDisk& leader) {
+        leader_ = &leader;
+        leader.follower_ = this;
+    }
     // Decides what of the unflushed writes survived, and works again.
     void restart(Death death);
 
@@ -146,6 +152,8 @@ class SimDisk final : public Device {
     uint64_t next_request_ = 1;
     uint64_t requests_to_death_ = UINT64_MAX;
     bool dead_ = false;
+    SimDisk* leader_ = nullptr;
+    SimDisk* follower_ = nullptr;
     DiskStats stats_;
     Observer observer_;
 };

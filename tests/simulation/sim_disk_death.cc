@@ -35,6 +35,9 @@ void SimDisk::die() {
         scheduler_.unblock(request->task);
     }
     in_flight_.clear();
+    if (follower_ != nullptr) {
+        follower_->die();
+    }
 }
 
 void SimDisk::restart(Death death) {
@@ -44,6 +47,9 @@ void SimDisk::restart(Death death) {
         lose_power();
     }
     dead_ = false;
+    if (follower_ != nullptr) {
+        follower_->restart(death);
+    }
 }
 
 // Requests in flight when the process died may have been done, in part, or not at all.

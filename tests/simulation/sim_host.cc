@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "sim_host.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace predsnap::sim {
@@ -36,6 +37,11 @@ void SimHost::report(Event event, uint64_t offset, uint64_t length, std::string_
     scheduler_.trace(10, offset, length);
     reports_.push_back({event, offset, length, std::string(message)});
     corruption_reports_ += event == Event::corruption;
+}
+
+uint64_t SimHost::count(Event event) const {
+    return static_cast<uint64_t>(
+        std::count_if(reports_.begin(), reports_.end(), [&](const Report& report) { return report.event == event; }));
 }
 
 }  // namespace predsnap::sim

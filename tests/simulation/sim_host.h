@@ -41,6 +41,7 @@ class SimHost final : public Host {
 
     const std::vector<Report>& reports() const { return reports_; }
     uint64_t corruption_reports() const { return corruption_reports_; }
+    uint64_t count(Event event) const;
 
   private:
     Scheduler& scheduler_;

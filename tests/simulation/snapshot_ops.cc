@@ -56,7 +56,7 @@ void create_snapshot(World& world) {
     }
     asked.vm_clock_ns = world.random.next();
     asked.vm_state_size = world.random.chance(0.5) ? kVmSectors * kSectorSize : 0;
-    asked.horizon_s = static_cast<uint32_t>(world.random.below(1000));
+    asked.horizon_s = static_cast<uint32_t>(world.random.skewed(1000));
     const OpId op = world.model.begin(world.newest());
     if (!clash) {
         if (asked.vm_state_size > 0) {

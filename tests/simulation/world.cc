@@ -52,7 +52,17 @@ Plan::Plan(uint64_t seed) {
     request_sectors_max = 8ull << random.below(9);
     fine = draw_fine(random);
     retention = random.chance(fine.granularity == Granularity::fine ? 0.8 : 0.6);
+    capacity = retention && random.chance(0.6);
+    slow = draw_disk(random);
+    slow.latency_us_max *= random.chance(0.5) ? 20 : 1;
+    slow.garbage_in_new_space = false;  // what is empty is made a capacity image
     slim_rate = fine.granularity == Granularity::sub_block ? 0 : 0.3 + 0.1 * static_cast<double>(random.below(8));
+    fine.stage_reads = random.chance(0.85);
+    fine.use = {random.chance(0.8), random.chance(0.8), random.chance(0.8)};
+    fine.threshold.adaptive = random.chance(0.7);
+    if (random.chance(0.25)) {
+        fine.staging_bytes = random.between(1, 12) * kBlockSize;
+    }
     spare_segments = random.chance(0.3) ? 8 : random.below(4);
 }
 
@@ -64,13 +74,16 @@ World::World(uint64_t seed, bool verbose)
       scheduler(seed),
       host(scheduler, seed),
       disk(scheduler, seed, plan.disk),
+      slow(scheduler, mix(seed + 1), plan.slow),
       base(scheduler, seed, plan.backing_bytes),
       model(plan.disk_sectors_max, kVmSectors,
-            [this](uint64_t sector) { return plan.backing && base.has_data(sector); }) {}
+            [this](uint64_t sector) { return plan.backing && base.has_data(sector); }) {
+    slow.follow(disk);
+}
 
 FaultMark World::mark() const {
-    return {disk.stats().errors_injected + base.errors_injected(), disk.stats().no_space,
-            disk_full};
+    return {disk.stats().errors_injected + slow.stats().errors_injected + base.errors_injected(),
+            disk.stats().no_space, disk_full};
 }
 
 bool World::excused(const Error& error, const FaultMark& since) const {
@@ -79,6 +92,9 @@ bool World::excused(const Error& error, const FaultMark& since) const {
         return true;
     }
     if (error.code == ENOSPC && (since.full || now.full || now.no_space != since.no_space)) {
+        return true;
+    }
+    if (without_capacity && error.code == EIO && host.count(Event::capacity_error) > 0) {
         return true;
     }
     return error.code == EIO && flipped_bits > 0 && host.corruption_reports() > 0;
@@ -131,6 +147,8 @@ void World::check_call_end() {
 
 void World::stop_faults() {
     disk.set_faults({});
+    slow.set_faults({});
+    slow.set_capacity(UINT64_MAX);
     base.set_read_error(0);
     disk.set_capacity(UINT64_MAX);
     disk_full = false;

@@ -40,6 +40,8 @@ struct Plan {
     double crash_rate;  // chance that a step arms a crash
     bool errors, no_space, clock_jumps, damage, rewrite_image;
     bool retention;  // history is limited now and then
+    bool capacity;   // there is a second image for old history
+    DiskOptions slow;
     FineOptions fine;
     double slim_rate;  // of writes that change few bytes
     uint64_t tasks_max;    // guest requests at once
@@ -107,6 +109,7 @@ struct World {
     Scheduler scheduler;
     SimHost host;
     SimDisk disk;
+    SimDisk slow;  // of the capacity image
     BaseDevice base;
     Model model;
     Coverage coverage;
@@ -114,6 +117,7 @@ struct World {
 
     Value next_write = kFirstWrite;
     uint64_t next_name = 1;
+    bool without_capacity = false;  // the engine was not given the capacity image
     bool disk_full = false;        // the capacity is limited now
     bool power_was_lost = false;   // since the engine last ran
     uint64_t flipped_bits = 0;     // damage done to the image
@@ -138,6 +142,8 @@ struct World {
     uint64_t reclaimed = 0;  // segments
     bool last_retentions_unlimited = true;
     int64_t last_window = INT64_MAX;
+    uint64_t no_space_seen = 0, shrunk_seen = 0;
+    bool demanded = false;  // coalescing was, whatever the limits
     std::vector<std::pair<uint64_t, uint64_t>> states_seen;  // time of the scheduler, newest sequence number
 };
 

@@ -39,6 +39,13 @@ constexpr Named<EngineInfo> kSegments[] = {
     {"leaving", &EngineInfo::segments_leaving},
 };
 
+constexpr Named<StagingUse> kUses[] = {
+    {"blocks", &StagingUse::entries},       {"hits", &StagingUse::hits},
+    {"misses", &StagingUse::misses},        {"admitted", &StagingUse::admitted},
+    {"used", &StagingUse::used},            {"evictions", &StagingUse::evictions},
+    {"invalidations", &StagingUse::invalidations}, {"refused", &StagingUse::refused},
+};
+
 template <typename T, size_t kCount>
 std::string object_of(const T& value, const Named<T> (&members)[kCount]) {
     JsonObject object;
@@ -60,6 +67,14 @@ std::string to_json(const EngineInfo& info, const EngineStats& stats) {
     object.add("map-memory", info.map_memory_bytes).add("corrupt", info.corrupt);
     object.add_raw("segments", object_of(info, kSegments)).add_raw("history", history.text());
     return object.add_raw("stats", object_of(stats, kStats)).text();
+}
+
+std::string to_json(const FineInfo& info) {
+    JsonObject object;
+    object.add("size", info.staging.limit).add("used", info.staging.bytes);
+    object.add_raw("rewrite", object_of(info.staging.by_purpose[0], kUses));
+    object.add_raw("read", object_of(info.staging.by_purpose[1], kUses));
+    return object.add_raw("prefetch", object_of(info.staging.by_purpose[2], kUses)).text();
 }
 
 }  // namespace predsnap::replay

@@ -10,5 +10,6 @@
 namespace predsnap::replay {
 
 std::string to_json(const EngineInfo& info, const EngineStats& stats);
+std::string to_json(const FineInfo& info);
 
 }  // namespace predsnap::replay

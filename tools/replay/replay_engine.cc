@@ -12,6 +12,7 @@
 #include "counting_device.h"
 #include "engine_json.h"
 #include "engine_player.h"
+#include "foresight.h"
 #include "tools/bench/bench_device.h"
 
 namespace predsnap::replay {
@@ -35,6 +36,10 @@ constexpr size_t kPointsVerified = 3;
         "  --flush-every S     the guest flushes after each so many seconds of the trace; 0: only "
         "at points (5)\n"
         "  --depth N           requests at once at most (32)\n"
+        "  --staging-bytes N   of the staging cache (64 MiB)\n"
+        "  --foresight WHAT    what is known of the future: rules (only the built-in ones), lru (all "
+        "reads are staged),\n"
+        "                      oracle (what the next 60 s bring, told each 10 s) (rules)\n"
         "%s",
         kSourceUsage);
     std::exit(0);
@@ -49,6 +54,8 @@ struct Options {
     int64_t points_us = 60'000'000;
     int64_t flush_every_us = 5'000'000;
     uint64_t depth = 32;
+    FineOptions fine;
+    Foresight foresight = Foresight::rules;
 };
 
 Arguments::Take seconds_into(int64_t& us) {
@@ -94,6 +101,18 @@ Options parse(int argc, char** argv) {
         TRY_ASSIGN(options.depth, Arguments::whole(value, 1, 1024));
         return {};
     });
+    arguments.option("--staging-bytes", [&](std::string_view value) -> Result<void> {
+        TRY_ASSIGN(options.fine.staging_bytes, Arguments::whole(value, 0, UINT64_MAX));
+        return {};
+    });
+    arguments.option("--foresight", [&](std::string_view value) -> Result<void> {
+        const std::optional<Foresight> foresight = parse_foresight(value);
+        if (!foresight) {
+            return Error{EINVAL, "'" + std::string(value) + "' is not rules, lru or oracle"};
+        }
+        options.foresight = *foresight;
+        return {};
+    });
     arguments.option("--rule", rule_into(options.rules));
     arguments.option("--points", seconds_into(options.points_us));
     arguments.option("--flush-every", seconds_into(options.flush_every_us));
@@ -112,6 +131,7 @@ class Replay {
           options_(options),
           source_(must(Source::open(options.source))),
           model_(source_.placement().disk_size(), options.source.content),
+          teller_(options.foresight, must(Source::open(options.source))),
           file_(must(bench::FileDevice::open(host, options.image.c_str(), true))),
           device_(*file_) {}
 
@@ -124,13 +144,14 @@ class Replay {
         play(player);
         const std::clock_t end = std::clock();
         const State at_end = state();
+        const std::string staging = to_json(engine_->fine_info());
         must(engine_->settle());
         host_.run_others();
         const State at_quiet = state();
         reopen();
         const std::string verified = verify_all();
         must(engine_->close());
-        return report(player, at_end, at_quiet, verified,
+        return report(player, at_end, at_quiet, verified, staging,
                       (end - begin) * 1'000'000 / CLOCKS_PER_SEC);
     }
 
@@ -144,7 +165,9 @@ class Replay {
         CreateOptions create;
         create.size = source_.placement().disk_size();
         must(Engine::create(host_, device_, create));
-        engine_ = must(Engine::open(host_, device_, OpenOptions{}));
+        OpenOptions open;
+        open.fine = options_.fine;
+        engine_ = must(Engine::open(host_, device_, open));
         Retention retention;
         if (options_.window_s >= 0) {
             retention.window_us = static_cast<int64_t>(options_.window_s * 1e6);
@@ -174,13 +197,22 @@ class Replay {
         const auto count = static_cast<uint64_t>(span_us / step_us + 1);
         const uint64_t sampling = std::max<uint64_t>(count / kPointsVerified, 1);
         for (uint64_t i = 1; i <= count; ++i) {
-            must(player.run(static_cast<int64_t>(i) * step_us));
+            must(play_until(player, static_cast<int64_t>(i) * step_us));
             if (options_.points_us > 0) {
                 point("p" + std::to_string(i),
                       i % sampling == sampling / 2 && kept_.size() < kPointsVerified);
             }
             peak_ = std::max(peak_, must(file_->allocated()));
         }
+    }
+
+    Result<void> play_until(EnginePlayer& player, int64_t until_us) {
+        while (options_.foresight != Foresight::rules && told_us_ + Teller::kTickUs <= until_us) {
+            TRY(player.run(told_us_));
+            TRY(teller_.tell(*engine_, told_us_));
+            told_us_ += Teller::kTickUs;
+        }
+        return player.run(until_us);
     }
 
     void point(const std::string& name, bool keep) {
@@ -219,7 +251,8 @@ class Replay {
     }
 
     std::string report(const EnginePlayer& player, const State& end, const State& quiet,
-                       const std::string& verified, int64_t cpu_us) const {
+                       const std::string& verified, const std::string& staging,
+                       int64_t cpu_us) const {
         JsonObject space, written, counters, result;
         space.add("end", end.space)
             .add("quiet", quiet.space)
@@ -228,6 +261,7 @@ class Replay {
         counters.add_raw("end", end.counters).add_raw("quiet", quiet.counters);
         result.add("points", points_).add("cpu us", cpu_us);
         result.add_raw("space", space.text()).add_raw("written", written.text());
+        result.add_raw("staging", staging);
         result.add_raw("counters", counters.text()).add_raw("client", player.measures().json());
         return result.add_raw("verified", verified).text();
     }
@@ -236,11 +270,13 @@ class Replay {
     const Options& options_;
     Source source_;
     DiskModel model_;
+    Teller teller_;
     std::unique_ptr<bench::FileDevice> file_;
     CountingDevice device_;
     std::unique_ptr<Engine> engine_;
     std::map<std::string, DiskModel> kept_;
     uint64_t written_before_ = 0, peak_ = 0, points_ = 0;
+    int64_t told_us_ = 0;
 };
 
 int main(int argc, char** argv) {

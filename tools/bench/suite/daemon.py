@@ -30,16 +30,28 @@ class FioLoad:
     write: bool
     depth: int
     flush: bool = False
+    rate: int | None = None  # requests a second; None: as many as can be
 
     def options(self):
         yield "--rw=randwrite" if self.write else "--rw=randread"
         yield f"--iodepth={self.depth}"
         if self.flush:
             yield "--fsync=1"
+        if self.rate:
+            yield f"--rate_iops={self.rate}"
 
 
 def fio(work, load, seconds):
     """Requests a second."""
+    return _run_fio(work, load, seconds)["iops"]
+
+
+def fio_p99(work, load, seconds):
+    """The 99th percentile of the requests' latencies, in microseconds."""
+    return _run_fio(work, load, seconds)["clat_ns"]["percentile"]["99.000000"] / 1000
+
+
+def _run_fio(work, load, seconds):
     report = run(
         [
             *(
@@ -58,4 +70,4 @@ def fio(work, load, seconds):
     )
     # The library writes a line before the report when a server lacks an extension it likes.
     job = json.loads(report[report.index("{") :])["jobs"][0]
-    return job["write" if load.write else "read"]["iops"]
+    return job["write" if load.write else "read"]

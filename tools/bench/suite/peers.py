@@ -57,6 +57,9 @@ class Peer:
     def prepare(self, round_number):
         pass
 
+    def overwritten(self):
+        """Called when all of it was written in random order, where a row does that."""
+
     def node(self):
         return format_node(self.driver, self.path)
 

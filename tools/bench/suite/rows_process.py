@@ -68,6 +68,7 @@ class LoadRow(Row):
             if self.overwritten:
                 bench.progress(f"overwriting all of {peer.label}")
                 img_bench.run(peer.node(), RANDOM_WRITE, bench.settings.blocks)
+                peer.overwritten()
         return [self._run_part(part, made, bench) for part in self.parts]
 
     def _run_part(self, part, made, bench):

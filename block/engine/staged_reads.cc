@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "staged_reads.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "buffer.h"
+
+namespace predsnap {
+
+namespace {
+
+// Longer reads are copies, or sequential.
+constexpr uint64_t kMostSectors = 128;
+constexpr size_t kMostPlaces = size_t{1} << 22;
+constexpr uint16_t kMostCounted = 255;
+
+}  // namespace
+
+void UseCounts::set_capacity(uint64_t blocks) {
+    if (blocks != capacity_) {
+        capacity_ = blocks;
+        places_ = {};
+    }
+}
+
+unsigned UseCounts::use(uint64_t block) {
+    if (capacity_ == 0) {
+        return 0;
+    }
+    if (places_.empty()) {
+        places_.resize(std::bit_ceil(std::min<uint64_t>(2 * capacity_, kMostPlaces)));
+    }
+    const uint64_t hash = block * 0x9e3779b97f4a7c15ull;
+    const auto tag = static_cast<uint16_t>(hash >> 48 | 1);
+    Place& place = places_[hash >> 16 & (places_.size() - 1)];
+    if (place.tag == tag) {
+        const unsigned before = place.count;
+        place.count = std::min<uint16_t>(static_cast<uint16_t>(place.count + 1), kMostCounted);
+        return before;
+    }
+    if (place.count > 1) {
+        --place.count;
+    } else {
+        place = {tag, 1};
+    }
+    return 0;
+}
+
+struct StagedReads::Request {
+    Sector from, end;           // what is asked for
+    std::vector<Extent> extents; // whole blocks around it
+    std::vector<Block> blocks;
+    std::vector<iovec> contents; // of the blocks
+    bool current = false;        // it is of the current state
+    float score = 0;
+};
+
+void StagedReads::configure(const FineOptions& options) {
+    enabled_ = options.stage_reads && options.staging_bytes > 0;
+    counts_.set_capacity(enabled_ ? options.staging_bytes / kBlockSize : 0);
+}
+
+// Whether a read goes on where another one ended.
+bool StagedReads::in_order(Sector from, uint64_t sectors) {
+    const auto known = std::find(stream_ends_.begin(), stream_ends_.end(), from);
+    if (known != stream_ends_.end() && from > Sector(0)) {
+        *known = from + sectors;
+        return true;
+    }
+    stream_ends_[next_stream_++ % stream_ends_.size()] = from + sectors;
+    return false;
+}
+
+std::optional<unsigned> StagedReads::wants(Sector from, uint64_t sectors) {
+    if (!enabled_ || sectors == 0 || sectors > kMostSectors || from >= kVmStateBase) {
+        return {};
+    }
+    const Sector block(align_down(from.value, kSectorsPerBlock));
+    const unsigned uses = counts_.use(block.value / kSectorsPerBlock);
+    const bool alone = !in_order(from, sectors);
+    const auto said = [&] { return forecast_.relevance(block, Staged::read, uses > 0).value_or(0); };
+    if ((alone && (uses > 0 || said() >= std::max(fine_.threshold().value(), 1e-6f))) ||
+        fine_.staging().contains(block)) {
+        return uses;
+    }
+    return {};
+}
+
+// Finds out where the blocks are. False if any is not data in one piece.
+bool StagedReads::look_up(const FrozenState* view, Request& request) const {
+    const Sector begin(align_down(request.from.value, kSectorsPerBlock));
+    const Sector end(align_up(request.end.value, kSectorsPerBlock));
+    const size_t most = (end - begin) / kSectorsPerBlock;
+    if (disk_.lookup(view, begin, end, most + 1, &request.extents) < end || request.extents.size() > most) {
+        return false;
+    }
+    Sector at = begin;
+    for (const Extent& extent : request.extents) {
+        if (!extent.is_data() || extent.start != at || (extent.start.value | extent.count) % kSectorsPerBlock != 0) {
+            return false;
+        }
+        for (; at < extent.end(); at += kSectorsPerBlock) {
+            request.blocks.push_back({at, fine_.source_of(extent.slice(at, at + kSectorsPerBlock)), {}});
+        }
+    }
+    return at == end;
+}
+
+// Pins the copies if all of them are there.
+bool StagedReads::find_all(Request& request) {
+    Staging& staging = fine_.staging();
+    for (size_t i = 0; i < request.blocks.size(); ++i) {
+        const auto slot = staging.peek(request.blocks[i].start, request.blocks[i].source);
+        if (!slot) {
+            while (i > 0) {
+                staging.unpin(request.blocks[--i].slot);
+            }
+            return false;
+        }
+        request.blocks[i].slot = *slot;
+    }
+    return true;
+}
+
+// False if they are not relevant enough, or there is no room; then nothing is taken.
+bool StagedReads::take_slots(Request& request) {
+    const bool whole = (request.from.value | request.end.value) % kSectorsPerBlock == 0;
+    Staging& staging = fine_.staging();
+    if (!whole || request.score < fine_.threshold().value()) {
+        staging.refuse(Staged::read);
+        return false;
+    }
+    for (size_t i = 0; i < request.blocks.size(); ++i) {
+        const auto slot = staging.take(request.score, Staged::read);
+        if (!slot) {
+            while (i > 0) {
+                staging.give_back(request.blocks[--i].slot);
+            }
+            return false;
+        }
+        request.blocks[i].slot = *slot;
+    }
+    for (const Block& block : request.blocks) {
+        request.contents.push_back({staging.content(block.slot), kBlockSize});
+    }
+    return true;
+}
+
+Result<void> StagedReads::read(const FrozenState* view, Sector from, uint64_t sectors,
+                               std::span<const iovec> buffers, unsigned uses) {
+    Request request{from, from + sectors, {}, {}, {}, view == nullptr, 0};
+    Lock lock(core_.mutex);
+    // So that no place is used anew before it was read.
+    const ReadPins::Pin pin = core_.readers.pin();
+    const bool found = look_up(view, request);
+    const bool staged = found && find_all(request);
+    bool taken = false;
+    if (found) {
+        fine_.note_lookups(request.blocks.size());
+        request.score = fine_.relevance(from, Staged::read, fine_.map().score_of_count(uses, fine_.load()),
+                                        uses > 0);
+        taken = !staged && take_slots(request);
+    }
+    lock.unlock();
+    if (!staged && !taken) {
+        return reader_.read(view, from, sectors, buffers, 0);
+    }
+    if (taken) {
+        return fill(request, buffers);
+    }
+    copy_out(request, buffers);
+    lock.lock();
+    for (const Block& block : request.blocks) {
+        fine_.staging().unpin(block.slot);
+    }
+    return {};
+}
+
+Result<void> StagedReads::fill(Request& request, std::span<const iovec> buffers) {
+    const Result<void> done = reader_.read_found(request.extents, request.contents);
+    if (done.ok()) {
+        copy_out(request, buffers);
+    }
+    Lock lock(core_.mutex);
+    finish(request, done.ok());
+    return done;
+}
+
+// A state before does not take the place of what the disk has now.
+void StagedReads::finish(Request& request, bool read) {
+    Staging& staging = fine_.staging();
+    for (const Block& block : request.blocks) {
+        Extent now;
+        const bool wanted = read && (request.current
+                                         ? disk_.map.find_whole(block.start, block.start + kSectorsPerBlock, &now) &&
+                                               now.is_data() && fine_.source_of(now) == block.source
+                                         : !staging.contains(block.start));
+        if (wanted) {
+            staging.put(block.slot, block.start, block.source, request.score, Staged::read);
+        } else {
+            staging.give_back(block.slot);
+        }
+    }
+}
+
+void StagedReads::copy_out(const Request& request, std::span<const iovec> buffers) {
+    size_t skip = 0;
+    for (const Block& block : request.blocks) {
+        const Sector from = std::max(block.start, request.from);
+        const Sector end = std::min(block.start + kSectorsPerBlock, request.end);
+        const size_t length = (end - from) * kSectorSize;
+        copy_to(buffers, skip, fine_.staging().content(block.slot) + (from - block.start) * kSectorSize, length);
+        skip += length;
+    }
+}
+
+}  // namespace predsnap

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "disk_watch.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "block/engine/text.h"
+
+namespace predsnap::predict {
+namespace {
+
+// What one disk may take of memory: see docs/prediction.md for what it comes to.
+constexpr size_t kChunksMax = 16384, kRowsMax = 20000, kMomentRowsMax = 400, kEarlyRowsMax = 60000;
+// Predictions that are judged are kept until their horizon has passed: so not each one is.
+constexpr int64_t kJudgeEvery = 60 * kSecond;
+
+Forecaster::Options options() {
+    Forecaster::Options options;
+    options.targets = daemon_targets();
+    options.samples = {.rows_max = kRowsMax, .moment_rows_max = kMomentRowsMax};
+    options.chunks_max = kChunksMax;
+    options.early_rows_max = kEarlyRowsMax;
+    return options;
+}
+
+}  // namespace
+
+std::vector<Target> daemon_targets() {
+    std::vector<Target> targets;
+    for (const int64_t horizon : {10, 60, 600}) {
+        targets.push_back({Op::kWrite, horizon * kSecond});
+        targets.push_back({Op::kRead, horizon * kSecond});
+    }
+    return targets;
+}
+
+DiskWatch::DiskWatch(DiskConfig config) : config_(std::move(config)), forecaster_(options()), qmp_(config_.qmp) {}
+
+void DiskWatch::load_models(ModelStore& store, std::vector<std::string>& messages) {
+    const auto& targets = forecaster_.options().targets;
+    for (size_t i = 0; i < targets.size(); ++i) {
+        std::string message;
+        auto loaded = store.load(config_.name, targets[i], message);
+        if (!loaded.ok()) {
+            message = loaded.error().message;
+        } else if (loaded.value()) {
+            forecaster_.adopt(i, std::move(loaded.value()->model), loaded.value()->facts.trained_us,
+                              loaded.value()->facts.serves);
+        }
+        if (!message.empty()) {
+            messages.push_back(message);
+        }
+    }
+}
+
+// The log put aside comes first, if there is one; then the one that is written.
+Result<void> DiskWatch::open_log() {
+    const std::string aside = config_.log + ".1";
+    in_aside_ = !begun_ && ::access(aside.c_str(), R_OK) == 0;
+    begun_ = true;
+    TRY_ASSIGN(AccessLogReader reader, AccessLogReader::open(in_aside_ ? aside : config_.log));
+    reader_.emplace(std::move(reader));
+    return {};
+}
+
+Result<void> DiskWatch::advance(int64_t now_us) {
+    // After a pause only the newest moment is worth judging.
+    next_judge_us_ = std::max(next_judge_us_, now_us - now_us % kJudgeEvery - kJudgeEvery);
+    while (next_judge_us_ + kJudgeEvery <= now_us) {
+        next_judge_us_ += kJudgeEvery;
+        forecaster_.advance(next_judge_us_);
+        TRY(forecaster_.forecast(next_judge_us_, true).discard());
+    }
+    forecaster_.advance(now_us);
+    return {};
+}
+
+Result<void> DiskWatch::observe(const AccessRecord& record) {
+    if (record.op == AccessOp::kDiscard) {
+        return {};
+    }
+    TRY(advance(record.time_us));
+    const float changed = record.changed ? static_cast<float>(*record.changed) / 255 : -1;
+    forecaster_.observe({record.time_us, record.offset, record.length,
+                         record.op == AccessOp::kRead ? Op::kRead : Op::kWrite, changed});
+    return {};
+}
+
+Result<bool> DiskWatch::catch_up(size_t records_max) {
+    size_t count = 0;
+    while (count < records_max) {
+        if (!reader_) {
+            TRY(open_log());
+        }
+        std::vector<AccessRecord> records;
+        const uint64_t dropped_before = reader_->facts().dropped;
+        const Result<bool> more = reader_->next(records);
+        if (!more.ok()) {
+            reader_.reset();
+            return more.error();
+        }
+        if (!more.value()) {
+            if (!in_aside_ && !reader_->rotated()) {
+                return false;
+            }
+            reader_.reset();
+            continue;
+        }
+        for (const AccessRecord& record : records) {
+            TRY(observe(record));
+        }
+        count += records.size();
+        records_ += records.size();
+        dropped_ += reader_->facts().dropped - dropped_before;
+        sequence_ = reader_->facts().sequence;
+    }
+    return true;
+}
+
+Result<void> DiskWatch::train() { return forecaster_.train(); }
+
+Result<void> DiskWatch::save_models(ModelStore& store) const {
+    const auto& targets = forecaster_.options().targets;
+    for (size_t i = 0; i < targets.size(); ++i) {
+        const Booster* model = forecaster_.model(i);
+        if (model == nullptr) {
+            continue;
+        }
+        const Contest& contest = forecaster_.contest(i);
+        double best_other = -1;
+        for (size_t method = 0; method < kModelMethod; ++method) {
+            best_other = std::max(best_other, contest.standing(method));
+        }
+        TRY_ASSIGN(const std::string bytes, model->save());
+        TRY(store.save(config_.name, targets[i], bytes,
+                       {.trained_us = forecaster_.activity().now_us(), .standing = contest.standing(kModelMethod),
+                        .best_other = best_other, .serves = contest.champion() == kModelMethod}));
+    }
+    return {};
+}
+
+Result<PredictionSet> DiskWatch::predict(int64_t now_us, int64_t horizon_us, size_t ranges_max) {
+    TRY_ASSIGN(const std::vector<Forecast> forecasts, forecaster_.forecast(now_us, false));
+    const auto of = [&](Op op) {
+        return std::find_if(forecasts.begin(), forecasts.end(), [&](const Forecast& forecast) {
+            return forecast.target == Target{op, horizon_us};
+        });
+    };
+    const auto writes = of(Op::kWrite), reads = of(Op::kRead);
+    if (writes == forecasts.end() || reads == forecasts.end()) {
+        return Error{EINVAL, "the horizon is 10, 60 or 600 seconds"};
+    }
+    PredictionSet set;
+    set.model = text("predsnapd write:%.20s read:%.20s", std::string(method_name(writes->champion)).c_str(),
+                     std::string(method_name(reads->champion)).c_str());
+    set.base_sequence = sequence_;
+    set.horizon_us = horizon_us;
+    set.write_rate = forecaster_.activity().write_rate(now_us);
+    set.predictions = make_predictions(*writes, *reads, forecaster_.activity(), ranges_max);
+    return set;
+}
+
+Result<void> DiskWatch::send(const PredictionSet& set) {
+    return qmp_.execute("predsnap-set-predictions", to_arguments(set, config_.node));
+}
+
+}  // namespace predsnap::predict

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// One disk's predictor: it watches the requests, learns from what came after past moments, ranks what
+// comes next, and keeps account of how well that went. Everything in order of time. One thread.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <unordered_set>
+#include <vector>
+
+#include "contest.h"
+#include "samples.h"
+
+namespace predsnap::predict {
+
+// Methods: the heuristics in their order, then the model.
+constexpr size_t kModelMethod = kHeuristics.size();
+constexpr size_t kMethods = kModelMethod + 1;
+std::string_view method_name(size_t method);
+
+// What was predicted at a moment for one target. All vectors have one value for each candidate.
+struct Forecast {
+    int64_t time_us = 0;
+    Target target;
+    std::vector<ChunkId> chunks;              // in order
+    std::vector<bool> seen;                   // had been accessed before
+    std::vector<std::vector<float>> scores;   // by method; the model's is empty while there is none
+    std::vector<float> served;                // probabilities
+    size_t champion = 0;                      // the method served
+};
+
+// Its outcome, once the horizon has passed.
+struct Settled {
+    Forecast forecast;
+    std::vector<bool> came;  // of each candidate
+    size_t missed = 0;       // chunks that came and were no candidates
+};
+
+class Forecaster {
+  public:
+    using OnSettled = std::function<void(const Settled&)>;
+    struct Options {
+        std::vector<Target> targets = {{Op::kWrite, 60 * kSecond}};
+        int64_t sample_every_us = 20 * kSecond;
+        SampleOptions samples;
+        BoosterOptions booster;
+        size_t chunks_max = Activity::kChunksMax;
+        size_t early_rows_max = 120000;  // kept until there is a first model
+    };
+    explicit Forecaster(Options options, OnSettled on_settled = {});
+
+    // Takes samples on the way when they are due.
+    void observe(const Access& access);
+    // To be called when no request came up to that time.
+    void advance(int64_t now_us);
+
+    // Trains the models of all targets anew, but for those that have too little to learn from yet.
+    Result<void> train();
+    // Predictions for all targets. If they are to be judged, they are kept until their outcomes are known.
+    Result<std::vector<Forecast>> forecast(int64_t now_us, bool judged = true);
+    // The model of a target; null: none yet.
+    const Booster* model(size_t target) const { return states_[target].model ? &*states_[target].model : nullptr; }
+    // Uses a model that was trained before, on requests up to that time: what came by then it is not judged
+    // by. If it won then, it serves until it loses.
+    void adopt(size_t target, Booster model, int64_t trained_us, bool serves);
+
+    const Activity& activity() const { return activity_; }
+    const Samples& samples() const { return samples_; }
+    const Contest& contest(size_t target) const { return states_[target].contest; }
+    const Options& options() const { return options_; }
+
+  private:
+    struct Pending {  // a forecast whose outcome is not known yet
+        Settled outcome;
+        std::unordered_set<ChunkId> missed;
+    };
+    struct State {
+        std::optional<Booster> model;
+        int64_t trained_us = kNever;  // what came by then, the model may have seen
+        Contest contest{kMethods};
+        std::deque<Pending> pending;
+        std::deque<Judged> early;  // while there is no model
+    };
+    struct EarlyRows {
+        int64_t time_us = 0;
+        Rows rows;
+    };
+    void sample_until(int64_t now_us);
+    static void note(Pending& pending, const Access& access);
+    void settle(State& state);
+    Result<std::optional<Booster>> fit(const Target& target, int64_t now_us) const;
+    Result<void> try_out(const Target& target, State& state) const;
+    void keep_early(int64_t now_us, const Rows& rows);
+    const Rows* early_rows(int64_t time_us) const;
+    void settle_until(int64_t now_us);
+    Result<Forecast> forecast(const Moment& moment, const Target& target, State& state, const Rows& rows);
+
+    const Options options_;
+    const OnSettled on_settled_;
+    Activity activity_;
+    Samples samples_;
+    std::vector<State> states_;
+    std::deque<EarlyRows> early_rows_;
+    int64_t next_sample_us_ = kNever;
+    int64_t last_access_us_ = kNever;
+    uint64_t idle_samples_ = 0;
+};
+
+}  // namespace predsnap::predict

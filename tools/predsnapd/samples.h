@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// What models learn from: rows of past moments, and what happened to their chunks afterwards. In
+// bounded memory. One thread.
+#pragma once
+
+#include <deque>
+#include <random>
+#include <unordered_map>
+#include <vector>
+
+#include "booster.h"
+#include "heuristics.h"
+
+namespace predsnap::predict {
+
+struct SampleOptions {
+    size_t rows_max = 250000;     // kept in all; of the older half then every second moment goes
+    size_t moment_rows_max = 1200;
+};
+
+// Rows with the outcome of one target.
+struct TrainingSet {
+    Rows rows;
+    std::vector<float> labels;
+    std::vector<float> weights;  // a row stands for that many
+    size_t positives = 0;
+};
+
+class Samples {
+  public:
+    explicit Samples(SampleOptions options = {}) : options_(options) {}
+
+    // Takes some of the candidates: all that are active, as many of the others as there is room for.
+    void take(const Moment& moment);
+    // A chunk was accessed, after all moments taken.
+    void happened(ChunkId id, Op op, int64_t time_us);
+    // Those of which the outcome is known by now.
+    TrainingSet outcomes(const Target& target, int64_t now_us) const;
+    size_t row_count() const { return row_count_; }
+
+  private:
+    struct Sample {
+        ChunkId id = 0;
+        std::array<int64_t, 2> next_us = {INT64_MAX, INT64_MAX};  // first access after the moment
+        std::array<Sample*, 2> waiting = {nullptr, nullptr};      // earlier ones that wait for the same
+    };
+    struct Taken {
+        int64_t time_us = 0;
+        Rows rows;
+        std::vector<float> weights;
+        std::vector<Sample> samples;  // does not move: others point to them
+    };
+    void wait_for(Taken& taken);
+    void thin();
+
+    const SampleOptions options_;
+    std::deque<Taken> taken_;
+    std::unordered_map<ChunkId, std::array<Sample*, 2>> waiting_;
+    std::minstd_rand random_{1};
+    size_t row_count_ = 0;
+};
+
+}  // namespace predsnap::predict
