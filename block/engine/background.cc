@@ -5,6 +5,7 @@
 // harm: it is tried again when the log has moved on by a segment.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "engine_impl.h"
 
@@ -15,10 +16,9 @@ namespace {
 // Closed segments kept in RAM before the engine flushes of its own accord; fewer where no history is kept, since
 // they cannot be cleaned before that.
 constexpr size_t kMaxUnflushed = 8;
-constexpr size_t kMaxUnflushedWithoutHistory = 1;
+constexpr size_t kMaxUnflushedWithoutHistory = 0;
 constexpr uint32_t kFillStep = 1 << 20;
 constexpr int64_t kRatePeriodUs = 1'000'000;
-constexpr double kPoolSeconds = 2;
 // What it takes to drop history: a checkpoint, a stream, an index segment, and one for the log.
 constexpr size_t kReserve = 4;
 // A checkpoint is due after so many changes of the map, or so much log: that much is replayed at worst when
@@ -39,6 +39,8 @@ void Engine::Impl::on_progress() {
         learn_failed = materialise_failed = false;
         reclaim_due = clean_due = coalesce_due = true;
         coalesce_failed = cut_failed = false;
+        count_flushes();
+        note_pressing(space());
         seal_failed = seal_wait > 0 && --seal_wait > 0;
         tiers_failed = tiers_wait > 0 && --tiers_wait > 0;
         coalesce_capacity_due = true;
@@ -79,6 +81,11 @@ void Engine::Impl::measure_rate(Time now) {
     rate_bytes = core.stats.batch_bytes;
 }
 
+void Engine::Impl::count_flushes() {
+    const uint64_t flushes = core.stats.flushes - std::exchange(flushes_counted, core.stats.flushes);
+    flushes_per_segment = (flushes_per_segment + static_cast<double>(flushes)) / 2;
+}
+
 void Engine::Impl::pause() {
     Lock lock(core.mutex);
     paused = true;
@@ -107,8 +114,8 @@ bool Engine::Impl::work_step() {
         }
     }
     return write_index_step() || flush_step() || raise_floor_step() || drop_stream_step() || reclaim_step() ||
-           checkpoint_step() || clean_step() || fill_pool_step() || learn_deltas_step() || materialise_step() ||
-           give_back_step() || coalesce_step() || cut_step() || order_step();
+           checkpoint_step() || give_back_step() || clean_step() || fill_pool_step() || learn_deltas_step() ||
+           materialise_step() || coalesce_step() || cut_step() || order_step();
 }
 
 bool Engine::Impl::write_index_step() {
@@ -157,16 +164,6 @@ bool Engine::Impl::flush_step() {
 size_t Engine::Impl::limited_pool() const {
     const bool may_drop = retention().window_us.value_or(0) > 0;
     return options.pool_min / core.geometry.segment_size + (may_drop ? kReserve : 0);
-}
-
-size_t Engine::Impl::pool_target() {
-    if (retention().limited()) {
-        return limited_pool();
-    }
-    // Ahead of the present rate, between the limits; never more than what was really written.
-    const auto ahead = static_cast<uint64_t>(rate_ahead() * kPoolSeconds);
-    const uint64_t most = std::max(options.pool_min, std::min(options.pool_max, core.stats.batch_bytes));
-    return std::clamp(ahead, options.pool_min, most) / core.geometry.segment_size;
 }
 
 // Writes a piece of a new segment ahead of time: into space already written, an append and its flush
@@ -221,15 +218,19 @@ bool Engine::Impl::fill_pool_step() {
     return result.ok();
 }
 
+bool Engine::Impl::checkpoint_is_due() const {
+    const uint64_t bytes = core.stats.batch_bytes - batch_bytes_at_checkpoint;
+    const uint64_t entries = disk.entries_applied - entries_at_checkpoint;
+    const bool due =
+        bytes >= options.checkpoint_segments * core.geometry.segment_size || entries >= kCheckpointEntries;
+    return due && !checkpoint_failed && bytes >= kCheckpointRatio * checkpoint_bytes;
+}
+
 bool Engine::Impl::checkpoint_step() {
     {
         Lock lock(core.mutex);
-        const uint64_t bytes = core.stats.batch_bytes - batch_bytes_at_checkpoint;
-        const uint64_t entries = disk.entries_applied - entries_at_checkpoint;
-        const bool due = bytes >= options.checkpoint_segments * core.geometry.segment_size ||
-                         entries >= kCheckpointEntries;
-        const bool worth = (due && bytes >= kCheckpointRatio * checkpoint_bytes) || checkpoint_frees_space();
-        if ((!worth && !checkpoint_wanted) || checkpoint_failed) {
+        const bool wanted = checkpoint_is_due() || checkpoint_frees_space() || checkpoint_wanted;
+        if (!wanted || checkpoint_failed) {
             return false;
         }
     }

@@ -8,7 +8,7 @@ namespace predsnap {
 namespace {
 
 // Copied at once: guest writes wait behind it.
-constexpr uint64_t kGroupSectors = (128 << 10) / kSectorSize;
+constexpr uint64_t kGroupSectors = (256 << 10) / kSectorSize;
 constexpr uint64_t kReadBytes = 1 << 20;
 
 }  // namespace
@@ -21,7 +21,7 @@ uint64_t Cleaner::packed_sectors(const Geometry& geometry, uint64_t max_request_
 
 bool Cleaner::choose(Sequence oldest, bool any) {
     const uint64_t capacity = packed_sectors(core_.geometry, log_.max_request_sectors());
-    uint64_t least = capacity - capacity / 16;  // more than that is not worth it
+    uint64_t least = capacity - capacity / 8;  // more than that is not worth it
     for (uint32_t id = 0; id < segments_.size(); ++id) {
         const Segment& segment = segments_[SegmentId(id)];
         if (segment.kind != format::SegmentKind::log || !segment.past || segment.leaving ||
@@ -29,25 +29,31 @@ bool Cleaner::choose(Sequence oldest, bool any) {
             continue;
         }
         // Where history still needs it, only what will soon be nearly empty anyway.
-        if (any || segment.last_death <= oldest || segment.needed() < capacity / 4) {
-            least = segment.needed();
-            victim_ = SegmentId(id);
+        if (!any && segment.last_death > oldest && segment.needed() >= capacity / 4) {
+            continue;
         }
+        least = segment.needed();
+        victim_ = SegmentId(id);
     }
     if (busy()) {
         segments_[victim_].cleaned = true;
+        needed_ = segments_[victim_].needed();
     }
     stream_ = Place(0);
     loaded_ = false;
     return busy();
 }
 
-Result<void> Cleaner::step() {
-    const Result<void> done = loaded_ ? copy() : load();
+Result<uint64_t> Cleaner::step() {
+    uint64_t moved = 0;
+    const Result<void> done = loaded_ ? copy(&moved) : load();
+    const uint64_t segment = core_.geometry.segment_size / kSectorSize;
+    const bool of_segment = stream_.value == 0 && needed_ > 0;
+    const uint64_t gained = of_segment ? moved * (segment - std::min(segment, needed_)) / needed_ : 0;
     if (!done.ok() || (loaded_ && next_ == extents_.size())) {
         finish(!done.ok());
     }
-    return done;
+    return done.ok() ? Result<uint64_t>(gained) : Result<uint64_t>(Error(done.error()));
 }
 
 void Cleaner::finish(bool failed) {
@@ -165,7 +171,7 @@ Result<const uint8_t*> Cleaner::data_of(const Extent& extent) {
     return static_cast<const uint8_t*>(content_.data() + (extent.place - begin) * kSectorSize);
 }
 
-Result<void> Cleaner::copy() {
+Result<void> Cleaner::copy(uint64_t* moved) {
     const uint64_t most = std::min(kGroupSectors, log_.max_request_sectors());
     std::vector<Log::Move> moves;
     read_.clear();
@@ -201,6 +207,7 @@ Result<void> Cleaner::copy() {
         bytes += move.sectors * kSectorSize;
         deltas += move.from >= kDeltaPlaces && move.from < kStreamPlaces;
     }
+    *moved = bytes;
     Lock lock(core_.mutex);
     core_.stats.moved_bytes += bytes;
     core_.stats.materialised += deltas;

@@ -288,7 +288,7 @@ Result<void> Engine::write(uint64_t offset, std::span<const iovec> buffers) {
     const size_t length = total_length(buffers);
     bool fine;
     TRY(impl_->admit_write(offset, length, &fine));
-    impl_->throttle();
+    impl_->throttle(length);
     const Sector start(offset / kSectorSize);
     return impl_->with_space([&] {
         return fine ? impl_->fine.write(start, buffers) : impl_->write(start, buffers);

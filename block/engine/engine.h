@@ -118,6 +118,8 @@ struct OpenOptions {
     // The pool of ready segments is kept between these, in bytes; it follows the write rate.
     uint64_t pool_min = 16 << 20;
     uint64_t pool_max = 512 << 20;
+    // Where history is limited, what is not history takes up to a quarter more than the data, and so many segments.
+    uint64_t spare_segments = 8;
     // A checkpoint is due after so many segments of log.
     uint64_t checkpoint_segments = 128;
     int compression_level = 1;  // of old history: zstd's, 1 to 19

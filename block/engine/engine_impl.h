@@ -160,10 +160,16 @@ struct Engine::Impl {
     };
     Demand demand;
     std::atomic<bool> pressing = false;  // guest writes wait for the cleaner
+    int64_t credit_bytes = 0;            // that they may write by now
+    uint64_t credit_eighths = 8;         // of what the cleaner gains
+    bool cleaning = false;               // until there is room again
+    uint64_t flushes_counted = 0;        // of the guest, when a segment was opened last
+    double flushes_per_segment = 0;
     WaitList throttled;
     AlignedBuffer zeros;  // what the pool writes; of the one task that works
 
     void measure_rate(Time now);
+    void count_flushes();
     // The log has moved on. Requires Core::mutex.
     void on_progress();
     void pause();
@@ -309,13 +315,26 @@ struct Engine::Impl {
     bool prepare_checkpoints(Lock& lock);
     bool may_be_released(const Leaving& next) const;
     bool release_leaving();
-    // Waits while the cleaner is so far behind that the image would grow without bound.
-    void throttle();
-    void set_pressing(bool now);
-    struct Waste {
-        uint64_t live = 0, dead = 0;  // sectors of segments that are past
+    // How the image's space is used, in segments: allowance.cc.
+    struct Space {
+        uint64_t taken = 0;            // allocated, those that are ready among them
+        uint64_t ready = 0;
+        uint64_t leaving = 0;          // soon free: nothing but history that is about to be dropped needs them
+        uint64_t allowed = 0;          // to be taken at most
+        uint64_t live = 0, dead = 0;   // sectors of segments that are past
+        // That can be used before more are taken than allowed. What was too much at the beginning is not counted.
+        int64_t left() const { return static_cast<int64_t>(allowed) - static_cast<int64_t>(taken - ready); }
     };
-    Waste waste() const;
+    Space space() const;
+    uint64_t checkpoint_need() const;
+    bool choose_victim();
+    // A guest write of so many bytes waits while the cleaner is behind, for it to have made as much room.
+    void throttle(uint64_t bytes);
+    bool worth_cleaning(const Space& now) const;
+    void note_pressing(const Space& now);
+    void set_pressing(bool now);
+    bool writing_ahead_pays() const;
+    bool takes_too_much() const;
 
     Result<void> writable() const;
     // EINVAL unless the range is made of whole sectors and lies below `limit`.
@@ -349,6 +368,7 @@ struct Engine::Impl {
     bool write_index_step();
     bool flush_step();
     bool fill_pool_step();
+    bool checkpoint_is_due() const;
     bool checkpoint_step();
     bool raise_floor_step();
     bool drop_stream_step();

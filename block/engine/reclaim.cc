@@ -21,17 +21,6 @@ namespace {
 
 // Segments that leave before the engine flushes of its own accord, so that they do.
 constexpr size_t kMaxLeaving = 2;
-// Free segments kept beside the pool.
-constexpr size_t kSpareSegments = 1;
-// Cleaning begins when what is dead is more than this part of what is live,
-constexpr uint64_t kDeadShare = 5;
-constexpr uint64_t kDeadSegments = 1;
-// and guest writes wait for it when it is so many segments more.
-constexpr uint64_t kPressingSegments = 2;
-// More is not copied, in case that what is copied fills as many segments as were cleaned: for each byte of the guest,
-// and segments beside that.
-constexpr uint64_t kMostMoved = 32;
-constexpr uint64_t kMovedWithoutGuest = 256;
 
 }  // namespace
 
@@ -78,7 +67,7 @@ bool Engine::Impl::reclaim_step() {
     const bool flush = std::any_of(leaving.begin(), leaving.end(), [&](const Leaving& next) {
         return next.since > log.durable() && next.since <= disk.sequence;
     });
-    if (flush && leaving.size() >= kMaxLeaving && !flush_failed) {
+    if (flush && (leaving.size() >= kMaxLeaving || pressing) && !flush_failed) {
         lock.unlock();
         const bool flushed = log.flush(false).ok();
         lock.lock();
@@ -183,95 +172,6 @@ bool Engine::Impl::release_leaving() {
         throttled.wake_all(core.host);
     }
     return released;
-}
-
-// Gives free segments that will not be needed soon back to the host.
-bool Engine::Impl::give_back_step() {
-    Lock lock(core.mutex);
-    const bool surplus = segments.ready_count() > pool_target() + kSpareSegments + ready_at_open;
-    if (history.floor == Sequence(0) || segments.ready_count() == 0 || (!surplus && !space_wanted)) {
-        return false;
-    }
-    space_wanted = false;
-    const SegmentId id = segments.take_surplus();
-    lock.unlock();
-    const Result<void> given = core.file.discard(core.geometry.offset(id), core.geometry.segment_size);
-    lock.lock();
-    given.ok() ? segments.add_bare(id) : segments.add_ready(id);
-    ready_at_open += given.ok() ? 0 : 1;  // do not try again and again
-    core.stats.given_back_bytes += given.ok() ? core.geometry.segment_size : 0;
-    throttled.wake_all(core.host);
-    return given.ok();
-}
-
-// What is past, and how much of it would be free if all data were in as few segments as can be.
-Engine::Impl::Waste Engine::Impl::waste() const {
-    const uint64_t packed = Cleaner::packed_sectors(core.geometry, log.max_request_sectors());
-    Waste result;
-    for (uint32_t id = 0; id < segments.size(); ++id) {
-        const Segment& segment = segments[SegmentId(id)];
-        if (segment.kind == format::SegmentKind::log && segment.past && !segment.leaving) {
-            result.live += segment.live;
-            result.dead += packed - std::min(packed, segment.needed());
-        }
-    }
-    return result;
-}
-
-bool Engine::Impl::clean_step() {
-    Lock lock(core.mutex);
-    if (clean_failed || history.floor == Sequence(0) || !segments.counted() || !segments.deltas().complete() ||
-        (ordering() && !cleaner.busy())) {  // which empties the same segments
-        set_pressing(false);
-        return false;
-    }
-    if (!cleaner.busy() && !clean_due) {
-        return false;
-    }
-    if (!cleaner.busy()) {
-        if (const StreamInfo* needless = needless_stream(true); needless != nullptr) {
-            // The disk was taken back to it: what it has of that goes to the log, and it can be dropped.
-            cleaner.choose_stream(*needless);
-        }
-    }
-    if (!cleaner.busy()) {
-        const Waste now = waste();
-        const bool without_history = retention().window_us == 0;
-        const uint64_t segment = core.geometry.segment_size / kSectorSize;
-        const uint64_t most_moved =
-            kMostMoved * core.stats.write_bytes + kMovedWithoutGuest * core.geometry.segment_size;
-        const bool wanted = now.dead > now.live / kDeadShare + kDeadSegments * segment &&
-                            core.stats.moved_bytes < most_moved;
-        set_pressing(wanted && without_history && now.dead > now.live / kDeadShare + kPressingSegments * segment);
-        if (!wanted || !cleaner.choose(oldest_reachable(), without_history)) {
-            set_pressing(false);
-            clean_due = false;
-            return false;
-        }
-    }
-    lock.unlock();
-    const bool cleaned = cleaner.step().ok();
-    lock.lock();
-    clean_failed = !cleaned;
-    reclaim_due = reclaim_due || !cleaner.busy();
-    return cleaned;
-}
-
-void Engine::Impl::set_pressing(bool now) {
-    pressing = now;
-    if (!now) {
-        throttled.wake_all(core.host);
-    }
-}
-
-void Engine::Impl::throttle() {
-    if (!pressing && !short_of_space) {
-        return;
-    }
-    Lock lock(core.mutex);
-    while ((pressing || short_of_space) && working && !paused) {
-        throttled.wait(core.host, lock);
-    }
 }
 
 }  // namespace predsnap

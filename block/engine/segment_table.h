@@ -74,6 +74,7 @@ class SegmentTable {
     // Forgets ready segments at the end of the image, but for `keep` of them.
     void drop_trailing_ready(size_t keep);
     size_t ready_count() const { return ready_.size(); }
+    size_t bare_count() const { return bare_.size(); }
     // A ready segment to give back to the host, the last one: it counts as in use until add_bare.
     SegmentId take_surplus();
     // Free, but nothing is allocated there.

@@ -213,6 +213,7 @@ OpenOptions open_options(World& world) {
     options.point_interval_us = world.plan.point_interval_us;
     options.pool_min = world.plan.pool_min;
     options.pool_max = world.plan.pool_max;
+    options.spare_segments = world.plan.spare_segments;
     options.checkpoint_segments = 64;
     options.fine = world.plan.fine;
     options.dictionary_frames = world.plan.dictionary_frames;

@@ -65,6 +65,7 @@ Plan::Plan(uint64_t seed) {
     }
     dictionary_frames = random.chance(0.7) ? 4 : 128;
     coalesce_rate = random.chance(0.3) ? 4096ull << random.below(12) : 0;
+    spare_segments = random.chance(0.3) ? 8 : random.below(4);
 }
 
 World::World(uint64_t seed, bool verbose)

@@ -35,6 +35,7 @@ struct Plan {
     uint64_t backing_bytes;
     int64_t point_interval_us;
     uint64_t pool_min, pool_max;
+    uint64_t spare_segments;
     DiskOptions disk;
     double crash_rate;  // chance that a step arms a crash
     bool errors, no_space, clock_jumps, damage, rewrite_image;
