@@ -25,7 +25,7 @@ constexpr uint64_t kLeastDeadShare = 6;
 // More is not copied, in case that what is copied fills as many segments as were cleaned: for each byte of the guest,
 // and segments beside that.
 constexpr uint64_t kMostMoved = 8;
-constexpr uint64_t kMovedWithoutGuest = 256;
+constexpr uint64_t kMovedWithoutGuest = 32;
 // Free segments kept though the image takes more space than it may: they would soon be taken again.
 constexpr uint64_t kKeptReady = 1;
 // A flush takes some 110 us longer if what is written before it was never written there, and to write a segment of
@@ -54,6 +54,7 @@ Engine::Impl::Space Engine::Impl::space() const {
             ++history;
         } else if (segment.kind == format::SegmentKind::log && !segment.past) {
             history += history_counts;
+            result.window += history_counts ? packed : 0;
             others += history_counts ? 0 : segment.live;
         } else if (segment.kind == format::SegmentKind::log) {
             result.live += segment.live;
@@ -81,12 +82,18 @@ bool Engine::Impl::worth_cleaning(const Space& now) const {
            now.dead > now.live / kLeastDeadShare + segment && core.stats.moved_bytes < most_moved;
 }
 
+// How full a segment may be that is cleaned though history needs what is dead in it. What is copied is stored twice until
+// the window has passed, as much as is written meanwhile or more: the longer the window, the less that is worth.
+double Engine::Impl::most_in_history(const Space& now) const {
+    constexpr double kAlways = 0.25;
+    return std::max(kAlways, static_cast<double>(now.live) / static_cast<double>(now.live + now.window + 1));
+}
+
 bool Engine::Impl::choose_victim() {
     const Space now = space();
-    const bool without_history = retention().window_us == 0;
     const auto enough = static_cast<int64_t>(checkpoint_need()) + (cleaning ? kCleanTo : kCleanBelow);
     cleaning = worth_cleaning(now) && now.left() + static_cast<int64_t>(now.leaving) < enough &&
-               cleaner.choose(oldest_reachable(), without_history);
+               cleaner.choose(oldest_reachable(), most_in_history(now));
     note_pressing(now);
     return cleaning;
 }

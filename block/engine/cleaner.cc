@@ -7,29 +7,37 @@ namespace predsnap {
 
 namespace {
 
-// Copied at once: guest writes wait behind it.
-constexpr uint64_t kGroupSectors = (256 << 10) / kSectorSize;
+// Copied at once, at most: guest writes wait behind it.
+constexpr uint64_t kMostAtOnce = 256 << 10;
+constexpr uint64_t kLeastAtOnce = 64 << 10;
+// A small part of a segment, else much would be left over at its end.
+constexpr uint64_t kPartOfSegment = 32;
 constexpr uint64_t kReadBytes = 1 << 20;
+
+uint64_t group_sectors(const Geometry& geometry, uint64_t max_request_sectors) {
+    const uint64_t part = std::clamp(geometry.segment_size / kPartOfSegment, kLeastAtOnce, kMostAtOnce);
+    return std::min(part / kSectorSize, max_request_sectors);
+}
 
 }  // namespace
 
 uint64_t Cleaner::packed_sectors(const Geometry& geometry, uint64_t max_request_sectors) {
     const uint64_t blocks = geometry.segment_size / kBlockSize - 2;  // its header, records
-    const uint64_t group = std::min(kGroupSectors, max_request_sectors) / kSectorsPerBlock;
+    const uint64_t group = group_sectors(geometry, max_request_sectors) / kSectorsPerBlock;
     return blocks / (group + 1) * group * kSectorsPerBlock;
 }
 
-bool Cleaner::choose(Sequence oldest, bool any) {
+bool Cleaner::choose(Sequence oldest, double most_in_history) {
     const uint64_t capacity = packed_sectors(core_.geometry, log_.max_request_sectors());
     uint64_t least = capacity - capacity / 8;  // more than that is not worth it
+    const auto most = static_cast<uint64_t>(most_in_history * static_cast<double>(capacity));
     for (uint32_t id = 0; id < segments_.size(); ++id) {
         const Segment& segment = segments_[SegmentId(id)];
         if (segment.kind != format::SegmentKind::log || !segment.past || segment.leaving ||
             segment.needed() == 0 || segment.needed() >= least || segment.failures >= kMaxFailures) {
             continue;
         }
-        // Where history still needs it, only what will soon be nearly empty anyway.
-        if (!any && segment.last_death > oldest && segment.needed() >= capacity / 4) {
+        if (segment.last_death > oldest && segment.needed() > most) {
             continue;
         }
         least = segment.needed();
@@ -172,7 +180,7 @@ Result<const uint8_t*> Cleaner::data_of(const Extent& extent) {
 }
 
 Result<void> Cleaner::copy(uint64_t* moved) {
-    const uint64_t most = std::min(kGroupSectors, log_.max_request_sectors());
+    const uint64_t most = group_sectors(core_.geometry, log_.max_request_sectors());
     std::vector<Log::Move> moves;
     read_.clear();
     for (uint64_t sectors = 0; next_ < extents_.size(); ++next_) {

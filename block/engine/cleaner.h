@@ -43,9 +43,10 @@ class Cleaner {
     // The segment that data is being moved out of; none if it is a stream, or if there is none.
     SegmentId victim() const { return victim_; }
     bool busy() const { return victim_ != kNoSegment || stream_.value != 0; }
-    // Begins with the segment that is best to be cleaned, among those that would become free: all that history does
-    // not need (`oldest` is the oldest state that is), and if `any`, also those it still needs. False if none.
-    bool choose(Sequence oldest, bool any);
+    // Begins with the segment that is best to be cleaned: of those that history does not need (`oldest` is the oldest
+    // state that is), and of those it still needs if no more than that part of them, from 0 to 1, is in use: they become
+    // free, and what was copied is stored once, only when history has gone on. False if none.
+    bool choose(Sequence oldest, double most_in_history);
 
     // Begins with the stream, unless moving its data has failed too often.
     void choose_stream(const StreamInfo& stream);

@@ -322,11 +322,13 @@ struct Engine::Impl {
         uint64_t leaving = 0;          // soon free: nothing but history that is about to be dropped needs them
         uint64_t allowed = 0;          // to be taken at most
         uint64_t live = 0, dead = 0;   // sectors of segments that are past
+        uint64_t window = 0;           // sectors of log that is history
         // That can be used before more are taken than allowed. What was too much at the beginning is not counted.
         int64_t left() const { return static_cast<int64_t>(allowed) - static_cast<int64_t>(taken - ready); }
     };
     Space space() const;
     uint64_t checkpoint_need() const;
+    double most_in_history(const Space& now) const;
     bool choose_victim();
     // A guest write of so many bytes waits while the cleaner is behind, for it to have made as much room.
     void throttle(uint64_t bytes);

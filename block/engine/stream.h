@@ -171,6 +171,8 @@ class StreamStore {
     }
     // until its segments are given away. Does nothing for segments of other streams.
     void forget(format::Tier tier, SegmentId segment);
+    // Whether there is such a stream in the segment.
+    bool retired_in(format::Tier tier, SegmentId segment) const;
 
   private:
     struct Frame {

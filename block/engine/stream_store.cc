@@ -212,6 +212,13 @@ void StreamStore::forget(format::Tier tier, SegmentId segment) {
     });
 }
 
+bool StreamStore::retired_in(format::Tier tier, SegmentId segment) const {
+    return std::any_of(retired_.begin(), retired_.end(), [&](const StreamInfo& stream) {
+        return stream.tier == tier &&
+               std::find(stream.segments.begin(), stream.segments.end(), segment) != stream.segments.end();
+    });
+}
+
 const StreamInfo* StreamStore::find(Place place) const {
     const StreamInfo* found = history_.stream_at(place);
     for (const StreamInfo& stream : retired_) {

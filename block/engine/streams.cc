@@ -262,8 +262,10 @@ void Engine::Impl::let_go_segments(format::Tier tier, const std::vector<SegmentI
         if (tier == format::Tier::fast) {
             segments[id].leaving = true;
         }
+        // A stream that shared it may have been dropped before, and views may need that yet.
+        const uint64_t gate = streams.retired_in(tier, id) ? disk.next_view() : view;
         (tier == format::Tier::fast ? leaving : leaving_capacity)
-            .push_back({id, since, core.readers.epoch(), view});
+            .push_back({id, since, core.readers.epoch(), gate});
         if (id == tail_of(tier).segment) {
             tail_of(tier) = {};
         }
