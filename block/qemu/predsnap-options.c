@@ -127,6 +127,9 @@ const char *const predsnap_mutable_opts[] = {
     PREDSNAP_OPT_GRANULARITY,
     PREDSNAP_OPT_WEIGHT,
     PREDSNAP_OPT_COMPRESSION_LEVEL,
+    /* Those of the access log are not: so it is said with the node's name. */
+    PREDSNAP_OPT_ACCESS_LOG,
+    PREDSNAP_OPT_ACCESS_LOG_SIZE,
     PREDSNAP_OPT_STAGE_READS,
     PREDSNAP_OPT_THRESHOLD,
     PREDSNAP_OPT_ADAPTIVE,
