@@ -33,14 +33,24 @@ bool intact(const CapacitySuperblock& slot) {
            slot.checksum == self_hash(0, slot);
 }
 
-// The first bytes of a device, zeros past its end.
-Result<AlignedBuffer> read_beginning(Device& device, uint64_t* length) {
+Result<void> read_part(Device& device, uint64_t from, uint64_t to, AlignedBuffer& head) {
+    const Result<void> done =
+        from < to ? device.pread(from, head.data() + from, to - from) : Result<void>();
+    return done.ok() ? done : Error{done.error().code, text("the beginning of the capacity image cannot be read: %s",
+                                                            done.error().message.c_str())};
+}
+
+// The slots of the superblock; if none is intact, the first bytes of the device. Zeros past its end.
+Result<AlignedBuffer> read_beginning(Device& device) {
     AlignedBuffer head(kBlankBytes);
     std::memset(head.data(), 0, head.size());
-    TRY_ASSIGN(*length, device.length());
-    const uint64_t part = align_down(std::min<uint64_t>(*length, head.size()), kSectorSize);
-    if (part > 0) {
-        TRY(device.pread(0, head.data(), part));
+    TRY_ASSIGN(const uint64_t length, device.length());
+    const uint64_t end = align_down(std::min<uint64_t>(length, head.size()), kSectorSize);
+    const uint64_t slots = std::min<uint64_t>(end, format::kSuperblockSlots * kBlockSize);
+    TRY(read_part(device, 0, slots, head));
+    const auto* slot = reinterpret_cast<const CapacitySuperblock*>(head.data());
+    if (!std::any_of(slot, slot + format::kSuperblockSlots, intact)) {
+        TRY(read_part(device, slots, end, head));
     }
     return head;
 }
@@ -87,8 +97,7 @@ bool Capacity::is_blank(const AlignedBuffer& head) const {
 }
 
 Result<void> Capacity::attach(Device& device) {
-    uint64_t length = 0;
-    TRY_ASSIGN(const AlignedBuffer head, read_beginning(device, &length));
+    TRY_ASSIGN(const AlignedBuffer head, read_beginning(device));
     if (is_blank(head)) {
         blank_ = true;
         return {};
