@@ -202,7 +202,7 @@ bool Engine::Impl::raise_floor_step() {
             return false;
         }
         last = choose_floor(&forced, kMostSealed);
-        if (last == kNoSegment) {
+        if (last == kNoSegment || too_little_to_seal(last)) {
             last = choose_floor(&forced);  // a branch is longer than that
         }
         if (last == kNoSegment || too_little_to_seal(last)) {

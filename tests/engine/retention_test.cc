@@ -264,6 +264,30 @@ TEST_F(RetentionTest, RulesKeepPointsBeyondTheWindow) {
     EXPECT_EQ(engine->info().streams, 0u);
 }
 
+// So little lies before the branch that it is not sealed by itself, and the branch is longer than what is sealed at once.
+TEST_F(RetentionTest, ALongBranchDoesNotHoldHistoryUp) {
+    must_write(0, 8);
+    snapshot("kept");
+    const Stamps then = now;
+    fill_segments(2);
+    flush();
+    const Sequence target = sequence();
+    fill_segments(80);
+    flush();
+    const auto gone_back = engine->rollback(at(target));
+    ASSERT_TRUE(gone_back.ok());
+    now = content();
+    fill_segments(6);
+    flush();
+    work_in_background();
+    EXPECT_EQ(floor(), Sequence(0));
+    keep(0);
+    churn(3);
+    EXPECT_GT(floor(), gone_back.value().from);
+    EXPECT_EQ(content(), now);
+    EXPECT_EQ(content_at(at("kept")), then);
+}
+
 TEST_F(RetentionTest, RulesThatContradictAreRefused) {
     const auto refuse = [&](const Retention& retention, const char* what) {
         const auto result = engine->set_retention(retention);
