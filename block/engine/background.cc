@@ -16,7 +16,7 @@ namespace {
 // Closed segments kept in RAM before the engine flushes of its own accord; fewer where no history is kept, since
 // they cannot be cleaned before that.
 constexpr size_t kMaxUnflushed = 8;
-constexpr size_t kMaxUnflushedWithoutHistory = 0;
+constexpr size_t kMaxUnflushedWithoutHistory = 1;
 constexpr uint32_t kFillStep = 1 << 20;
 constexpr int64_t kRatePeriodUs = 1'000'000;
 // What it takes to drop history: a checkpoint, a stream, an index segment, and one for the log.
