@@ -163,9 +163,12 @@ void Engine::Impl::throttle(uint64_t bytes) {
 // Gives free segments that will not be needed soon back to the host.
 bool Engine::Impl::give_back_step() {
     Lock lock(core.mutex);
+    if (history.floor == Sequence(0) || segments.ready_count() == 0) {
+        return false;
+    }
     const bool surplus = segments.counted() &&
                          segments.ready_count() > kKeptReady + pool_target() + ready_at_open && takes_too_much();
-    if (history.floor == Sequence(0) || segments.ready_count() == 0 || (!surplus && !space_wanted)) {
+    if (!surplus && !space_wanted) {
         return false;
     }
     space_wanted = false;

@@ -40,7 +40,8 @@ void Engine::Impl::on_progress() {
         reclaim_due = clean_due = coalesce_due = true;
         coalesce_failed = cut_failed = false;
         count_flushes();
-        note_pressing(space());
+        // Else nobody waits for the cleaner, and to look at all segments takes time.
+        retention().window_us == 0 ? note_pressing(space()) : set_pressing(false);
         seal_failed = seal_wait > 0 && --seal_wait > 0;
         tiers_failed = tiers_wait > 0 && --tiers_wait > 0;
         coalesce_capacity_due = true;

@@ -87,15 +87,6 @@ Result<Engine::Impl::StreamContent> Engine::Impl::merge_streams(const StreamRun&
     return content;
 }
 
-uint64_t data_sectors(const ExtentMap& extents) {
-    uint64_t sectors = 0;
-    extents.for_each(Sector(0), [&](const Extent& extent) {
-        sectors += extent.is_data() ? extent.count : 0;
-        return true;
-    });
-    return sectors;
-}
-
 namespace {
 
 uint64_t data_sectors(std::span<const StreamInfo> run) {
@@ -185,7 +176,7 @@ uint64_t Engine::Impl::exact_saving(const StreamRun& run) {
     }
     const Result<StreamContent> merged = merge_streams(run);
     const uint64_t sum = data_sectors(run);
-    const uint64_t saving = merged.ok() ? sum - std::min(sum, data_sectors(merged.value().extents)) : 0;
+    const uint64_t saving = merged.ok() ? sum - std::min(sum, merged.value().extents.data_sectors()) : 0;
     exact.emplace(key, saving);
     return saving;
 }
@@ -283,7 +274,7 @@ Result<bool> Engine::Impl::coalesce(const StreamRun& run, bool cut) {
     SealedStreams sealed(*this, run.front().tier);
     {
         TRY_ASSIGN(const StreamContent merged, merge_streams(run));
-        bool worth = worth_merging(data_sectors(run), data_sectors(merged.extents)) || many_alike(run, largest_of(run));
+        bool worth = worth_merging(data_sectors(run), merged.extents.data_sectors()) || many_alike(run, largest_of(run));
         {
             Lock lock(core.mutex);
             worth = worth || cut || on_demand();

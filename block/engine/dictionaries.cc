@@ -90,11 +90,7 @@ Result<std::vector<std::vector<uint8_t>>> Engine::Impl::sample(const ExtentMap& 
 
 // The dictionary for a stream of these extents, or null.
 Result<std::shared_ptr<const Dictionary>> Engine::Impl::dictionary_for(const ExtentMap& extents) {
-    uint64_t sectors = 0;
-    extents.for_each(Sector(0), [&](const Extent& extent) {
-        sectors += extent.is_data() ? extent.count : 0;
-        return true;
-    });
+    const uint64_t sectors = extents.data_sectors();
     const uint64_t frames = sectors / kFrameSectors;
     int level;
     uint64_t least;

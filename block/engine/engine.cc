@@ -230,6 +230,11 @@ Result<void> Engine::Impl::check_range(uint64_t offset, uint64_t length, uint64_
 Result<void> Engine::Impl::admit(uint64_t offset, uint64_t length, uint64_t EngineStats::*requests,
                                  uint64_t EngineStats::*bytes) {
     Lock lock(core.mutex);
+    return admit_locked(offset, length, requests, bytes);
+}
+
+Result<void> Engine::Impl::admit_locked(uint64_t offset, uint64_t length, uint64_t EngineStats::*requests,
+                                        uint64_t EngineStats::*bytes) {
     TRY(check_range(offset, length, disk.size));
     ++(core.stats.*requests);
     core.stats.*bytes += length;
@@ -238,23 +243,19 @@ Result<void> Engine::Impl::admit(uint64_t offset, uint64_t length, uint64_t Engi
 
 Result<void> Engine::Impl::admit_write(uint64_t offset, uint64_t length, bool* is_fine) {
     Lock lock(core.mutex);
-    TRY(check_range(offset, length, disk.size));
+    TRY(admit_locked(offset, length, &EngineStats::writes, &EngineStats::write_bytes));
     const Sector start(offset / kSectorSize);
     *is_fine = fine.wants(start, length / kSectorSize);
     forecast.note(ChunkTable::kWritten, start, length / kSectorSize, disk.sequence, disk.time);
-    ++core.stats.writes;
-    core.stats.write_bytes += length;
     return {};
 }
 
 Result<void> Engine::Impl::admit_read(uint64_t offset, uint64_t length, std::optional<unsigned>* staged) {
     Lock lock(core.mutex);
-    TRY(check_range(offset, length, disk.size));
+    TRY(admit_locked(offset, length, &EngineStats::reads, &EngineStats::read_bytes));
     const Sector start(offset / kSectorSize);
     *staged = staged_reads.wants(start, length / kSectorSize);
     forecast.note(ChunkTable::kRead, start, length / kSectorSize, disk.sequence, disk.time);
-    ++core.stats.reads;
-    core.stats.read_bytes += length;
     return {};
 }
 

@@ -343,6 +343,9 @@ struct Engine::Impl {
     Result<void> check_range(uint64_t offset, uint64_t length, uint64_t limit) const;
     // The same for a guest request, which is counted.
     Result<void> admit(uint64_t offset, uint64_t length, uint64_t EngineStats::*requests, uint64_t EngineStats::*bytes);
+    // The same with Core::mutex held.
+    Result<void> admit_locked(uint64_t offset, uint64_t length, uint64_t EngineStats::*requests,
+                              uint64_t EngineStats::*bytes);
     // And if data is written (read): whether it is for FineWrites (StagedReads, and what that wants to know).
     Result<void> admit_write(uint64_t offset, uint64_t length, bool* is_fine);
     Result<void> admit_read(uint64_t offset, uint64_t length, std::optional<unsigned>* staged);
@@ -390,9 +393,6 @@ struct Engine::Impl {
     Result<void> write_checkpoint(CheckpointWriter& writer, const CheckpointParts& parts,
                                   const FrozenState& view);
 };
-
-// Sectors of data in it.
-uint64_t data_sectors(const ExtentMap& extents);
 
 // While it lives, indexes of segments that were in the history when it began stay readable.
 class HistoryReader {

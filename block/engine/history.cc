@@ -92,6 +92,11 @@ void put_stream(std::vector<uint8_t>& out, const StreamInfo& stream) {
     put_record(out, RecordType::stream_add, payload.data(), payload.size());
 }
 
+void put_stream_drop(std::vector<uint8_t>& out, uint64_t id) {
+    const format::StreamDropRecord record{id};
+    put_record(out, RecordType::stream_drop, &record, sizeof(record));
+}
+
 Result<StreamInfo> parse_stream(std::span<const uint8_t> payload) {
     format::StreamRecord record{};
     if (payload.size() < sizeof(record) || (payload.size() - sizeof(record)) % sizeof(uint32_t) != 0) {

@@ -67,6 +67,7 @@ void for_each_point(std::span<const uint8_t> records,
 
 void put_record(std::vector<uint8_t>& out, format::RecordType type, const void* payload, size_t length);
 void put_stream(std::vector<uint8_t>& out, const StreamInfo& stream);
+void put_stream_drop(std::vector<uint8_t>& out, uint64_t id);
 Result<StreamInfo> parse_stream(std::span<const uint8_t> payload);
 void put_snapshot(std::vector<uint8_t>& out, const SnapshotInfo& snapshot);
 Result<SnapshotInfo> parse_snapshot(std::span<const uint8_t> payload);

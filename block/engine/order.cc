@@ -3,8 +3,6 @@
 
 #include <algorithm>
 
-#include "wait.h"
-
 namespace predsnap {
 
 namespace {
@@ -15,7 +13,6 @@ constexpr uint64_t kStretch = (512 << 10) / kSectorSize;
 constexpr uint64_t kWholePart = 8;
 // Looked at in one step while there is nothing to do.
 constexpr int kStretchesAtOnce = 64;
-constexpr size_t kReadsAtOnce = 16;
 
 }  // namespace
 
@@ -79,16 +76,12 @@ Result<void> Orderer::move(std::span<const Extent> extents) {
         return {};
     }
     data_ = AlignedBuffer(sectors * kSectorSize);
-    {
-        TaskGroup group(core_.host, kReadsAtOnce);
-        uint8_t* to = data_.data();
-        for (size_t i = 0; i < moves.size(); ++i) {
-            moves[i].data = to;
-            group.run([this, &extent = extents[i], to] { return reader_.read_extent(extent, to); });
-            to += extents[i].count * kSectorSize;
-        }
-        TRY(group.wait());
+    const uint8_t* at = data_.data();
+    for (Log::Move& move : moves) {
+        move.data = at;
+        at += move.sectors * kSectorSize;
     }
+    TRY(reader_.read_packed(extents.first(moves.size()), data_.data()));
     // What has been overwritten meanwhile stays so: a move tells where its data was.
     TRY(log_.append_moves(moves));
     Lock lock(core_.mutex);

@@ -82,6 +82,17 @@ Result<void> Reader::read(const FrozenState* view, Sector from, uint64_t sectors
     return group.wait();
 }
 
+Result<void> Reader::read_packed(std::span<const Extent> extents, uint8_t* to) {
+    TaskGroup group(core_.host, kMaxParallel);
+    for (const Extent& extent : extents) {
+        if (extent.is_data()) {
+            group.run([this, &extent, to] { return read_extent(extent, to); });
+            to += extent.count * kSectorSize;
+        }
+    }
+    return group.wait();
+}
+
 Result<void> Reader::read_found(std::span<const Extent> extents, std::span<const iovec> buffers) {
     TaskGroup group(core_.host, kMaxParallel);
     for (size_t i = 0; i < extents.size();) {

@@ -33,6 +33,8 @@ class Reader {
         const iovec whole{to, extent.count * kSectorSize};
         return read_extents({&extent, 1}, {&whole, 1}, 0);
     }
+    // The same of several, side by side: their data, one after the other.
+    Result<void> read_packed(std::span<const Extent> extents, uint8_t* to);
     // Reads a delta and all it is based on, whatever is staged.
     Result<void> verify_delta(const Extent& extent);
     // What a delta needs; if some of it is damaged, down to there. Errors: what the device returned.

@@ -164,9 +164,7 @@ Kept Engine::Impl::why_kept(Sequence point, const KeptStates& kept) const {
     if (!limits.limited()) {
         return Kept::all;
     }
-    const bool is_snapshot = std::any_of(history.snapshots.begin(), history.snapshots.end(),
-                                         [&](const SnapshotInfo& s) { return s.sequence == point; });
-    if (is_snapshot) {
+    if (is_snapshot(point)) {
         return Kept::snapshot;
     }
     if (point < history.floor) {

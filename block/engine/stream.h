@@ -48,6 +48,9 @@ struct StreamSummary {
     static Result<uint64_t> size(const StreamInfo& stream, std::span<const uint8_t> header);
 };
 
+// What is wrong with a stream: EIO, with which one it is.
+Error damaged(const StreamInfo& stream, const char* what);
+
 struct StreamIndex {
     StreamSummary summary;
     std::vector<format::PackedExtent> extents;  // ascending; data with virtual places

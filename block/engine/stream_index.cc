@@ -23,11 +23,6 @@ namespace {
 // More than any bitmap takes whose runs are not too many: a container of bits has one at least.
 constexpr uint64_t kMaxVectorBytes = uint64_t{512} << 20;
 
-Error damaged(const StreamInfo& stream, const char* what) {
-    return Error{EIO, text("stream %llu (states %llu to %llu): %s", static_cast<ull>(stream.id),
-                           static_cast<ull>(stream.lower.value), static_cast<ull>(stream.upper.value), what)};
-}
-
 template <typename T>
 void put(std::vector<uint8_t>& out, const std::vector<T>& items) {
     const auto* bytes = reinterpret_cast<const uint8_t*>(items.data());
@@ -80,6 +75,11 @@ bool agrees(const StreamSummary& summary, const ExtentChunks& chunks) {
 }
 
 }  // namespace
+
+Error damaged(const StreamInfo& stream, const char* what) {
+    return Error{EIO, text("stream %llu (states %llu to %llu): %s", static_cast<ull>(stream.id),
+                           static_cast<ull>(stream.lower.value), static_cast<ull>(stream.upper.value), what)};
+}
 
 std::vector<uint8_t> StreamSummary::encode(const StreamInfo& stream, uint64_t seed) const {
     StreamIndexHeader header{};

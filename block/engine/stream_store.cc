@@ -16,15 +16,6 @@ namespace {
 
 constexpr uint64_t kMaxIndexBytes = uint64_t{4} << 30;
 
-Error damaged(const StreamInfo& stream, const char* what) {
-    return Error{EIO, text("stream %llu (states %llu to %llu): %s", static_cast<ull>(stream.id),
-                           static_cast<ull>(stream.lower.value), static_cast<ull>(stream.upper.value), what)};
-}
-
-}  // namespace
-
-namespace {
-
 // Within this file: what was read is not what was written. Everything else is what a device returned.
 constexpr int kDamaged = EBADMSG;
 

@@ -282,7 +282,7 @@ void Engine::Impl::number_stream(StreamInfo* stream, uint64_t sectors) {
 }
 
 Result<void> Engine::Impl::add_stream(const StreamContent& content, StreamInfo stream, SealedStreams* sealed) {
-    const uint64_t sectors = data_sectors(content.extents);
+    const uint64_t sectors = content.extents.data_sectors();
     {
         Lock lock(core.mutex);
         if (history.next_stream_base + sectors >= kPlaceLimit) {
@@ -382,8 +382,7 @@ void Engine::Impl::remove_stream(const StreamInfo& stream, Sequence since) {
 
 // Before and after the attempt to append the record that it is dropped. Both require Core::mutex.
 void Engine::Impl::begin_drop(const StreamInfo& stream, std::vector<uint8_t>* records) {
-    const format::StreamDropRecord record{stream.id};
-    put_record(*records, format::RecordType::stream_drop, &record, sizeof(record));
+    put_stream_drop(*records, stream.id);
     streams.retire(stream);  // before it leaves the history; if it does not, that does no harm
 }
 

@@ -262,8 +262,7 @@ Result<void> Engine::Impl::record_moves(SealedStreams& moved) {
             if (now == nullptr || now->on_capacity()) {
                 continue;  // it was dropped, or merged, meanwhile
             }
-            const format::StreamDropRecord drop{stream.id};
-            put_record(records, format::RecordType::stream_drop, &drop, sizeof(drop));
+            put_stream_drop(records, stream.id);
             put_stream(records, stream);
             before.push_back(*now);
             after.push_back(stream);
