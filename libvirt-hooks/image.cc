@@ -169,9 +169,10 @@ Result<void> ensure_locked(const Config& config, const Domain& domain, const Pro
                                  "mounted. A new one is not made in its place, as the guest would see its old disk"};
         }
         TRY(create_image(config, disk, base, owner));
+    } else {
+        TRY(check_image(config, disk, base));
+        TRY(give_to(disk.image, owner.user, owner.group));
     }
-    TRY(check_image(config, disk, base));
-    TRY(give_to(disk.image, owner.user, owner.group));
     return ensure_capacity(disk, owner);
 }
 

@@ -217,10 +217,16 @@ Result<void> check_disk(const Domain& domain, const Disk& disk) {
     return {};
 }
 
+// Two hooks that start or stop one daemon take turns.
+Result<Lock> lock_daemon(const Config& config, const std::string& pid_path) {
+    return Lock::take(config.run + "/locks", pid_path, config.start_timeout_s + kStopTimeoutS);
+}
+
 Result<void> start(const Config& config, const Domain& domain, const ProtectedDisk& disk, const Owner& owner,
                    bool domain_runs) {
     TRY(check_disk(domain, *domain.find_disk(disk.target)));
     const Paths paths = paths_of(config, domain, disk);
+    TRY_ASSIGN(const Lock lock, lock_daemon(config, paths.pid));
     TRY(make_folders(config, paths, domain, owner));
     TRY_ASSIGN(const std::string program, config.program("qemu-storage-daemon"));
     const std::vector<std::string> command = command_of(program, paths, domain, disk);
@@ -259,7 +265,8 @@ std::vector<std::string> names_in(const std::string& folder) {
     return names;
 }
 
-Result<void> stop_one(const std::string& path) {
+Result<void> stop_one(const Config& config, const std::string& path) {
+    TRY_ASSIGN(const Lock lock, lock_daemon(config, path));
     TRY_ASSIGN(const PidFile file, open_pid_file(path));
     if (file.keeper != 0) {
         TRY(end_keeper(path, file.keeper));
@@ -288,7 +295,7 @@ Result<void> stop_daemons(const Config& config, const std::string& domain) {
         if (!rest.ends_with(".pid") || rest.find('-') != std::string::npos) {
             continue;
         }
-        const Result<void> stopped = stop_one(folder + "/" + name);
+        const Result<void> stopped = stop_one(config, folder + "/" + name);
         if (first.ok() && !stopped.ok()) {
             first = stopped;
         }

@@ -2,6 +2,8 @@
 """Hosts that have the hook."""
 import os
 import shutil
+import subprocess
+import time
 from pathlib import Path
 
 from case import HostTest
@@ -46,3 +48,20 @@ class HookTest(HostTest):
         for part in said:
             self.assertIn(part, output)
         self.assertEqual(domain.state(), "shut off")
+
+    def call_hook(self, name, operation, xml, sub_operation="begin", extra="-"):
+        """As libvirt calls it; status and what it said."""
+        command = self.host.inside(["/etc/libvirt/hooks/qemu", name, operation, sub_operation, extra])
+        done = subprocess.run(command, input=xml, capture_output=True, text=True, check=False, timeout=60)
+        return done.returncode, done.stderr.strip()
+
+    def time_prepare_ms(self, name, xml):
+        """What the hook takes before a start, without the time it takes to get inside."""
+
+        def took_ms(command):
+            start = time.monotonic()
+            subprocess.run(command, input=xml, capture_output=True, text=True, check=True)
+            return (time.monotonic() - start) * 1000
+
+        prepare = self.host.inside(["/etc/libvirt/hooks/qemu", name, "prepare", "begin", "-"])
+        return took_ms(prepare) - took_ms(self.host.inside(["true"]))
