@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// The commands of `predsnap`. argv[0] is the command's name; each returns the program's status.
+// The commands of `predsnap`. argv[0] is the command's name; each parses its own options (options.h) and
+// returns the program's status: 0, 1 if it failed, 2 if it was not understood.
 #pragma once
 
 namespace predsnap {
 
+constexpr int kFailed = 1, kMisused = 2;
+
+int info_command(int argc, char** argv);
 int log_command(int argc, char** argv);
 
 }  // namespace predsnap

@@ -162,7 +162,7 @@ Result<PredictionSet> DiskWatch::predict(int64_t now_us, int64_t horizon_us, siz
 }
 
 Result<void> DiskWatch::send(const PredictionSet& set) {
-    return qmp_.execute("predsnap-set-predictions", to_arguments(set, config_.node));
+    return qmp_.execute("predsnap-set-predictions", Json::take(to_arguments(set, config_.node))).discard();
 }
 
 }  // namespace predsnap::predict

@@ -10,7 +10,7 @@
 #include "forecaster.h"
 #include "model_store.h"
 #include "prediction.h"
-#include "qmp_client.h"
+#include "tools/qmp/client.h"
 #include "tools/predsnap/access_log_reader.h"
 
 namespace predsnap::predict {
@@ -58,7 +58,7 @@ class DiskWatch {
 
     const DiskConfig config_;
     Forecaster forecaster_;
-    QmpClient qmp_;
+    qmp::Client qmp_;
     std::optional<AccessLogReader> reader_;
     bool begun_ = false;      // the log that was put aside before was read
     bool in_aside_ = false;   // reader_ reads that

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// A qemu-storage-daemon of the tool's own, for images that no virtual machine uses. It has no socket in the
+// file system, and ends with the tool, whatever ends that.
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <string>
+
+#include "tools/qmp/client.h"
+
+namespace predsnap {
+
+// The program: beside this one, in the build folder this one is in, in /opt/predsnap/bin, in PATH; or what
+// PREDSNAP_QEMU_BIN says (a folder). Also for other programs of QEMU's. Errors: ENOENT, with where it was looked for.
+Result<std::string> find_qemu_program(const char* name);
+
+class StorageDaemon {
+  public:
+    static Result<std::unique_ptr<StorageDaemon>> start();
+    // Asks it to end, and waits until it has: its images are closed then.
+    ~StorageDaemon();
+    qmp::Client& monitor() { return *monitor_; }
+
+  private:
+    StorageDaemon() = default;
+    // What it said before it ended.
+    std::string last_words() const;
+
+    pid_t pid_ = -1;
+    int messages_ = -1;  // its stderr, a file without a name
+    std::unique_ptr<qmp::Client> monitor_;
+};
+
+// The processes that have the file open, "qemu-system-x86 (pid 4711)"; empty if none is seen.
+std::string users_of(const std::string& path);
+
+}  // namespace predsnap
