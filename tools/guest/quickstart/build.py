@@ -2,6 +2,7 @@
 """Makes sure that QEMU with predsnap and the guest are there."""
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -18,8 +19,10 @@ class BuildError(Exception):
     """A build step failed; the text holds the end of its log and what to do."""
 
 
-def ensure_built():
-    """Runs what takes seconds when nothing is to be done."""
+def ensure_built(with_libvirt=False):
+    """Runs what takes seconds when nothing is to be done. With libvirt: also its packages, and the predsnap command."""
+    if with_libvirt:
+        _ensure_command()
     if os.environ.get("PREDSNAP_QEMU_BIN"):
         paths.program("qemu-system-x86_64")
     else:
@@ -40,6 +43,21 @@ def ensure_built():
     )
 
 
+def command_path():
+    """The predsnap command of the checkout."""
+    return paths.CHECKOUT / "build/tools/predsnap/predsnap"
+
+
+def _ensure_command():
+    remedy = "run tests/run engine to see all of it"
+    _step("Debian packages, with libvirt", ["tools/setup", "build", "test"], remedy)
+    build = paths.CHECKOUT / "build"
+    if not (build / "build.ninja").exists():
+        _step("meson", [shutil.which("meson"), "setup", build], remedy)
+    target = command_path().relative_to(build)
+    _step("the predsnap command", [shutil.which("ninja"), "-C", build, target], remedy)
+
+
 def _step(what, command, remedy):
     progress = Progress(what)
     with tempfile.NamedTemporaryFile("w+", prefix="predsnap-", suffix=".log") as log:
@@ -50,7 +68,7 @@ def _step(what, command, remedy):
         progress.end("failed")
         log.seek(0)
         tail = "".join(log.readlines()[-LOG_TAIL_LINES:])
-    raise BuildError(f"{tail}\n'{' '.join(command)}' ended with status {status}: {remedy}")
+    raise BuildError(f"{tail}\n'{' '.join(map(str, command))}' ended with status {status}: {remedy}")
 
 
 def _run_watched(command, log, progress):
