@@ -43,24 +43,13 @@ Engine::Impl::Space Engine::Impl::space() const {
     const uint64_t packed = Cleaner::packed_sectors(core.geometry, log.max_request_sectors());
     const bool history_counts = retention().window_us != 0;
     Space result;
-    uint64_t history = 0, others = 0;
-    for (uint32_t id = 0; id < segments.size(); ++id) {
-        const Segment& segment = segments[SegmentId(id)];
-        if (segment.leaving || (segment.past && segment.needed() == 0)) {
-            ++result.leaving;
-            continue;
-        }
-        if (segment.kind == format::SegmentKind::stream) {
-            ++history;
-        } else if (segment.kind == format::SegmentKind::log && !segment.past) {
-            history += history_counts;
-            result.window += history_counts ? packed : 0;
-            others += history_counts ? 0 : segment.live;
-        } else if (segment.kind == format::SegmentKind::log) {
-            result.live += segment.live;
-            result.dead += packed - std::min(packed, segment.needed());
-        }
-    }
+    const SegmentTotals& totals = segments.totals(packed);
+    result.leaving = totals.leaving;
+    result.window = history_counts ? totals.window * packed : 0;
+    result.live = totals.past_live;
+    result.dead = totals.past_dead;
+    const uint64_t history = totals.streams + (history_counts ? totals.window : 0);
+    const uint64_t others = history_counts ? 0 : totals.window_live;
     result.ready = segments.ready_count();
     result.taken = segments.size() - segments.bare_count();
     const uint64_t live = result.live + others;

@@ -91,10 +91,13 @@ void apply_batch(const Geometry& geometry, const PlacedBatch& batch, SegmentTabl
     include_points(batch.records, &segment.times);
 }
 
-void lay_deep(Overlay& difference, DiskState& disk, SegmentIndex& index) {
+void lay_deep(Overlay& difference, DiskState& disk, SegmentIndex& index, const Overlay::Visit& visit) {
     const size_t undo_before = index.undo.size();
     std::vector<format::PackedExtent> changed;
     difference.take_pieces([&](std::span<const Extent> piece) {
+        if (visit) {
+            visit(piece);
+        }
         for (const Extent& extent : piece) {
             disk.apply(extent, &index.undo);
             changed.push_back(format::pack(extent));

@@ -34,7 +34,8 @@ void apply_batch(const Geometry& geometry, const PlacedBatch& batch, SegmentTabl
                  SegmentIndex& index, DiskState& disk);
 
 // Lays what a rollback to before the floor changes over the map. Its batch is the newest in the index, which notes it.
-void lay_deep(Overlay& difference, DiskState& disk, SegmentIndex& index);
+// `visit` is called with each piece.
+void lay_deep(Overlay& difference, DiskState& disk, SegmentIndex& index, const Overlay::Visit& visit = {});
 
 // Of the batches in an index and the points they record.
 TimeSpan times_of(const SegmentIndex& index);

@@ -90,12 +90,14 @@ void Engine::Impl::count_flushes() {
 void Engine::Impl::pause() {
     Lock lock(core.mutex);
     paused = true;
+    prefetcher.pause();
     throttled.wake_all(core.host);
 }
 
 void Engine::Impl::resume() {
     Lock lock(core.mutex);
     paused = false;
+    prefetcher.resume();
     again = true;
     on_progress();
 }
@@ -105,6 +107,7 @@ void Engine::Impl::wait_idle() {
     while (working || tiers_working) {
         idle.wait(core.host, lock);
     }
+    prefetcher.wait_idle(lock);
 }
 
 bool Engine::Impl::work_step() {

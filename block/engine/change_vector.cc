@@ -121,6 +121,24 @@ void IntervalChange::changed(Sector start, uint64_t count, bool data) {
     });
 }
 
+void IntervalChange::changed_before(Sector start, uint64_t count, bool data) {
+    sectors_ += count;
+    for_parts(start, count, [&](Chunks& chunks, const Mask& mask) {
+        chunks.has = data ? chunks.has | (mask & ~chunks.touched) : chunks.has;
+        chunks.touched = chunks.touched | mask;
+    });
+}
+
+ChunkSet IntervalChange::data_after() const {
+    ChunkSet result;
+    for (const auto& [first, chunks] : map_) {
+        if (chunks.has.any()) {
+            result.append(static_cast<uint32_t>(first), static_cast<uint32_t>(chunks.last));
+        }
+    }
+    return result;
+}
+
 ChangeVector IntervalChange::vector() const {
     ChangeVector result;
     for (const auto& [first, chunks] : map_) {

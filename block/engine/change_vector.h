@@ -55,6 +55,11 @@ class IntervalChange {
     void had_data(Sector start, uint64_t count);
     void changed(Sector start, uint64_t count, bool data);
 
+    // The same told backwards, from the last change to the first; not to be mixed with the two above.
+    void changed_before(Sector start, uint64_t count, bool data);
+    // Chunks that hold data after it, where they were changed.
+    ChunkSet data_after() const;
+
     uint64_t sectors() const { return sectors_; }  // each as often as it was changed
     ChangeVector vector() const;
     ChunkSet whole() const;  // all of whose sectors were changed

@@ -65,6 +65,7 @@ struct Core {
     std::mutex mutex;
     EngineStats stats;        // guarded
     bool corrupt = false;     // guarded
+    uint64_t backing_use = 0; // guarded: which disk below it is, of those there were since the image was opened
     ReadPins readers;
 };
 

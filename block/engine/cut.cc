@@ -25,11 +25,9 @@ bool Engine::Impl::over_limit() const {
     if (!limit || history.chain_length() == 0) {
         return false;
     }
-    uint64_t used = segments.log().size();
-    for (uint32_t id = 0; id < segments.size(); ++id) {
-        const Segment& segment = segments[SegmentId(id)];
-        used += segment.kind == format::SegmentKind::stream && !segment.leaving;
-    }
+    const uint64_t used =
+        segments.log().size() +
+        segments.totals(Cleaner::packed_sectors(core.geometry, log.max_request_sectors())).streams;
     return used * core.geometry.segment_size > *limit;
 }
 

@@ -73,13 +73,13 @@ bool SegmentTable::chain_of(const Geometry& geometry, const Extent& base, DeltaC
 
 void SegmentTable::pin(const DeltaChain& chain) {
     for (size_t i = 0; i < chain.count; ++i) {
-        ++segments_[chain.segments[i].value].pins;
+        ++(*this)[chain.segments[i]].pins;
     }
 }
 
 void SegmentTable::unpin(const DeltaChain& chain, Sequence death) {
     for (size_t i = 0; i < chain.count; ++i) {
-        Segment& segment = segments_[chain.segments[i].value];
+        Segment& segment = (*this)[chain.segments[i]];
         segment.pins -= segment.pins > 0;  // a hostile image may be based on what is not of the log
         segment.last_death = std::max(segment.last_death, death);
     }
@@ -130,6 +130,7 @@ void SegmentTable::delta_removed(const Extent& extent, Sequence death) {
 void SegmentTable::forget_deltas(Sequence sequence) {
     deltas_.forget();
     deltas_.last_unknown_death = std::max(deltas_.last_unknown_death, sequence);
+    counter_.touch_all();
     for (Segment& segment : segments_) {
         segment.pins = 0;
     }

@@ -405,7 +405,11 @@ Result<void> Engine::set_backing(const std::string& file, const std::string& nam
         [&](format::Superblock& block) { put_backing(block, file, name).take(); });
 }
 
-void Engine::set_backing_device(Device* backing) { impl_->reader.set_backing(backing); }
+void Engine::set_backing_device(Device* backing) {
+    Lock lock(impl_->core.mutex);
+    impl_->reader.set_backing(backing);
+    ++impl_->core.backing_use;
+}
 
 void Engine::set_point_interval(int64_t interval_us) {
     Lock lock(impl_->core.mutex);
@@ -487,6 +491,8 @@ EngineInfo Engine::info() const {
     info.live_extents = e.disk.map.extent_count();
     info.map_memory_bytes = e.disk.map.memory_bytes();
     info.views_open = e.disk.view_count();
+    const uint64_t packed = Cleaner::packed_sectors(e.core.geometry, e.log.max_request_sectors());
+    info.totals_right = e.segments.totals(packed) == e.segments.count_all(packed);
     info.corrupt = e.core.corrupt;
     return info;
 }

@@ -85,12 +85,30 @@ struct StagingUse {
     uint64_t hits = 0, misses = 0;
     uint64_t admitted = 0, used = 0;  // entries that came in, and of these those that were found at least once
     uint64_t evictions = 0, invalidations = 0, refused = 0;
+    uint64_t unused = 0;  // of the entries, those that nobody has found yet
 };
 
 struct StagingStats {
     uint64_t entries = 0, bytes = 0, limit = 0, memory_bytes = 0;  // now
     uint64_t hits = 0, misses = 0, evictions = 0, invalidations = 0, refused = 0;
     std::array<StagingUse, 3> by_purpose;  // rewrite, read, prefetch
+};
+
+// Blocks of 4 KiB that were fetched ahead of time (prefetch.h), since the image was opened. What became of those in the
+// cache is in StagingStats::by_purpose.
+struct PrefetchInfo {
+    uint64_t queued = 0;    // chunks of 64 KiB that wait, now
+    uint64_t running = 0;   // and that are being read
+    uint64_t unused = 0;    // blocks in the cache that nobody has used yet
+    uint64_t wanted = 0;    // chunks that were put into the queue
+    uint64_t dropped = 0;   // of these, those that left it unread: too many, not relevant any more, or read by the guest
+    uint64_t fetched = 0;   // blocks
+    uint64_t bytes = 0;     // of them
+    uint64_t needless = 0;  // chunks of which all was at hand
+    uint64_t refused = 0;   // blocks below the threshold, or there was no room for
+    uint64_t late = 0;      // blocks that were overwritten while they were read
+    uint64_t waits = 0;     // reads that waited for what was on its way
+    uint64_t failures = 0;  // chunks that could not be read
 };
 
 struct FineInfo {
@@ -236,6 +254,7 @@ struct EngineInfo {
     uint64_t live_extents = 0;
     uint64_t map_memory_bytes = 0;
     uint64_t views_open = 0;
+    bool totals_right = true;     // what is counted of segments as they change (SegmentTotals) is what they say
     bool corrupt = false;         // corruption was found since the image was opened
 };
 
@@ -351,6 +370,7 @@ class Engine {
     // Any context. Another size of the staging cache empties it.
     void set_fine(const FineOptions& options);
     FineInfo fine_info() const;
+    PrefetchInfo prefetch_info() const;  // any context
 
     // What is said of the future (prediction.h); any context. A set replaces the one before it, and is forgotten when its
     // horizon has passed. Errors: EINVAL for what makes no sense or is of another disk, E2BIG for too much, ESTALE for

@@ -21,6 +21,7 @@
 #include "index_stream.h"
 #include "log.h"
 #include "order.h"
+#include "prefetch.h"
 #include "reader.h"
 #include "retention.h"
 #include "segment_table.h"
@@ -45,7 +46,8 @@ struct Engine::Impl {
           forecast(host),
           fine(core, segments, disk, log, forecast),
           reader(core, disk, indexes, streams, &fine),
-          staged_reads(core, disk, fine, forecast, reader),
+          prefetcher(core, disk, history, capacity, fine, reader, streams),
+          staged_reads(core, disk, fine, forecast, reader, prefetcher),
           cleaner(core, segments, disk, history, log, indexes, streams, reader),
           orderer(core, segments, disk, log, reader) {}
 
@@ -63,6 +65,7 @@ struct Engine::Impl {
     Forecast forecast;
     FineWrites fine;
     Reader reader;
+    Prefetcher prefetcher;
     StagedReads staged_reads;
     Cleaner cleaner;
     Orderer orderer;
@@ -231,8 +234,7 @@ struct Engine::Impl {
     void let_go_segments(format::Tier tier, const std::vector<SegmentId>& ids, Sequence since, uint64_t view);
     void number_stream(StreamInfo* stream, uint64_t sectors);
     Result<size_t> read_some(std::span<const Extent> extents, uint8_t* to);
-    Result<ExtentMap> difference(Sequence upper, Sequence lower);
-    Result<ChunkSet> data_after(Sequence lower, Sequence upper);
+    Result<void> find_content(Sequence upper, Sequence lower, StreamContent* content);
     ExtentMap lay_out(Overlay& overlay);
     void begin_streams(SealedStreams* sealed);
     Result<void> add_stream(const StreamContent& content, StreamInfo stream, SealedStreams* sealed);
@@ -352,6 +354,9 @@ struct Engine::Impl {
     void configure_fine(const FineOptions& fine_options);
     // What the guest is going to write in a second, as far as anybody knows.
     double rate_ahead();
+    // Chunks of data that just became the disk's, to be fetched.
+    using Wishes = std::vector<Prefetcher::Wish>;
+    void wish_restored(std::span<const Extent> piece, Wishes* wishes);
     void begin_forecast(const SnapshotInfo& snapshot);
     Result<void> settle(const std::string& done);
     Result<void> map_zero(uint64_t offset, uint64_t length);
@@ -360,8 +365,9 @@ struct Engine::Impl {
     Result<Engine::Resolved> resolve(const Moment& moment);
     Result<Engine::Resolved> resolve_time(Time time);
     Result<Engine::Resolved> with_time(Engine::Resolved resolved);
+    Result<std::vector<Overlay>> way_to(Sequence target, Sequence* reached);
     // Makes a state the current one. The log's gate must be closed.
-    Result<void> go_to(Sequence target);
+    Result<void> go_to(Sequence target, std::vector<Overlay>& way, Sequence reached);
     // A view of a state; registered, so that it stays what it is.
     Result<std::unique_ptr<FrozenState>> freeze(const Engine::Resolved& state);
     void thaw(FrozenState* view);

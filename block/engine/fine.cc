@@ -96,6 +96,9 @@ void FineWrites::note_lookups(uint64_t count) {
 }
 
 Staging::Source FineWrites::source_of(const Extent& extent) const {
+    if (!extent.is_data()) {
+        return {extent, core_.backing_use};
+    }
     if (extent.in_stream()) {
         return {extent, 0};  // places in streams are never used again
     }
@@ -251,7 +254,7 @@ bool FineWrites::read(const Extent& extent, std::span<const iovec> buffers, size
 }
 
 void FineWrites::moved(const Extent& now, Place from) {
-    if (staging_.empty() || from >= kStreamPlaces) {
+    if (staging_.empty()) {
         return;
     }
     const Sector first(align_up(now.start.value, kSectorsPerBlock));
@@ -265,10 +268,19 @@ void FineWrites::moved(const Extent& now, Place from) {
 }
 
 void FineWrites::sweep() {
-    staging_.sweep(kSweptAtOnce, [&](Sector block, const Staging::Source& source) {
-        Extent now;
-        return disk_.map.find_whole(block, block + kSectorsPerBlock, &now) && source_of(now) == source;
-    });
+    staging_.sweep(kSweptAtOnce,
+                   [&](Sector block, const Staging::Source& source) { return is_current(block, source); });
+}
+
+bool FineWrites::is_current(Sector block, const Staging::Source& source) const {
+    const Sector end = block + kSectorsPerBlock;
+    Extent now;
+    if (source.extent.is_data()) {
+        return disk_.map.find_whole(block, end, &now) && source_of(now) == source;
+    }
+    std::vector<Extent> found;
+    disk_.map.lookup(block, end, 1, &found);
+    return found.empty() && source_of(source.extent) == source;
 }
 
 FineInfo FineWrites::info() const {

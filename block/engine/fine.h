@@ -36,6 +36,7 @@ class FineWrites {
     // Drops what is no longer valid, some at a time.
     void sweep();
     Staging& staging() { return staging_; }
+    const Staging& staging() const { return staging_; }
     GranularityMap& map() { return map_; }
     ThresholdControl& threshold() { return threshold_; }
     // How relevant a block is: what is said of it, or else what the built-in rules say of something that was used so often.
@@ -43,7 +44,10 @@ class FineWrites {
     float load() const { return load_; }
     // The cache was asked.
     void note_lookups(uint64_t count);
+    // Of a part of a hole: which backing disk shows there.
     Staging::Source source_of(const Extent& extent) const;
+    // Whether the block holds just that now.
+    bool is_current(Sector block, const Staging::Source& source) const;
     FineInfo info() const;
 
   private:

@@ -1,12 +1,55 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // Predictions, hints and the threshold, as the engine takes them and says what became of them.
+#include <algorithm>
 #include <cmath>
 
 #include "engine_impl.h"
 #include "text.h"
 
 namespace predsnap {
+
+namespace {
+
+// What was gone back to is likely to be read; what is said of it in particular counts more.
+constexpr float kRestored = 0.5f;
+
+// Chunks that are said to be read, the most likely ones.
+std::vector<Prefetcher::Wish> likely_reads(const ChunkTable& table) {
+    std::vector<Prefetcher::Wish> wishes;
+    table.for_each([&](const ChunkTable::Entry& entry) {
+        if (entry.read > 0) {
+            wishes.push_back({entry.chunk, static_cast<float>(entry.read) / 255});
+        }
+    });
+    const size_t count = std::min(wishes.size(), Prefetcher::kMaxQueued);
+    std::partial_sort(wishes.begin(), wishes.begin() + static_cast<ptrdiff_t>(count), wishes.end(),
+                      [](const auto& a, const auto& b) { return a.score > b.score; });
+    wishes.resize(count);
+    return wishes;
+}
+
+}  // namespace
+
+// The extents ascend. Requires Core::mutex.
+void Engine::Impl::wish_restored(std::span<const Extent> piece, Wishes* wishes) {
+    for (const Extent& extent : piece) {
+        const bool below = extent.kind == ExtentKind::hole && reader.has_backing();
+        if ((!below && !extent.in_stream()) || extent.start >= kVmStateBase) {
+            continue;
+        }
+        const uint64_t last = (std::min(extent.end(), kVmStateBase).value - 1) / kChunkSectors;
+        for (uint64_t chunk = extent.start.value / kChunkSectors; chunk <= last; ++chunk) {
+            if (wishes->size() >= Prefetcher::kMaxQueued) {
+                return;
+            }
+            if (wishes->empty() || wishes->back().chunk < chunk) {
+                const auto said = forecast.relevance(Sector(chunk * kChunkSectors), Staged::prefetch);
+                wishes->push_back({chunk, std::max(said.value_or(kRestored), kRestored)});
+            }
+        }
+    }
+}
 
 void Engine::set_fine(const FineOptions& options) {
     Lock lock(impl_->core.mutex);
@@ -35,10 +78,15 @@ Result<void> Engine::set_predictions(PredictionSet set) {
         judged = !e.forecast.judging();
     }
     Result<Forecast::Prepared> prepared = Forecast::prepare(std::move(set), size, judged, e.core.host.uptime_us());
+    const std::vector<Prefetcher::Wish> wishes =
+        prepared.ok() ? likely_reads(*prepared.value().table) : std::vector<Prefetcher::Wish>();
     Lock lock(e.core.mutex);
     Result<void> done = prepared.ok() ? e.forecast.adopt(prepared.value(), e.disk.sequence) : Error(prepared.error());
     if (!done.ok()) {
         e.forecast.refused();
+    } else if (e.fine.options().use.staging) {
+        e.prefetcher.forget(FetchCause::predicted);
+        e.prefetcher.want(FetchCause::predicted, wishes);
     }
     lock.unlock();  // what was replaced is freed without it
     return done;
@@ -56,6 +104,16 @@ Result<void> Engine::hint(const Hint& hint) {
         return Error{EINVAL, "the latency is in microseconds, and not negative"};
     }
     impl_->forecast.add_hint(hint);
+    if (hint.kind == HintKind::will_read) {
+        const Sector from(hint.offset / kSectorSize);
+        const float score = impl_->forecast.relevance(from, Staged::prefetch).value_or(0);
+        Impl::Wishes wishes;
+        const uint64_t last = (hint.offset + hint.length - 1) / kChunkBytes;
+        for (uint64_t chunk = hint.offset / kChunkBytes; chunk <= last && wishes.size() < Prefetcher::kMaxQueued; ++chunk) {
+            wishes.push_back({chunk, score});
+        }
+        impl_->prefetcher.want(FetchCause::hinted, wishes);
+    }
     return {};
 }
 
@@ -79,6 +137,11 @@ Result<void> Engine::set_threshold(const ThresholdChange& change) {
 ThresholdInfo Engine::threshold_info() const {
     Lock lock(impl_->core.mutex);
     return impl_->fine.threshold().info(impl_->core.host.uptime_us());
+}
+
+PrefetchInfo Engine::prefetch_info() const {
+    Lock lock(impl_->core.mutex);
+    return impl_->prefetcher.info();
 }
 
 PredictionInfo Engine::prediction_info() const {

@@ -21,6 +21,11 @@ class Reader {
 
     // The device holes show. Null: they read as zeros. No read may be running.
     void set_backing(Device* backing) { backing_ = backing; }
+    bool has_backing() const { return backing_ != nullptr; }
+    // What holes show in that range. Needs no pin.
+    Result<void> read_hole(Sector from, Sector to, std::span<const iovec> buffers) {
+        return read_backing(from, to, buffers, 0);
+    }
 
     // Reads sectors of a state (null: the current one) into the buffers, from byte `skip` of them on.
     Result<void> read(const FrozenState* view, Sector from, uint64_t sectors,

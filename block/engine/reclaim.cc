@@ -12,6 +12,7 @@
 //   - whoever may have looked up a place in it has read it.
 #include <algorithm>
 #include <unordered_set>
+#include <utility>
 
 #include "engine_impl.h"
 
@@ -105,7 +106,7 @@ void Engine::Impl::find_leaving_data() {
         return;  // what that needed is not known
     }
     for (uint32_t id = 0; id < segments.size(); ++id) {
-        Segment& segment = segments[SegmentId(id)];
+        const Segment& segment = std::as_const(segments)[SegmentId(id)];
 #if PREDSNAP_CANARY == 9  // a known bug: what deltas are based on is forgotten
         const bool needed = segment.live > 0;
 #else

@@ -25,7 +25,7 @@ Segment& SegmentTable::ensure(SegmentId id) {
     if (!contains(id)) {
         segments_.resize(id.value + 1);
     }
-    return segments_[id.value];
+    return (*this)[id];
 }
 
 Segment& SegmentTable::claim(SegmentId id) {
@@ -41,7 +41,7 @@ Result<SegmentId> SegmentTable::reserve(const Geometry& geometry) {
     if (!bare_.empty()) {
         const SegmentId id = bare_.front();
         bare_.pop_front();
-        segments_[id.value].announced = true;
+        (*this)[id].announced = true;
         return id;
     }
     const SegmentId id(size());
@@ -60,7 +60,7 @@ Result<SegmentId> SegmentTable::take(const Geometry& geometry) {
     }
     const SegmentId id = ready_.front();
     ready_.pop_front();
-    segments_[id.value].announced = true;
+    (*this)[id].announced = true;
     return id;
 }
 
@@ -74,12 +74,12 @@ Result<SegmentId> SegmentTable::take(const Geometry& geometry, std::deque<Segmen
 }
 
 void SegmentTable::release(SegmentId id) {
-    segments_[id.value] = Segment{};
+    (*this)[id] = Segment{};
     ready_.push_front(id);
 }
 
 void SegmentTable::add_ready(SegmentId id) {
-    segments_[id.value] = Segment{};
+    (*this)[id] = Segment{};
     ready_.push_back(id);
 }
 
@@ -87,12 +87,12 @@ SegmentId SegmentTable::take_surplus() {
     const auto last = std::max_element(ready_.begin(), ready_.end());
     const SegmentId id = *last;
     ready_.erase(last);
-    segments_[id.value].announced = true;
+    (*this)[id].announced = true;
     return id;
 }
 
 void SegmentTable::add_bare(SegmentId id) {
-    segments_[id.value] = Segment{};
+    (*this)[id] = Segment{};
     bare_.push_back(id);
 }
 
@@ -104,6 +104,7 @@ void SegmentTable::drop_trailing_ready(size_t keep) {
     };
     while (ends(bare_) || (ends(ready_) && ready_.size() > keep)) {
         (ends(bare_) ? bare_ : ready_).pop_back();
+        counter_.touch(size() - 1);
         segments_.pop_back();
     }
 }
@@ -112,10 +113,18 @@ void SegmentTable::retire(Sequence floor) {
     size_t count = 0;
     while (count < log_.size() && segments_[log_[count].value].last <= floor &&
            segments_[log_[count].value].has_index()) {
-        segments_[log_[count].value].past = true;
+        (*this)[log_[count]].past = true;
         ++count;
     }
     log_.erase(log_.begin(), log_.begin() + static_cast<ptrdiff_t>(count));
+}
+
+SegmentTotals SegmentTable::count_all(uint64_t packed) const {
+    SegmentTotals totals;
+    for (const Segment& segment : segments_) {
+        totals += SegmentCounter::of(segment, packed);
+    }
+    return totals;
 }
 
 uint64_t SegmentTable::counted(const Extent& extent) const {
@@ -139,6 +148,7 @@ void SegmentTable::recount(Sequence sequence, bool in_streams) {
         use.last_death = std::max(use.last_death, sequence);
     };
     std::for_each(segments_.begin(), segments_.end(), begin_anew);
+    counter_.touch_all();
     for (auto& [base, use] : streams_) {
         use.live = 0;
         use.last_death = in_streams ? std::max(use.last_death, sequence) : use.last_death;
@@ -164,7 +174,7 @@ void SegmentTable::add_stream_use(Place base, Place end) {
 
 void SegmentTable::let_go_stream(const std::vector<SegmentId>& ids, std::vector<SegmentId>* unused) {
     for (const SegmentId id : ids) {
-        if (--segments_[id.value].streams == 0) {
+        if (--(*this)[id].streams == 0) {
             unused->push_back(id);
         }
     }
@@ -178,7 +188,7 @@ SegmentTable::StreamUse* SegmentTable::stream_use(Place base) {
 Use* SegmentTable::owner(const Geometry& geometry, const Extent& extent) {
     if (!extent.in_stream()) {
         const SegmentId id = geometry.segment_of(extent);
-        return contains(id) ? &segments_[id.value] : nullptr;  // a hostile image may name what is not there
+        return contains(id) ? &(*this)[id] : nullptr;  // a hostile image may name what is not there
     }
     const auto after = streams_.upper_bound(extent.place);
     const bool inside = after != streams_.begin() && extent.place < std::prev(after)->second.end;

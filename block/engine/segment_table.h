@@ -14,6 +14,7 @@
 #include "extent_map.h"
 #include "format.h"
 #include "result.h"
+#include "segment_totals.h"
 
 namespace predsnap {
 
@@ -53,8 +54,16 @@ class SegmentTable {
 
     uint32_t size() const { return static_cast<uint32_t>(segments_.size()); }
     bool contains(SegmentId id) const { return id.value < segments_.size(); }
-    Segment& operator[](SegmentId id) { return segments_[id.value]; }
+    // Not to be changed any more after totals() was called.
+    Segment& operator[](SegmentId id) {
+        counter_.touch(id.value);
+        return segments_[id.value];
+    }
     const Segment& operator[](SegmentId id) const { return segments_[id.value]; }
+    // `packed`: sectors of data that one has room for.
+    const SegmentTotals& totals(uint64_t packed) const { return counter_.totals(segments_, packed); }
+    // The same from scratch, to compare.
+    SegmentTotals count_all(uint64_t packed) const;
     // Makes sure the id exists.
     Segment& ensure(SegmentId id);
 
@@ -146,6 +155,7 @@ class SegmentTable {
     Use* owner(const Geometry& geometry, const Extent& extent);
 
     std::vector<Segment> segments_;
+    mutable SegmentCounter counter_;  // of them
     std::vector<SegmentId> log_;
     std::deque<SegmentId> ready_;
     std::deque<SegmentId> bare_;

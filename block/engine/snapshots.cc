@@ -10,6 +10,14 @@
 
 namespace predsnap {
 
+namespace {
+
+// Of log, whose indexes are read while guest writes wait for a rollback; and attempts to leave no more than that.
+constexpr size_t kFewSegments = 1;
+constexpr int kMostRounds = 4;
+
+}  // namespace
+
 Result<SnapshotInfo> Engine::snapshot_create(const SnapshotInfo& info) {
     TRY(impl_->writable());
     if (info.name.empty() || info.name.size() > 255) {
@@ -140,26 +148,66 @@ Result<Engine::Resolved> Engine::Impl::with_time(Resolved resolved) {
     return resolved;
 }
 
-// Brings the current map from its state to another one.
-Result<void> Engine::Impl::go_to(Sequence target) {
+// The way from the newest state to another one, found while the guest goes on writing, which adds to it. Then little is left
+// to be found while the log's gate is closed. Requires `control`: so no other rollback, and the floor stays where it is.
+// What was found stays right meanwhile: states lead back to what the history needs, and the cleaner's moves change none.
+Result<std::vector<Overlay>> Engine::Impl::way_to(Sequence target, Sequence* reached) {
+    std::vector<Overlay> way;
+    for (int round = 0; round < kMostRounds; ++round) {
+        Sequence now;
+        size_t segments_between;
+        {
+            Lock lock(core.mutex);
+            now = disk.sequence;
+            segments_between = segments.log_position(now) - segments.log_position(*reached);
+        }
+        if (round > 0 && segments_between <= kFewSegments) {
+            break;
+        }
+        TRY_ASSIGN(Overlay step, timeline.difference(now, round == 0 ? target : *reached));
+        way.push_back(std::move(step));
+        *reached = now;
+    }
+    return way;
+}
+
+// Brings the current map from its state to another one. `way`: to that from state `reached`.
+Result<void> Engine::Impl::go_to(Sequence target, std::vector<Overlay>& way, Sequence reached) {
     Sequence from;
     {
         Lock lock(core.mutex);
         from = disk.sequence;
     }
-    TRY_ASSIGN(Overlay difference, timeline.difference(from, target));
+    if (from > reached) {
+        TRY_ASSIGN(Overlay rest, timeline.difference(from, reached));
+        way.push_back(std::move(rest));
+    }
     std::vector<uint8_t> records;
     const format::RollbackRecord record{target.value};
     put_record(records, format::RecordType::rollback, &record, sizeof(record));
     TRY(log.append_records(records, ExtentKind::hole, Sector(0), 0));
     Lock lock(core.mutex);
-    if (history.rollbacks.back().deep) {
-        lay_deep(difference, disk, log.open_indexes().back());
-    } else {
-        difference.take_pieces([this](std::span<const Extent> piece) { disk.apply_piece(piece); });
+    Wishes wishes;
+    const auto restored = [&](std::span<const Extent> piece) {
+        if (prefetcher.useful()) {
+            wish_restored(piece, &wishes);
+        }
+    };
+    const bool deep = history.rollbacks.back().deep;
+    // The newest changes are undone first.
+    for (auto step = way.rbegin(); step != way.rend(); ++step) {
+        if (deep) {
+            lay_deep(*step, disk, log.open_indexes().back(), restored);
+            continue;
+        }
+        step->take_pieces([&](std::span<const Extent> piece) {
+            restored(piece);
+            disk.apply_piece(piece);
+        });
     }
     recount_use();
     forecast.rolled_back(history.rollbacks.back().sequence);
+    prefetcher.want(FetchCause::rollback, wishes);
     return {};
 }
 
@@ -168,14 +216,15 @@ Result<Engine::RollbackResult> Engine::rollback(const Moment& moment) {
     Impl& e = *impl_;
     TaskMutex::Guard guard(e.core.host, e.control);
     TRY_ASSIGN(const Resolved target, e.resolve(moment));
-    // Nothing else may be appended between the difference being taken and its being applied.
+    Sequence from, reached;
+    TRY_ASSIGN(std::vector<Overlay> way, e.way_to(target.sequence, &reached));
+    // Nothing else may be appended between the rest of the way being taken and its being applied.
     e.log.close_gate();
-    Sequence from;
     {
         Lock lock(e.core.mutex);
         from = e.disk.sequence;
     }
-    const Result<void> gone = e.go_to(target.sequence);
+    const Result<void> gone = e.go_to(target.sequence, way, reached);
     e.log.open_gate();
     TRY(gone);
     TRY(e.settle(text("the rollback from %llu to %llu was made", static_cast<ull>(from.value),

@@ -5,15 +5,24 @@
 #include <bit>
 
 #include "buffer.h"
+#include "wait.h"
 
 namespace predsnap {
 
 namespace {
 
-// Longer reads are copies, or sequential.
+// Longer reads are copies, or sequential: they only use what was fetched ahead of time, in parts of that length.
 constexpr uint64_t kMostSectors = 128;
+constexpr size_t kPartsAtOnce = 4;
 constexpr size_t kMostPlaces = size_t{1} << 22;
 constexpr uint16_t kMostCounted = 255;
+
+Extent hole(Sector from, Sector to) {
+    Extent extent;
+    extent.start = from;
+    extent.count = to - from;
+    return extent;
+}
 
 }  // namespace
 
@@ -53,6 +62,7 @@ struct StagedReads::Request {
     std::vector<Block> blocks;
     std::vector<iovec> contents; // of the blocks
     bool current = false;        // it is of the current state
+    bool has_hole = false;
     float score = 0;
 };
 
@@ -73,21 +83,40 @@ bool StagedReads::in_order(Sector from, uint64_t sectors) {
 }
 
 std::optional<unsigned> StagedReads::wants(Sector from, uint64_t sectors) {
-    if (!enabled_ || sectors == 0 || sectors > kMostSectors || from >= kVmStateBase) {
+    if (!enabled_ || sectors == 0 || from >= kVmStateBase) {
         return {};
+    }
+    const bool fetching = prefetcher_.active();
+    if (fetching) {
+        prefetcher_.passed(from, sectors);
+    }
+    if (sectors > kMostSectors) {
+        const bool some = fetching && (prefetcher_.is_fetching(from, sectors) || is_fetched(from, sectors));
+        return some ? std::optional(0u) : std::nullopt;
     }
     const Sector block(align_down(from.value, kSectorsPerBlock));
     const unsigned uses = counts_.use(block.value / kSectorsPerBlock);
     const bool alone = !in_order(from, sectors);
     const auto said = [&] { return forecast_.relevance(block, Staged::read, uses > 0).value_or(0); };
     if ((alone && (uses > 0 || said() >= std::max(fine_.threshold().value(), 1e-6f))) ||
-        fine_.staging().contains(block)) {
+        fine_.staging().contains(block) || (fetching && prefetcher_.is_fetching(from, sectors))) {
         return uses;
     }
     return {};
 }
 
-// Finds out where the blocks are. False if any is not data in one piece.
+// Whether there is a copy of the first block of any part.
+bool StagedReads::is_fetched(Sector from, uint64_t sectors) const {
+    const Sector begin(align_down(from.value, kSectorsPerBlock));
+    for (Sector at = begin; at < from + sectors; at = Sector(align_up(at.value + 1, kMostSectors))) {
+        if (fine_.staging().contains(at)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+// Finds out where the blocks are. False if any is neither data in one piece nor a hole.
 bool StagedReads::look_up(const FrozenState* view, Request& request) const {
     const Sector begin(align_down(request.from.value, kSectorsPerBlock));
     const Sector end(align_up(request.end.value, kSectorsPerBlock));
@@ -96,15 +125,22 @@ bool StagedReads::look_up(const FrozenState* view, Request& request) const {
         return false;
     }
     Sector at = begin;
-    for (const Extent& extent : request.extents) {
-        if (!extent.is_data() || extent.start != at || (extent.start.value | extent.count) % kSectorsPerBlock != 0) {
-            return false;
-        }
-        for (; at < extent.end(); at += kSectorsPerBlock) {
+    const auto add_until = [&](Sector until, const Extent& extent) {
+        for (; at < until; at += kSectorsPerBlock) {
             request.blocks.push_back({at, fine_.source_of(extent.slice(at, at + kSectorsPerBlock)), {}});
         }
+    };
+    for (const Extent& extent : request.extents) {
+        if (!extent.is_data() || (extent.start.value | extent.count) % kSectorsPerBlock != 0) {
+            return false;
+        }
+        request.has_hole = request.has_hole || extent.start > at;
+        add_until(extent.start, hole(at, extent.start));
+        add_until(extent.end(), extent);
     }
-    return at == end;
+    request.has_hole = request.has_hole || at < end;
+    add_until(end, hole(at, end));
+    return true;
 }
 
 // Pins the copies if all of them are there.
@@ -127,6 +163,9 @@ bool StagedReads::find_all(Request& request) {
 bool StagedReads::take_slots(Request& request) {
     const bool whole = (request.from.value | request.end.value) % kSectorsPerBlock == 0;
     Staging& staging = fine_.staging();
+    if (request.has_hole) {
+        return false;  // only what was said to be read is copied from below
+    }
     if (!whole || request.score < fine_.threshold().value()) {
         staging.refuse(Staged::read);
         return false;
@@ -149,8 +188,62 @@ bool StagedReads::take_slots(Request& request) {
 
 Result<void> StagedReads::read(const FrozenState* view, Sector from, uint64_t sectors,
                                std::span<const iovec> buffers, unsigned uses) {
-    Request request{from, from + sectors, {}, {}, {}, view == nullptr, 0};
+    return sectors > kMostSectors ? read_long(view, from, sectors, buffers)
+                                  : read_short(view, from, sectors, buffers, uses);
+}
+
+// What was fetched is copied; what lies between is read in one go.
+Result<void> StagedReads::read_long(const FrozenState* view, Sector from, uint64_t sectors,
+                                    std::span<const iovec> buffers) {
+    const Sector end = from + sectors;
+    TaskGroup group(core_.host, kPartsAtOnce);
+    Sector unread = from;  // from here on to the part
+    const auto read_until = [&](Sector until) {
+        if (unread < until) {
+            const auto part = slice(buffers, (unread - from) * kSectorSize, (until - unread) * kSectorSize);
+            group.run([this, view, at = unread, count = until - unread, part] {
+                return reader_.read(view, at, count, part, 0);
+            });
+        }
+    };
+    if (view == nullptr) {
+        Lock lock(core_.mutex);
+        prefetcher_.wait(lock, from, sectors);
+    }
+    for (Sector at = from; at < end;) {
+        const Sector until = std::min(end, Sector(align_up(at.value + 1, kMostSectors)));
+        Request request{at, until, {}, {}, {}, view == nullptr};
+        Lock lock(core_.mutex);
+        const bool staged = look_up(view, request) && find_all(request);
+        lock.unlock();
+        if (staged) {
+            copy_out(request, slice(buffers, (at - from) * kSectorSize, (until - at) * kSectorSize));
+            lock.lock();
+            unpin(request);
+            lock.unlock();
+            read_until(at);
+            unread = until;
+        }
+        at = until;
+    }
+    read_until(end);
+    return group.wait();
+}
+
+void StagedReads::unpin(const Request& request) {
+    for (const Block& block : request.blocks) {
+        fine_.staging().unpin(block.slot);
+    }
+    prefetcher_.start();  // there may be room again
+}
+
+Result<void> StagedReads::read_short(const FrozenState* view, Sector from, uint64_t sectors,
+                                     std::span<const iovec> buffers, unsigned uses) {
+    Request request{from, from + sectors, {}, {}, {}, view == nullptr};
     Lock lock(core_.mutex);
+    if (view == nullptr) {
+        prefetcher_.wait(lock, from, sectors);
+    }
     // So that no place is used anew before it was read.
     const ReadPins::Pin pin = core_.readers.pin();
     const bool found = look_up(view, request);
@@ -171,9 +264,7 @@ Result<void> StagedReads::read(const FrozenState* view, Sector from, uint64_t se
     }
     copy_out(request, buffers);
     lock.lock();
-    for (const Block& block : request.blocks) {
-        fine_.staging().unpin(block.slot);
-    }
+    unpin(request);
     return {};
 }
 

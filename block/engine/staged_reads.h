@@ -12,6 +12,7 @@
 #include "core.h"
 #include "disk_state.h"
 #include "fine.h"
+#include "prefetch.h"
 #include "reader.h"
 
 namespace predsnap {
@@ -34,8 +35,9 @@ class UseCounts {
 
 class StagedReads {
   public:
-    StagedReads(Core& core, const DiskState& disk, FineWrites& fine, Forecast& forecast, Reader& reader)
-        : core_(core), disk_(disk), fine_(fine), forecast_(forecast), reader_(reader) {}
+    StagedReads(Core& core, const DiskState& disk, FineWrites& fine, Forecast& forecast, Reader& reader,
+                Prefetcher& prefetcher)
+        : core_(core), disk_(disk), fine_(fine), forecast_(forecast), reader_(reader), prefetcher_(prefetcher) {}
 
     // Requires Core::mutex. Whether a read is to be made by read(), and how often its first block was read before. Most
     // are not, and this must take next to no time.
@@ -56,6 +58,11 @@ class StagedReads {
     bool look_up(const FrozenState* view, Request& request) const;
     bool find_all(Request& request);
     bool take_slots(Request& request);
+    Result<void> read_long(const FrozenState* view, Sector from, uint64_t sectors, std::span<const iovec> buffers);
+    Result<void> read_short(const FrozenState* view, Sector from, uint64_t sectors, std::span<const iovec> buffers,
+                            unsigned uses);
+    bool is_fetched(Sector from, uint64_t sectors) const;
+    void unpin(const Request& request);
     Result<void> fill(Request& request, std::span<const iovec> buffers);
     void finish(Request& request, bool read);
     void copy_out(const Request& request, std::span<const iovec> buffers);
@@ -66,6 +73,7 @@ class StagedReads {
     FineWrites& fine_;
     Forecast& forecast_;
     Reader& reader_;
+    Prefetcher& prefetcher_;
     bool enabled_ = false;
     UseCounts counts_;
     std::array<Sector, 4> stream_ends_;  // where the reads ended that others may go on from

@@ -9,6 +9,7 @@ namespace {
 constexpr int kCandidates = 8;
 // What is spared counts as so much less relevant the next time.
 constexpr float kPatience = 7.0f / 8;
+constexpr float kServed = 1.0f / 4;
 
 }  // namespace
 
@@ -31,6 +32,7 @@ void Staging::set_limit(uint64_t bytes) {
 void Staging::drop(Slot slot) {
     Entry& entry = entries_[slot];
     --use(entry.purpose).entries;
+    use(entry.purpose).unused -= !entry.used;
     by_block_.erase(entry.block.value);
     recent_.erase(entry.used_at);
     entry.listed = false;
@@ -113,6 +115,7 @@ void Staging::put(Slot slot, Sector block, const Source& source, float score, St
     entry.used_at = recent_.begin();
     ++use(purpose).admitted;
     ++use(purpose).entries;
+    ++use(purpose).unused;
     by_block_[block.value] = slot;
     unpin(slot);
 }
@@ -142,9 +145,12 @@ std::optional<Staging::Slot> Staging::find(Sector block, const Source& source, S
         missed(asked);
         return {};
     }
-    recent_.splice(recent_.begin(), recent_, entry.used_at);
-    entry.patience = 1;
+    // What was fetched ahead of time has done its service, unless it is used again and again.
+    const bool served = entry.purpose == Staged::prefetch && !entry.used;
+    recent_.splice(served ? recent_.end() : recent_.begin(), recent_, entry.used_at);
+    entry.patience = served ? kServed : 1;
     use(entry.purpose).used += !entry.used;
+    use(entry.purpose).unused -= !entry.used;
     entry.used = true;
     ++entry.pins;
     ++use(asked).hits;

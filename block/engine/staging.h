@@ -4,7 +4,7 @@
 // can be a delta, and deltas can be read at once.
 //
 // Each entry says of what it is a copy: it is valid as long as the map has just that. Bounded in bytes. Of the least
-// recently used entries the one with the lowest score makes room, unless that is higher than the score of what is to come
+// recently used entries (what was fetched ahead of time counts as such again once it was used) the one with the lowest score makes room, unless that is higher than the score of what is to come
 // in; then they count for less the next time. Memory is taken as it is needed, a megabyte at a time. Not synchronised: Core::mutex guards all but the
 // content of slots that are pinned.
 #pragma once
@@ -47,6 +47,10 @@ class Staging {
     // The same for readers, who may ask for what the block held long ago: what it holds now stays.
     std::optional<Slot> peek(Sector block, const Source& source);
     bool contains(Sector block) const { return !by_block_.empty() && by_block_.contains(block.value); }
+    bool holds(Sector block, const Source& source) const {
+        const auto found = by_block_.find(block.value);
+        return found != by_block_.end() && entries_[found->second].source == source;
+    }
     // Whose copy is not there: counted as a miss of those who looked.
     void missed(Staged asked) { ++use(asked).misses; }
     // What was not even tried, as it is below the threshold.
@@ -67,6 +71,8 @@ class Staging {
     bool empty() const { return by_block_.empty(); }
     // Entries that are there for that.
     uint64_t count(Staged purpose) const { return stats_.by_purpose[static_cast<size_t>(purpose)].entries; }
+    // Of these, entries that nobody has found yet.
+    uint64_t unused(Staged purpose) const { return stats_.by_purpose[static_cast<size_t>(purpose)].unused; }
     StagingStats stats() const;
 
   private:

@@ -206,21 +206,13 @@ Result<size_t> Engine::Impl::read_some(std::span<const Extent> extents, uint8_t*
     return count;
 }
 
-// The content of `lower` where it differs from `upper`.
-Result<ExtentMap> Engine::Impl::difference(Sequence upper, Sequence lower) {
-    TRY_ASSIGN(Overlay overlay, timeline.difference(upper, lower));
-    return lay_out(overlay);
-}
-
-// The chunks in which `upper` has data where it differs from `lower`.
-Result<ChunkSet> Engine::Impl::data_after(Sequence lower, Sequence upper) {
-    TRY_ASSIGN(const ExtentMap extents, difference(lower, upper));
-    ExtentChunks chunks;
-    extents.for_each(Sector(0), [&](const Extent& extent) {
-        chunks.add(extent);
-        return true;
-    });
-    return std::move(chunks.data);
+// What a stream is to hold, in one pass over the indexes.
+Result<void> Engine::Impl::find_content(Sequence upper, Sequence lower, StreamContent* content) {
+    IntervalChange change;
+    TRY_ASSIGN(Overlay overlay, timeline.difference(upper, lower, &change));
+    content->extents = lay_out(overlay);
+    content->after = change.data_after();
+    return {};
 }
 
 // What lies on top, holes included.
@@ -342,8 +334,7 @@ Result<void> Engine::Impl::seal(const std::vector<OldState>& states, SealedStrea
         stream.upper = states[i + 1].sequence;
         StreamContent content;
         content.upper_time = states[i + 1].time;
-        TRY_ASSIGN(content.after, data_after(stream.lower, stream.upper));
-        TRY_ASSIGN(content.extents, difference(stream.upper, stream.lower));
+        TRY(find_content(stream.upper, stream.lower, &content));
         TRY(add_stream(content, std::move(stream), sealed));
     }
     return end_streams(sealed);

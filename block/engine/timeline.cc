@@ -16,9 +16,54 @@ namespace {
 // Indexes read at once, and kept decoded.
 constexpr size_t kReadAhead = 8;
 
+// What `from` holds of what the step changes, the last change first.
+void tell_redo(const SegmentIndex& index, const PathStep& step, IntervalChange& change) {
+    const auto tell = [&](uint64_t start, uint64_t count, bool data) {
+        if (start < kVmStateBase.value) {
+            change.changed_before(Sector(start), std::min(count, kVmStateBase.value - start), data);
+        }
+    };
+    size_t end = index.entries.size(), redo_end = index.redo.size();
+    for (auto row = index.rows.rbegin(); row != index.rows.rend(); ++row) {
+        const size_t begin = end - row->entry_count, redo_begin = redo_end - row->redo_count;
+        if (row->sequence >= step.first.value && row->sequence <= step.last.value) {
+            for (size_t i = redo_end; i-- > redo_begin;) {
+                const Extent extent = format::unpack(index.redo[i]);
+                tell(extent.start.value, extent.count, extent.is_data());
+            }
+            for (size_t i = end; i-- > begin;) {
+                const format::Entry& entry = index.entries[i];
+                if (!entry.has(format::kEntryMoved)) {
+                    tell(entry.start, entry.count, entry.is_data());
+                }
+            }
+        }
+        end = begin;
+        redo_end = redo_begin;
+    }
+}
+
+// The same of a step that is done again: what it replaces is what `from` holds.
+void tell_undo(const SegmentIndex& index, const PathStep& step, IntervalChange& change) {
+    size_t begin = 0;
+    for (const format::IndexRow& row : index.rows) {
+        const size_t end = begin + row.undo_count;
+        if (row.sequence >= step.first.value && row.sequence <= step.last.value) {
+            for (size_t i = begin; i < end; ++i) {
+                const Extent extent = format::unpack(index.undo[i]);
+                if (extent.start < kVmStateBase) {
+                    const uint64_t most = kVmStateBase - extent.start;
+                    change.changed_before(extent.start, std::min(extent.count, most), extent.is_data());
+                }
+            }
+        }
+        begin = end;
+    }
+}
+
 }  // namespace
 
-Result<Overlay> Timeline::difference(Sequence from, Sequence to) {
+Result<Overlay> Timeline::difference(Sequence from, Sequence to, IntervalChange* change) {
     std::vector<PathStep> steps;
     std::vector<StreamInfo> streams;
     uint64_t size;
@@ -37,6 +82,9 @@ Result<Overlay> Timeline::difference(Sequence from, Sequence to) {
     for (const PathStep& step : steps) {
         TRY(for_each_segment(step.first, step.last, step.undo, [&](const SegmentIndex& index) {
             step.undo ? undo(index, step, overlay) : redo(index, step, overlay);
+            if (change != nullptr) {
+                step.undo ? tell_redo(index, step, *change) : tell_undo(index, step, *change);
+            }
             return Result<void>();
         }));
     }

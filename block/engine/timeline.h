@@ -3,6 +3,7 @@
 // Going from one state of the disk to another: what differs, from the indexes of the segments between.
 #pragma once
 
+#include "change_vector.h"
 #include "history.h"
 #include "index_cache.h"
 #include "overlay.h"
@@ -19,7 +20,9 @@ class Timeline {
     // The content of state `to` wherever it may differ from state `from`, holes included, as pieces to be laid
     // over the latter. Reads the indexes of the segments on the way, and of streams if `to` lies before the floor
     // (`from` does not). Errors: EIO if one is damaged.
-    Result<Overlay> difference(Sequence from, Sequence to);
+    // If `change` is given, and `to` does not lie before the floor: it is told, backwards, how `from` came of `to`, but for
+    // VM state.
+    Result<Overlay> difference(Sequence from, Sequence to, IntervalChange* change = nullptr);
 
     // Calls visit(index) for the log segments that hold any of the batches first..last, in order of
     // sequence, or backwards. Reads ahead. Stops at the first error.

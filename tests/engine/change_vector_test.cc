@@ -89,6 +89,25 @@ TEST(ChangeVectorTest, OfBatchesItIsExact) {
     }
 }
 
+TEST(ChangeVectorTest, ToldBackwardsItIsTheSame) {
+    std::mt19937_64 random(2);
+    NaiveDisk disk;
+    for (int round = 0; round < 300; ++round) {
+        const NaiveDisk before = disk;
+        std::vector<bool> changed(kSectors);
+        std::vector<Step> steps;
+        for (uint64_t left = random() % 12; left > 0; --left) {
+            steps.push_back(draw(random, false));
+            play(steps.back(), disk, changed, nullptr);
+        }
+        IntervalChange backwards;
+        for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+            backwards.changed_before(step->start, step->count, step->data);
+        }
+        EXPECT_EQ(backwards.data_after(), NaiveDisk::difference(before, disk, changed).after()) << round;
+    }
+}
+
 struct Joined {
     ChangeVector rule, truth;
 };

@@ -112,6 +112,13 @@ void note_predictions(World& world) {
     world.coverage.hit("read staged", reads.admitted > 0);
     world.coverage.hit("staged read overwritten", reads.invalidations > 0);
     world.coverage.hit("staged read evicted", reads.evictions > 0);
+    const PrefetchInfo prefetch = world.engine->prefetch_info();
+    world.coverage.hit("blocks fetched ahead of time", prefetch.fetched > 0);
+    world.coverage.hit("fetched block used", fine.staging.by_purpose[2].used > 0);
+    world.coverage.hit("fetched block overwritten", fine.staging.by_purpose[2].invalidations > 0);
+    world.coverage.hit("fetching was late", prefetch.late > 0);
+    world.coverage.hit("fetching failed", prefetch.failures > 0);
+    world.coverage.hit("read waited for what was being fetched", prefetch.waits > 0);
     const PredictionInfo info = world.engine->prediction_info();
     world.coverage.hit("predictions hold", info.source == PredictionInfo::Source::predictions);
     world.coverage.hit("predictions expired", info.expired > 0);
