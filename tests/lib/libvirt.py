@@ -300,8 +300,13 @@ class Domain:
 
     # What Guest needs of a process.
     def require_alive(self):
-        if self.state() not in ("running", "paused"):
-            raise ProcessError(f"domain '{self.name}' is {self.state()}: {self.log()}")
+        """Of QEMU, whether or not libvirtd runs."""
+        try:
+            alive = self.host.try_run(["kill", "-0", self.pid])[0] == 0
+        except FileNotFoundError:
+            alive = False
+        if not alive:
+            raise ProcessError(f"the QEMU of domain '{self.name}' has ended: {self.log()}")
 
     def wait(self, timeout_s=60):
         wait_until(lambda: self.state() == "shut off", f"the end of domain '{self.name}'", timeout_s)

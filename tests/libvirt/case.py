@@ -30,6 +30,10 @@ class HostTest(unittest.TestCase):
         image.create(self.host.images / name, image_format, size, *options)
         return f"{IMAGES}/{name}"
 
+    def check_image(self, path):
+        """Inside, where the disk below is found."""
+        self.host.run(["/opt/predsnap/bin/qemu-img", "check", "-q", "-f", "predsnap", path])
+
     def define(self, xml):
         domain = self.host.define(xml)
         self.addCleanup(self.remove, domain)
