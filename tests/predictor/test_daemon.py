@@ -64,11 +64,15 @@ class Qmp(threading.Thread):
                 if self.refuse:
                     say({"error": {"class": "GenericError", "desc": "not today"}})
                     continue
-            say({"return": {}})
+            answers = {"query-predsnap": [{"node-name": "disk0"}], "predsnap-query-points": []}
+            say({"return": answers.get(command["execute"], {})})
 
     def hang_up(self):
         for connection in self.connections:
-            connection.shutdown(socket.SHUT_RDWR)
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # it was let go
         self.connections.clear()
 
     def wait_for(self, count, seconds=100):

@@ -35,7 +35,7 @@ std::vector<Target> daemon_targets() {
     return targets;
 }
 
-DiskWatch::DiskWatch(DiskConfig config) : config_(std::move(config)), forecaster_(options()), qmp_(config_.qmp) {}
+DiskWatch::DiskWatch(DiskConfig config) : config_(std::move(config)), forecaster_(options()) {}
 
 void DiskWatch::load_models(ModelStore& store, std::vector<std::string>& messages) {
     const auto& targets = forecaster_.options().targets;
@@ -159,10 +159,6 @@ Result<PredictionSet> DiskWatch::predict(int64_t now_us, int64_t horizon_us, siz
     set.write_rate = forecaster_.activity().write_rate(now_us);
     set.predictions = make_predictions(*writes, *reads, forecaster_.activity(), ranges_max);
     return set;
-}
-
-Result<void> DiskWatch::send(const PredictionSet& set) {
-    return qmp_.execute("predsnap-set-predictions", Json::take(to_arguments(set, config_.node))).discard();
 }
 
 }  // namespace predsnap::predict

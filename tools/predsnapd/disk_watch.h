@@ -10,16 +10,18 @@
 #include "forecaster.h"
 #include "model_store.h"
 #include "prediction.h"
-#include "tools/qmp/client.h"
 #include "tools/predsnap/access_log_reader.h"
 
 namespace predsnap::predict {
 
 struct DiskConfig {
-    std::string name;  // of its models
-    std::string log;   // access log of the node
-    std::string qmp;   // Unix socket; empty: nothing is told to anybody
-    std::string node;  // node-name of the disk
+    std::string name;    // of its models
+    std::string log;     // access log of the node
+    std::string qmp;     // Unix socket of its QEMU
+    std::string domain;  // of libvirt: without `qmp`, its monitor is used; without both nothing is told to anybody
+    std::string node;    // node-name of the disk
+    int weight = 5;      // how critical its application is, 0 to 10: it is trained before lighter ones
+    bool operator==(const DiskConfig&) const = default;
 };
 
 // Writes and reads within 10, 60 and 600 seconds.
@@ -44,8 +46,6 @@ class DiskWatch {
 
     // What comes within the horizon, which is one of the targets'.
     Result<PredictionSet> predict(int64_t now_us, int64_t horizon_us, size_t ranges_max);
-    // Tells the driver.
-    Result<void> send(const PredictionSet& set);
 
     const DiskConfig& config() const { return config_; }
     const Forecaster& forecaster() const { return forecaster_; }
@@ -58,7 +58,6 @@ class DiskWatch {
 
     const DiskConfig config_;
     Forecaster forecaster_;
-    qmp::Client qmp_;
     std::optional<AccessLogReader> reader_;
     bool begun_ = false;      // the log that was put aside before was read
     bool in_aside_ = false;   // reader_ reads that

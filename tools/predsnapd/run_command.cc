@@ -11,20 +11,28 @@ namespace {
 
 constexpr char kSummary[] =
     "Follows the access logs of disks, learns, and tells QEMU's predsnap nodes what comes next. Disks are named on\n"
-    "the command line, --disk name=NAME,log=FILE[,qmp=SOCKET,node=NODE], or in a configuration file:\n\n"
+    "the command line, --disk name=NAME,log=FILE[,qmp=SOCKET|domain=DOMAIN,node=NODE][,weight=0..10], in a\n"
+    "configuration file, in drop-in files, or by the metadata of libvirt's domains:\n\n"
     "  [daemon]\n"
     "  state=/var/lib/predsnapd\n"
+    "  drop-ins=/run/predsnap/disks.d\n"
+    "  libvirt=qemu:///system\n"
+    "  metrics=/run/predsnapd/metrics.sock\n"
     "  [disk vm1-root]\n"
     "  log=/var/log/predsnap/vm1-root.log\n"
     "  qmp=/run/vm1.qmp\n"
-    "  node=disk0";
+    "  node=disk0\n\n"
+    "SIGHUP reads the files again.";
 
 struct Arguments {
     gchar* config = nullptr;
     gchar* state = nullptr;
+    gchar* metrics = nullptr;
+    gchar* drop_ins = nullptr;
+    gchar* libvirt = nullptr;
     gchar** disks = nullptr;
-    gint tick = 10, train_every = 600, horizon = 60;
-    gboolean once = FALSE, dry_run = FALSE, json = FALSE;
+    gint tick = 0, train_every = 0, horizon = 0;  // 0: as the file says
+    gboolean once = FALSE, dry_run = FALSE, json = FALSE, check = FALSE;
 };
 
 int refuse(const std::string& message) {
@@ -32,105 +40,40 @@ int refuse(const std::string& message) {
     return 2;
 }
 
-bool set_member(DiskConfig& disk, const std::string& key, const std::string& value) {
-    std::string* member = key == "name"   ? &disk.name
-                          : key == "log"  ? &disk.log
-                          : key == "qmp"  ? &disk.qmp
-                          : key == "node" ? &disk.node
-                                          : nullptr;
-    if (member != nullptr) {
-        *member = value;
+void replace(std::string& member, const gchar* by) {
+    if (by != nullptr) {
+        member = by;
     }
-    return member != nullptr;
 }
 
-// Empty: good.
-std::string check(const std::vector<DiskConfig>& disks) {
-    for (const DiskConfig& disk : disks) {
-        if (disk.name.empty() || disk.log.empty() || disk.qmp.empty() != disk.node.empty()) {
-            return "disk '" + disk.name + "': it needs name and log, and qmp and node, or neither of these";
-        }
+void replace(int64_t& member_us, gint by_s) {
+    if (by_s != 0) {
+        member_us = by_s * kSecond;
     }
-    return disks.empty() ? "no disk is named: see --help" : "";
 }
 
-std::string parse_disk(const char* text, DiskConfig& disk) {
-    std::string wrong;
-    char** parts = g_strsplit(text, ",", -1);
-    for (char** part = parts; *part != nullptr && wrong.empty(); ++part) {
-        const std::string pair = *part;
-        const size_t equals = pair.find('=');
-        if (equals == std::string::npos || !set_member(disk, pair.substr(0, equals), pair.substr(equals + 1))) {
-            wrong = "--disk: '" + pair + "' is none of name=, log=, qmp=, node=";
-        }
+// What the command line says goes before what the file says.
+Result<DaemonOptions> to_options(const Arguments& arguments) {
+    DaemonOptions options;
+    if (arguments.config != nullptr) {
+        TRY(read_config(arguments.config, options));
     }
-    g_strfreev(parts);
-    return wrong;
-}
-
-std::string parse_group(GKeyFile* file, const std::string& group, DiskConfig& disk) {
-    constexpr size_t kPrefix = 5;  // "disk "
-    disk.name = group.substr(kPrefix);
-    char** keys = g_key_file_get_keys(file, group.c_str(), nullptr, nullptr);
-    std::string wrong;
-    for (char** key = keys; key != nullptr && *key != nullptr && wrong.empty(); ++key) {
-        char* value = g_key_file_get_string(file, group.c_str(), *key, nullptr);
-        if (value == nullptr || !set_member(disk, *key, value)) {
-            wrong = "[" + group + "]: '" + *key + "' is not known";
-        }
-        g_free(value);
+    for (char** disk = arguments.disks; disk != nullptr && *disk != nullptr; ++disk) {
+        TRY_ASSIGN(DiskConfig config, parse_disk(*disk));
+        options.disks.push_back(std::move(config));
     }
-    g_strfreev(keys);
-    return wrong;
-}
-
-std::string parse_config(const char* path, DaemonOptions& options) {
-    GKeyFile* file = g_key_file_new();
-    GError* error = nullptr;
-    std::string wrong;
-    if (g_key_file_load_from_file(file, path, G_KEY_FILE_NONE, &error) == FALSE) {
-        wrong = std::string(path) + ": " + error->message;
-        g_error_free(error);
-    } else {
-        if (char* state = g_key_file_get_string(file, "daemon", "state", nullptr)) {
-            options.state = state;
-            g_free(state);
-        }
-        char** groups = g_key_file_get_groups(file, nullptr);
-        for (char** group = groups; *group != nullptr && wrong.empty(); ++group) {
-            if (g_str_has_prefix(*group, "disk ")) {
-                wrong = parse_group(file, *group, options.disks.emplace_back());
-            } else if (g_strcmp0(*group, "daemon") != 0) {
-                wrong = std::string(path) + ": group [" + *group + "] is neither [daemon] nor [disk NAME]";
-            }
-        }
-        g_strfreev(groups);
-    }
-    g_key_file_free(file);
-    return wrong;
-}
-
-std::string to_options(const Arguments& arguments, DaemonOptions& options) {
-    std::string wrong = arguments.config != nullptr ? parse_config(arguments.config, options) : "";
-    for (char** disk = arguments.disks; disk != nullptr && *disk != nullptr && wrong.empty(); ++disk) {
-        wrong = parse_disk(*disk, options.disks.emplace_back());
-    }
-    if (arguments.state != nullptr) {
-        options.state = arguments.state;
-    }
-    if (arguments.tick < 1 || arguments.train_every < 1) {
-        return "--tick and --train-every are at least 1";
-    }
-    if (arguments.horizon != 10 && arguments.horizon != 60 && arguments.horizon != 600) {
-        return "--horizon is 10, 60 or 600";
-    }
-    options.tick_us = arguments.tick * kSecond;
-    options.train_every_us = arguments.train_every * kSecond;
-    options.horizon_us = arguments.horizon * kSecond;
+    replace(options.state, arguments.state);
+    replace(options.metrics, arguments.metrics);
+    replace(options.drop_ins, arguments.drop_ins);
+    replace(options.libvirt, arguments.libvirt);
+    replace(options.tick_us, arguments.tick);
+    replace(options.train_every_us, arguments.train_every);
+    replace(options.horizon_us, arguments.horizon);
     options.once = arguments.once != FALSE;
     options.dry_run = arguments.dry_run != FALSE;
     options.json = arguments.json != FALSE;
-    return wrong.empty() ? check(options.disks) : wrong;
+    TRY(check(options));
+    return options;
 }
 
 }  // namespace
@@ -141,11 +84,15 @@ int run_command(int argc, char** argv) {
         {"config", 0, 0, G_OPTION_ARG_FILENAME, &arguments.config, "Configuration file", "FILE"},
         {"state", 0, 0, G_OPTION_ARG_FILENAME, &arguments.state, "Folder of the models (/var/lib/predsnapd)", "DIR"},
         {"disk", 0, 0, G_OPTION_ARG_STRING_ARRAY, &arguments.disks, "A disk; may be repeated", "name=...,log=..."},
+        {"drop-ins", 0, 0, G_OPTION_ARG_FILENAME, &arguments.drop_ins, "Folder of further files *.conf that name disks", "DIR"},
+        {"libvirt", 0, 0, G_OPTION_ARG_STRING, &arguments.libvirt, "Watch the disks that libvirt's domains name in their metadata", "URI"},
+        {"metrics", 0, 0, G_OPTION_ARG_STRING, &arguments.metrics, "Serve metrics: a Unix socket's path, or 127.0.0.1:PORT", "ADDRESS"},
         {"tick", 0, 0, G_OPTION_ARG_INT, &arguments.tick, "Seconds between predictions (10)", "S"},
         {"train-every", 0, 0, G_OPTION_ARG_INT, &arguments.train_every, "Seconds between trainings of a disk (600)", "S"},
         {"horizon", 0, 0, G_OPTION_ARG_INT, &arguments.horizon, "Seconds ahead that QEMU is told of: 10, 60, 600 (60)", "S"},
         {"once", 0, 0, G_OPTION_ARG_NONE, &arguments.once, "Read the logs, train, predict from their end on, and stop", nullptr},
         {"dry-run", 0, 0, G_OPTION_ARG_NONE, &arguments.dry_run, "Tell nobody", nullptr},
+        {"check", 0, 0, G_OPTION_ARG_NONE, &arguments.check, "Only check the configuration", nullptr},
         {"json", 0, 0, G_OPTION_ARG_NONE, &arguments.json, "Print what is told, an object a line", nullptr},
         {nullptr, 0, 0, G_OPTION_ARG_NONE, nullptr, nullptr, nullptr},
     };
@@ -160,12 +107,16 @@ int run_command(int argc, char** argv) {
         g_error_free(error);
         return refuse(message);
     }
-    DaemonOptions options;
-    const std::string wrong = to_options(arguments, options);
-    g_free(arguments.config);
-    g_free(arguments.state);
-    g_strfreev(arguments.disks);
-    return wrong.empty() ? run_daemon(options) : refuse(wrong);
+    const Result<DaemonOptions> options = to_options(arguments);
+    if (!options.ok()) {
+        return refuse(options.error().message);
+    }
+    if (arguments.check) {
+        std::printf("the configuration is good: %zu disks\n", options.value().disks.size());
+        return 0;
+    }
+    // Its strings stay: SIGHUP reads the file again.
+    return run_daemon(options.value(), [arguments] { return to_options(arguments); });
 }
 
 }  // namespace predsnap::predict

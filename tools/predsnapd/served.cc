@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "served.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "block/engine/text.h"
+
+namespace predsnap::predict {
+namespace {
+
+// Between two of these others get their turn.
+constexpr size_t kRecordsAtOnce = 200000;
+
+std::string way_of(const DiskConfig& config) {
+    return !config.qmp.empty() ? "socket" : !config.domain.empty() ? "libvirt" : "none";
+}
+
+}  // namespace
+
+Served::Served(DiskConfig config, std::shared_ptr<Courier> courier, std::shared_ptr<Board> board)
+    : config_(config), disk_(std::move(config)), courier_(std::move(courier)), board_(std::move(board)) {
+    board_->add(config_.name, config_.domain, config_.node, way_of(config_));
+}
+
+void Served::become(const DiskConfig& config, std::shared_ptr<Courier> courier) {
+    config_ = config;
+    courier_ = std::move(courier);
+    board_->add(config_.name, config_.domain, config_.node, way_of(config_));
+}
+
+void Served::say(const std::string& message) const {
+    std::fprintf(stderr, "predsnapd: %s: %s\n", config_.name.c_str(), message.c_str());
+}
+
+void Served::complain(const Result<void>& result) {
+    const std::string message = result.ok() ? "" : result.error().message;
+    if (!message.empty() && message != said_) {
+        say(message);
+    }
+    said_ = message;
+}
+
+void Served::load_models(ModelStore& store) {
+    std::vector<std::string> messages;
+    disk_.load_models(store, messages);
+    for (const std::string& message : messages) {
+        say(message);
+    }
+}
+
+Result<Json> Served::predict(const DaemonOptions& options, int64_t now_us) {
+    TRY_ASSIGN(const PredictionSet set, disk_.predict(now_us, options.horizon_us, options.ranges_max));
+    Json arguments = Json::take(to_arguments(set, config_.node));
+    if (options.json) {
+        std::printf("%s\n", arguments.text().c_str());
+        std::fflush(stdout);
+    }
+    return arguments;
+}
+
+Result<void> Served::follow(const DaemonOptions& options, int64_t now_us) {
+    TRY_ASSIGN(behind_, disk_.catch_up(kRecordsAtOnce));
+    if (behind_ || disk_.records() == 0) {
+        return {};  // what is old is of no use to the driver
+    }
+    TRY(disk_.advance(now_us));
+    TRY_ASSIGN(Json arguments, predict(options, now_us));
+    if (courier_ && !options.dry_run) {
+        tell_node(*courier_, board_, config_.name, std::move(arguments));
+    }
+    return {};
+}
+
+void Served::put_up(const Result<void>& log) {
+    board_->put(config_.name, [&](DiskReport& report) {
+        report.records = disk_.records();
+        report.dropped = disk_.dropped();
+        report.log_error = log.ok() ? "" : log.error().message;
+    });
+}
+
+void Served::tick(const DaemonOptions& options, int64_t now_us) {
+    Result<void> done;
+    if (!training_ && !config_.log.empty()) {
+        done = follow(options, now_us);
+        put_up(done);
+    }
+    if (!courier_) {
+        complain(done);
+        return;
+    }
+    ask_node(*courier_, board_, config_.name, config_.node);
+    // Answers to what was said before; what is wrong here comes first.
+    const DiskReport report = board_->find(config_.name);
+    const std::string& remote = report.tell_error.empty() ? report.error : report.tell_error;
+    complain(!done.ok() || remote.empty() ? done : Result<void>(Error{EIO, remote}));
+}
+
+bool Served::wants_training(int64_t now_us) const {
+    return !training_ && !behind_ && disk_.records() > 0 && now_us >= next_train_us_;
+}
+
+void Served::begin_training(const DaemonOptions& options, int64_t now_us) {
+    training_ = true;
+    training_begun_us_ = g_get_monotonic_time();
+    next_train_us_ = now_us + options.train_every_us;
+}
+
+std::vector<Standing> Served::standings() const {
+    const Forecaster& forecaster = disk_.forecaster();
+    const auto& targets = forecaster.options().targets;
+    std::vector<Standing> all;
+    for (size_t i = 0; i < targets.size(); ++i) {
+        const Contest& contest = forecaster.contest(i);
+        Standing standing{.target = name_of(targets[i]),
+                          .served = contest.standing(contest.champion()),
+                          .model_serves = contest.champion() == kModelMethod};
+        for (size_t method = 0; method < kModelMethod; ++method) {
+            standing.baseline = std::max(standing.baseline, contest.standing(method));
+        }
+        all.push_back(std::move(standing));
+    }
+    return all;
+}
+
+void Served::report_training() const {
+    const Forecaster& forecaster = disk_.forecaster();
+    const auto& targets = forecaster.options().targets;
+    std::string serving;
+    for (size_t i = 0; i < targets.size(); ++i) {
+        if (forecaster.model(i) != nullptr) {
+            serving += " " + name_of(targets[i]) + ":" + std::string(method_name(forecaster.contest(i).champion()));
+        }
+    }
+    say(text("trained in %.1f s on %zu rows of %llu requests; serving%s",
+             static_cast<double>(g_get_monotonic_time() - training_begun_us_) * 1e-6, forecaster.samples().row_count(),
+             static_cast<ull>(disk_.records()), serving.empty() ? " heuristics" : serving.c_str()));
+}
+
+void Served::end_training(ModelStore& store, const Result<void>& trained) {
+    training_ = false;
+    Result<void> done = trained;
+    if (done.ok()) {
+        report_training();
+        board_->put(config_.name, [&](DiskReport& report) {
+            ++report.trainings;
+            report.trained_us = g_get_real_time();
+            report.training_s = static_cast<double>(g_get_monotonic_time() - training_begun_us_) * 1e-6;
+            report.standings = standings();
+        });
+        done = disk_.save_models(store);
+    }
+    complain(done);
+}
+
+}  // namespace predsnap::predict
