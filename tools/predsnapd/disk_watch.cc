@@ -135,7 +135,7 @@ Result<void> DiskWatch::save_models(ModelStore& store) const {
         TRY_ASSIGN(const std::string bytes, model->save());
         TRY(store.save(config_.name, targets[i], bytes,
                        {.trained_us = forecaster_.activity().now_us(), .standing = contest.standing(kModelMethod),
-                        .best_other = best_other, .serves = contest.champion() == kModelMethod}));
+                        .best_other = best_other, .serves = contest.standing(kModelMethod) > best_other}));
     }
     return {};
 }
