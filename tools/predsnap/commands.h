@@ -10,5 +10,7 @@ constexpr int kFailed = 1, kMisused = 2;
 
 int info_command(int argc, char** argv);
 int log_command(int argc, char** argv);
+int protect_command(int argc, char** argv);
+int unprotect_command(int argc, char** argv);
 
 }  // namespace predsnap

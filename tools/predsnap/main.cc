@@ -19,6 +19,8 @@ struct Command {
 constexpr Command kCommands[] = {
     {"info", info_command, "what a disk is, how far its history reaches, what it takes"},
     {"log", log_command, "read access logs, make them of traces"},
+    {"protect", protect_command, "put predsnap on a disk of a libvirt domain, live or from its next start on"},
+    {"unprotect", unprotect_command, "take it off again, with what was written merged into the disk below"},
 };
 
 void print_usage(std::FILE* file) {
