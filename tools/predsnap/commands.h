@@ -14,10 +14,12 @@ int diff_command(int argc, char** argv);
 int info_command(int argc, char** argv);
 int log_command(int argc, char** argv);
 int points_command(int argc, char** argv);
+int protect_command(int argc, char** argv);
 int rollback_command(int argc, char** argv);
 int snapshot_command(int argc, char** argv);
 int stats_command(int argc, char** argv);
 int threshold_command(int argc, char** argv);
+int unprotect_command(int argc, char** argv);
 int view_command(int argc, char** argv);
 int watch_command(int argc, char** argv);
 
