@@ -130,7 +130,10 @@ class Predsnapd(HostTest):
         domain.start(wait_boot=False)
         self.wait_for("predsnap_up", 1, disk="live-vda")
         self.host.virsh("metadata", "live", "urn:predsnap:libvirt:1", "--live", "--remove")
-        self.wait_for("predsnapd_disks", 0)
+        # Without metadata it goes by what QEMU was told, and has no other monitor than libvirt's.
+        self.wait_for("predsnap_up", 1, disk="live-predsnap-vda")
+        self.assertEqual(self.metric("predsnap_disk_info", disk="live-predsnap-vda", monitor="libvirt"), 1)
+        self.assertEqual(self.metric("predsnapd_disks"), 1)
         self.host.virsh("metadata", "live", "urn:predsnap:libvirt:1", "--live", "--key", "p", "--set",
                         "<disks><disk target='vda' weight='11'/></disks>")
         self.wait_for("predsnapd_configuration_errors", 1)
