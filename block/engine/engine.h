@@ -278,6 +278,28 @@ struct CheckOptions {
     std::function<bool(double)> progress;
 };
 
+// What differs between two states: see Engine::changes.
+struct ChangesQuery {
+    uint64_t offset = 0;              // where to begin
+    uint64_t ranges_max = UINT64_MAX; // stop after about so many ranges
+    uint64_t bytes_max = UINT64_MAX;  // and after reading about so much of each state
+};
+struct Changes {
+    struct Range {
+        uint64_t offset, length;
+    };
+    struct State {
+        Sequence sequence;
+        Time time;
+        uint64_t size = 0;
+    };
+    State from, to;
+    std::vector<Range> ranges;     // ascending; none touches the next
+    std::optional<uint64_t> next;  // where to go on, if that was not all
+
+    void add(uint64_t offset, uint64_t length);  // after all others
+};
+
 class View;
 
 class Engine {
@@ -374,6 +396,10 @@ class Engine {
     // Points in order of sequence. Reads the index of the segments concerned.
     Result<std::vector<PointInfo>> points(const PointQuery& query);
 
+    // The sectors whose content differs between two states, whatever was written in between; beyond the end of the smaller
+    // disk, all. Reads what may differ. Errors: EIO if that is damaged.
+    Result<Changes> changes(const Moment& from, const Moment& to, const ChangesQuery& query);
+
     // Coalescing on demand: what the limits of history do not keep is dropped, and neighbouring streams are merged,
     // without waiting until it is worth it; and all history up to `until` is treated as if it were older than the
     // window. Then what of the disk lies scattered in segments that history does not need is put in order (order.h). The background does it, as far as segments of the log are closed; status tells when.
@@ -420,6 +446,7 @@ class View {
     explicit View(std::unique_ptr<Impl> impl);
 
   private:
+    friend class Engine;
     std::unique_ptr<Impl> impl_;
 };
 

@@ -14,6 +14,7 @@
  * predsnap-view.c      the predsnap-view driver
  * predsnap-qmp.c       QMP commands
  * predsnap-query.c     QMP queries
+ * predsnap-changes.c   what differs between two states, in QMP
  * predsnap-predict.c   predictions, hints and the threshold, in QMP
  */
 #ifndef BLOCK_PREDSNAP_INT_H
@@ -376,6 +377,11 @@ predsnap_find_node(const char *node_name, Error **errp);
 /* Whether the image could be opened and, if asked for, be written to. */
 bool GRAPH_RDLOCK predsnap_check_usable(BlockDriverState *bs, bool to_write,
                                         Error **errp);
+
+/* Takes what QMP's members of these names say; exactly one must be there. */
+bool predsnap_parse_moment(const char *snapshot, bool has_time, int64_t time,
+                           bool has_sequence, uint64_t sequence,
+                           PdsMoment *moment, Error **errp);
 
 /* The caller frees. */
 PredsnapSnapshot *predsnap_to_qapi_snapshot(const PdsSnapshot *from);

@@ -222,9 +222,9 @@ static bool GRAPH_RDLOCK check_user(BdrvChild *c, const char *node_name,
     return true;
 }
 
-static bool parse_moment(const char *snapshot, bool has_time, int64_t time,
-                         bool has_sequence, uint64_t sequence,
-                         PdsMoment *moment, Error **errp)
+bool predsnap_parse_moment(const char *snapshot, bool has_time, int64_t time,
+                           bool has_sequence, uint64_t sequence,
+                           PdsMoment *moment, Error **errp)
 {
     if (!!snapshot + has_time + has_sequence != 1) {
         error_setg(errp, "Exactly one of 'snapshot', 'time' and 'sequence' "
@@ -280,8 +280,8 @@ qmp_predsnap_rollback(const char *node_name, const char *snapshot,
     RollbackCall call = { };
     int ret = -EINVAL;
 
-    if (!parse_moment(snapshot, has_time, time, has_sequence, sequence,
-                      &call.moment, errp)) {
+    if (!predsnap_parse_moment(snapshot, has_time, time, has_sequence, sequence,
+                               &call.moment, errp)) {
         return NULL;
     }
     bs = co_get_node(node_name, errp);

@@ -9,6 +9,8 @@
 #include "predsnap-int.h"
 
 #define QUERY_POINTS_LIMIT_DEFAULT 10000
+#define QUERY_INTERVALS_DEFAULT 60
+#define QUERY_INTERVALS_MAX 10000
 
 /* --- points --- */
 
@@ -81,6 +83,78 @@ qmp_predsnap_query_points(const char *node_name, bool has_since, int64_t since,
     call.tail = &call.list;
     predsnap_co_run_on_node(node_name, false, co_query_points, &call, errp);
     return call.list;
+}
+
+/* --- activity --- */
+
+typedef struct ActivityCall {
+    PdsPointQuery query;
+    size_t intervals;
+    PredsnapActivity *found;
+    PredsnapActivityIntervalList **tail;
+} ActivityCall;
+
+static void add_interval(void *opaque, const PdsInterval *from)
+{
+    ActivityCall *call = opaque;
+    PredsnapActivityInterval *to = g_new0(PredsnapActivityInterval, 1);
+
+    to->time = from->begin_us;
+    to->points = from->points;
+    to->bytes_changed = from->bytes_changed;
+    to->chunks_changed = from->chunks_changed;
+    QAPI_LIST_APPEND(call->tail, to);
+}
+
+static int coroutine_fn GRAPH_RDLOCK
+co_query_activity(BlockDriverState *bs, void *opaque, Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    ActivityCall *call = opaque;
+    char *message = NULL;
+    PdsActivity facts;
+    int ret = pds_activity(s->engine, &call->query, call->intervals, &facts,
+                           add_interval, call, &message);
+
+    if (ret < 0) {
+        return predsnap_error(bs, ret, message, errp);
+    }
+    call->found->has_since = call->found->has_until = facts.points > 0;
+    call->found->since = facts.begin_us;
+    call->found->until = facts.end_us;
+    call->found->points = facts.points;
+    call->found->bytes_changed = facts.bytes_changed;
+    return 0;
+}
+
+PredsnapActivity *coroutine_fn
+qmp_predsnap_query_activity(const char *node_name, bool has_since,
+                            int64_t since, bool has_until, int64_t until,
+                            bool has_intervals, uint32_t intervals,
+                            Error **errp)
+{
+    ActivityCall call = {
+        .query = {
+            .since_us = has_since ? since : INT64_MIN,
+            .until_us = has_until ? until : INT64_MAX,
+            .limit = UINT64_MAX,
+        },
+        .intervals = has_intervals ? intervals : QUERY_INTERVALS_DEFAULT,
+    };
+
+    if (call.intervals < 1 || call.intervals > QUERY_INTERVALS_MAX) {
+        error_setg(errp, "'intervals' must be from 1 to %d",
+                   QUERY_INTERVALS_MAX);
+        return NULL;
+    }
+    call.found = g_new0(PredsnapActivity, 1);
+    call.tail = &call.found->intervals;
+    if (predsnap_co_run_on_node(node_name, false, co_query_activity, &call,
+                                errp) < 0) {
+        qapi_free_PredsnapActivity(call.found);
+        return NULL;
+    }
+    return call.found;
 }
 
 /* --- query-predsnap --- */

@@ -10,6 +10,7 @@
 #include <memory>
 #include <utility>
 
+#include "block/engine/activity.h"
 #include "block/engine/batch.h"
 #include "block/engine/engine.h"
 #include "block/engine/format.h"
@@ -419,6 +420,47 @@ int pds_points(PdsEngine* engine, const PdsPointQuery* query, PdsPointFn* fn, vo
         point.snapshot = info.snapshot.empty() ? nullptr : info.snapshot.c_str();
         point.kept = to_kept(info.kept);
         fn(opaque, &point);
+    }
+    return 0;
+}
+
+int pds_activity(PdsEngine* engine, const PdsPointQuery* query, size_t intervals, PdsActivity* activity, PdsIntervalFn* fn,
+                 void* opaque, char** message) {
+    predsnap::PointQuery wanted;
+    wanted.since = predsnap::Time(query->since_us);
+    wanted.until = predsnap::Time(query->until_us);
+    wanted.limit = query->limit;
+    const auto points = engine->engine->points(wanted);
+    if (!points.ok()) {
+        return fail(points.error(), message);
+    }
+    const predsnap::Activity found = predsnap::activity_of(points.value(), wanted.since, wanted.until, intervals);
+    *activity = {found.begin.value, found.end.value, found.points, found.bytes_changed};
+    for (const predsnap::Activity::Interval& from : found.intervals) {
+        const PdsInterval interval{from.begin.value, from.points, from.bytes_changed, from.chunks_changed};
+        fn(opaque, &interval);
+    }
+    return 0;
+}
+
+int pds_changes(PdsEngine* engine, const PdsMoment* from, const PdsMoment* to, const PdsChangesQuery* query,
+                PdsChanges* changes, PdsRangeFn* fn, void* opaque, char** message) {
+    const auto result = engine->engine->changes(to_moment(*from), to_moment(*to),
+                                                {query->offset, query->ranges_max, query->bytes_max});
+    if (!result.ok()) {
+        return fail(result.error(), message);
+    }
+    const predsnap::Changes& found = result.value();
+    *changes = {.from = found.from.sequence.value,
+                .to = found.to.sequence.value,
+                .from_time_us = found.from.time.value,
+                .to_time_us = found.to.time.value,
+                .from_size = found.from.size,
+                .to_size = found.to.size,
+                .complete = !found.next,
+                .next = found.next.value_or(0)};
+    for (const predsnap::Changes::Range& range : found.ranges) {
+        fn(opaque, range.offset, range.length);
     }
     return 0;
 }

@@ -405,6 +405,44 @@ typedef void PdsPointFn(void *opaque, const PdsPoint *point);
 int pds_points(PdsEngine *engine, const PdsPointQuery *query, PdsPointFn *fn, void *opaque,
                char **message);
 
+typedef struct PdsInterval {
+    int64_t begin_us;
+    uint64_t points;
+    uint64_t bytes_changed;
+    uint64_t chunks_changed;
+} PdsInterval;
+
+typedef struct PdsActivity {
+    int64_t begin_us, end_us;  /* what the intervals cover */
+    uint64_t points;
+    uint64_t bytes_changed;
+} PdsActivity;
+
+typedef void PdsIntervalFn(void *opaque, const PdsInterval *interval);
+/* Sums up what pds_points would list, over so many intervals of time. Task; fn is called from it. */
+int pds_activity(PdsEngine *engine, const PdsPointQuery *query, size_t intervals, PdsActivity *activity,
+                 PdsIntervalFn *fn, void *opaque, char **message);
+
+typedef struct PdsChangesQuery {
+    uint64_t offset;
+    uint64_t ranges_max;
+    uint64_t bytes_max;
+} PdsChangesQuery;
+
+typedef struct PdsChanges {
+    uint64_t from, to;             /* sequence numbers */
+    int64_t from_time_us, to_time_us;
+    uint64_t from_size, to_size;
+    bool complete;
+    uint64_t next;                 /* if not */
+} PdsChanges;
+
+typedef void PdsRangeFn(void *opaque, uint64_t offset, uint64_t length);
+/* Task; fn is called from it. */
+int pds_changes(PdsEngine *engine, const PdsMoment *from, const PdsMoment *to,
+                const PdsChangesQuery *query, PdsChanges *changes, PdsRangeFn *fn, void *opaque,
+                char **message);
+
 /* --- views --- */
 
 /* Task. */

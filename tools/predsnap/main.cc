@@ -18,6 +18,16 @@ struct Command {
 
 constexpr Command kCommands[] = {
     {"info", info_command, "what a disk is, how far its history reaches, what it takes"},
+    {"points", points_command, "the points to go back to, and where the rate of change jumps"},
+    {"rollback", rollback_command, "take a disk back, and the machine with it"},
+    {"snapshot", snapshot_command, "make, forget, list snapshots"},
+    {"diff", diff_command, "what differs between two moments"},
+    {"view", view_command, "show a disk as it was: over NBD, as a file, as a writable clone"},
+    {"watch", watch_command, "live status"},
+    {"stats", stats_command, "counters"},
+    {"threshold", threshold_command, "from which relevance on blocks are staged"},
+    {"coalesce", coalesce_command, "drop and merge old history now"},
+    {"check", check_command, "verify an image"},
     {"log", log_command, "read access logs, make them of traces"},
 };
 

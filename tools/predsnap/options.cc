@@ -26,8 +26,8 @@ struct Options::Entry {
     int64_t* number = nullptr;
 };
 
-Options::Options(const char* usage, const char* summary)
-    : usage_(usage), command_("predsnap " + usage_.substr(0, usage_.find_first_of(" [A"))), summary_(summary) {}
+Options::Options(const char* usage, std::string summary)
+    : usage_(usage), command_("predsnap " + usage_.substr(0, usage_.find(' '))), summary_(std::move(summary)) {}
 
 Options::~Options() = default;
 
@@ -119,7 +119,10 @@ bool Options::parse(int argc, char** argv) {
             arguments_.emplace_back(argv[i]);
         }
     }
-    return target_ == nullptr || name_target();
+    if (word_ != nullptr) {
+        *word_ = take();
+    }
+    return target_ == nullptr || target_is_optional_ || name_target();
 }
 
 // One way of naming the target, and only one.

@@ -27,7 +27,7 @@ struct TargetOptions {
 class Options {
   public:
     // `usage`: what follows the program's name, such as "points TARGET". Both texts are for --help.
-    Options(const char* usage, const char* summary);
+    Options(const char* usage, std::string summary);
     Options(const Options&) = delete;
     ~Options();
 
@@ -37,8 +37,19 @@ class Options {
     Options& number(const char* name, int64_t* value, const char* help, const char* placeholder, char letter = 0);
     // --json
     Options& json(bool* value) { return flag("json", value, "Print JSON"); }
+    // A word before the target: what to do, of several.
+    Options& word(std::string* value) {
+        word_ = value;
+        return *this;
+    }
     // --domain, --disk, --connect, --qmp, --node, --image, --capacity; or else the first argument.
     Options& target(TargetOptions* target);
+
+    // No target need be named.
+    Options& optional_target(bool optional) {
+        target_is_optional_ = optional;
+        return *this;
+    }
 
     // What is left are the arguments. False: the program ends with status(); it was said why.
     bool parse(int argc, char** argv);
@@ -58,10 +69,12 @@ class Options {
     bool name_target();
 
     const std::string usage_, command_;
-    const char* const summary_;
+    const std::string summary_;
     std::vector<Entry> entries_;
     std::vector<std::string> arguments_;
     TargetOptions* target_ = nullptr;
+    bool target_is_optional_ = false;
+    std::string* word_ = nullptr;
 };
 
 }  // namespace predsnap

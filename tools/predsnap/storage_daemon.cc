@@ -26,6 +26,7 @@ namespace fs = std::filesystem;
 constexpr int kMonitorFd = 3;
 constexpr unsigned kAnswerSeconds = 600;  // a rollback over much history, on slow storage
 constexpr size_t kWordsMax = 2000;
+constexpr int64_t kStartStep = 5'000, kStartMax = 20'000'000;  // microseconds
 
 fs::path own_folder() {
     std::error_code error;
@@ -46,13 +47,18 @@ std::vector<std::string> names_in(const std::string& folder) {
 }
 
 // In the child: no memory may be taken here.
-[[noreturn]] void become(char* const* command, int monitor, int messages, pid_t parent) {
-    // It ends with the tool, in order, and not by the terminal's Ctrl-C, which the tool answers.
-    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
-    ::setpgid(0, 0);
+[[noreturn]] void become(char* const* command, int monitor, int messages, pid_t parent, bool in_background) {
+    if (in_background) {
+        ::setsid();
+    } else {
+        // It ends with the tool, in order, and not by the terminal's Ctrl-C, which the tool answers.
+        ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+        ::setpgid(0, 0);
+    }
     const int null = ::open("/dev/null", O_RDWR);
-    if (::getppid() == parent && ::dup2(null, 0) == 0 && ::dup2(null, 1) == 1 && ::dup2(messages, 2) == 2 &&
-        (monitor == kMonitorFd ? ::fcntl(monitor, F_SETFD, 0) == 0 : ::dup2(monitor, kMonitorFd) == kMonitorFd)) {
+    const bool has_parent = in_background || ::getppid() == parent;
+    const bool has_monitor = monitor < 0 || (monitor == kMonitorFd ? ::fcntl(monitor, F_SETFD, 0) == 0 : ::dup2(monitor, kMonitorFd) == kMonitorFd);
+    if (has_parent && has_monitor && ::dup2(null, 0) == 0 && ::dup2(null, 1) == 1 && ::dup2(messages, 2) == 2) {
         ::execv(command[0], command);
     }
     ::_exit(127);
@@ -79,28 +85,37 @@ Result<std::string> find_qemu_program(const char* name) {
                          "install QEMU with predsnap, or say where its programs are with PREDSNAP_QEMU_BIN"};
 }
 
+Result<void> StorageDaemon::spawn(const std::vector<std::string>& words, int monitor, bool in_background) {
+    messages_ = ::memfd_create("messages", MFD_CLOEXEC);
+    if (messages_ < 0) {
+        return system_error(words[0]);
+    }
+    std::vector<char*> command;
+    for (const std::string& word : words) {
+        command.push_back(const_cast<char*>(word.c_str()));
+    }
+    command.push_back(nullptr);
+    const pid_t parent = ::getpid();
+    pid_ = ::fork();
+    if (pid_ == 0) {
+        become(command.data(), monitor, messages_, parent, in_background);
+    }
+    return pid_ < 0 ? Result<void>(system_error(words[0])) : Result<void>();
+}
+
 Result<std::unique_ptr<StorageDaemon>> StorageDaemon::start() {
     TRY_ASSIGN(const std::string program, find_qemu_program("qemu-storage-daemon"));
     std::unique_ptr<StorageDaemon> daemon(new StorageDaemon);
     int ends[2];
-    daemon->messages_ = ::memfd_create("messages", MFD_CLOEXEC);
-    if (daemon->messages_ < 0 || ::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
         return system_error("a socket for " + program);
     }
-    std::array<std::string, 5> words = {program, "--chardev", text("socket,id=qmp,fd=%d", kMonitorFd), "--monitor", "chardev=qmp"};
-    std::array<char*, words.size() + 1> command{};
-    for (size_t i = 0; i < words.size(); ++i) {
-        command[i] = words[i].data();
-    }
-    const pid_t parent = ::getpid();
-    daemon->pid_ = ::fork();
-    if (daemon->pid_ == 0) {
-        become(command.data(), ends[1], daemon->messages_, parent);
-    }
+    const Result<void> spawned =
+        daemon->spawn({program, "--chardev", text("socket,id=qmp,fd=%d", kMonitorFd), "--monitor", "chardev=qmp"}, ends[1], false);
     ::close(ends[1]);
-    if (daemon->pid_ < 0) {
+    if (!spawned.ok()) {
         ::close(ends[0]);
-        return system_error(program);
+        return spawned.error();
     }
     auto monitor = qmp::Client::over(ends[0], "qemu-storage-daemon", kAnswerSeconds);
     if (!monitor.ok()) {
@@ -108,6 +123,24 @@ Result<std::unique_ptr<StorageDaemon>> StorageDaemon::start() {
     }
     daemon->monitor_ = monitor.take();
     return daemon;
+}
+
+Result<std::unique_ptr<qmp::Client>> StorageDaemon::start_in_background(const std::string& path) {
+    TRY_ASSIGN(const std::string program, find_qemu_program("qemu-storage-daemon"));
+    StorageDaemon daemon;
+    // With a comma in the path it would be another option; the tool's own folders have none.
+    TRY(daemon.spawn({program, "--chardev", "socket,id=qmp,server=on,wait=off,path=" + path + ".qmp", "--monitor", "chardev=qmp", "--pidfile",
+                      path + ".pid"}, -1, true));
+    auto client = std::make_unique<qmp::Client>(path + ".qmp", kAnswerSeconds);
+    for (int64_t waited_us = 0; !client->connect().ok(); waited_us += kStartStep) {
+        if (::waitpid(daemon.pid_, nullptr, WNOHANG) == daemon.pid_ || waited_us > kStartMax) {
+            daemon.pid_ = waited_us > kStartMax ? daemon.pid_ : -1;  // it has ended, or is ended here
+            return Error{EIO, program + " does not work: " + daemon.last_words()};
+        }
+        g_usleep(kStartStep);
+    }
+    daemon.pid_ = -1;  // it goes on
+    return client;
 }
 
 std::string StorageDaemon::last_words() const {

@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "tools/qmp/client.h"
 
@@ -20,12 +21,16 @@ Result<std::string> find_qemu_program(const char* name);
 class StorageDaemon {
   public:
     static Result<std::unique_ptr<StorageDaemon>> start();
+    // One that outlives the tool: its monitor is the socket `path`.qmp, its process is in `path`.pid. Returns a connection to it.
+    static Result<std::unique_ptr<qmp::Client>> start_in_background(const std::string& path);
     // Asks it to end, and waits until it has: its images are closed then.
     ~StorageDaemon();
     qmp::Client& monitor() { return *monitor_; }
 
   private:
     StorageDaemon() = default;
+    // `monitor`: what becomes its descriptor 3, or -1.
+    Result<void> spawn(const std::vector<std::string>& command, int monitor, bool in_background);
     // What it said before it ended.
     std::string last_words() const;
 

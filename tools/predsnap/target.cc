@@ -157,6 +157,23 @@ Result<void> Target::open_image(const TargetOptions& options, Need need) {
     }
     TRY_ASSIGN(daemon_, StorageDaemon::start());
     monitor_ = &daemon_->monitor();
+    return add_image(options, need);
+}
+
+Result<std::unique_ptr<Target>> Target::open_in_background(const TargetOptions& options, const std::string& path) {
+    std::unique_ptr<Target> target(new Target);
+    TRY_ASSIGN(target->own_monitor_, StorageDaemon::start_in_background(path));
+    target->monitor_ = target->own_monitor_.get();
+    const Result<void> added = target->add_image(options, Need::read_content);
+    if (!added.ok()) {
+        static_cast<void>(target->plain("quit"));
+        return added.error();
+    }
+    return target;
+}
+
+Result<void> Target::add_image(const TargetOptions& options, Need need) {
+    const std::string& path = options.image;
     const Result<Json> added = plain("blockdev-add", image_node(path, options.capacity, need));
     if (!added.ok()) {
         return explained(path, added.error());

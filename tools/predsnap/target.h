@@ -27,6 +27,8 @@ class Target {
   public:
     // Errors name the target and the remedy: ENOENT for what is not there, EBUSY for an image in use.
     static Result<std::unique_ptr<Target>> open(const TargetOptions& options, Need need);
+    // An image in a daemon that outlives the tool (StorageDaemon::start_in_background).
+    static Result<std::unique_ptr<Target>> open_in_background(const TargetOptions& options, const std::string& path);
 
     qmp::Monitor& monitor() { return *monitor_; }
     // A command about the node: "node-name" is added to the arguments.
@@ -51,6 +53,7 @@ class Target {
     Result<void> open_domain(const TargetOptions& options);
     Result<void> open_socket(const TargetOptions& options);
     Result<void> open_image(const TargetOptions& options, Need need);
+    Result<void> add_image(const TargetOptions& options, Need need);
     Result<void> choose_node(const std::string& wanted);
 
     std::unique_ptr<StorageDaemon> daemon_;

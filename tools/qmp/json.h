@@ -88,6 +88,8 @@ class JsonMap {
     }
     // Gives what was set; the map is empty then.
     Json done();
+    // The map itself, for those who go on with it.
+    JsonMap&& move() { return std::move(*this); }
 
   private:
     JsonObject* object_;
