@@ -6,6 +6,8 @@ import re
 import signal
 import socket
 
+import hook
+import samples
 from case import HostTest, disk_xml
 from lib import paths
 from lib.libvirt import domain_xml
@@ -32,19 +34,14 @@ def protected_xml(name, monitor):
     return domain_xml(name, disks=disk_xml(f"/var/lib/libvirt/images/{name}.raw"), extra=extra)
 
 
-class Predsnapd(HostTest):
-    @classmethod
-    def prepare_host(cls):
-        os.chmod(cls.host.folder / "log/predsnap", 0o777)  # who makes it for QEMU's user otherwise is the hook
-
+class PredsnapdTest(HostTest):
     def setUp(self):
         self.metrics = self.host.run_folder / "metrics.sock"
         self._starts = 0
 
-    def predsnapd(self):
+    def predsnapd(self, *sources):
         self._starts += 1
-        args = [PREDSNAPD, "run", "--libvirt", "qemu:///system", "--metrics", "/run/metrics.sock", "--tick", "1",
-                "--state", "/var/lib/predsnapd"]
+        args = [PREDSNAPD, "run", *sources, "--metrics", "/run/metrics.sock", "--tick", "1", "--state", "/var/lib/predsnapd"]
         process = Process("predsnapd", self.host.inside(args), self.work / f"predsnapd-{self._starts}.log")
         self.addCleanup(process.kill)
         return process
@@ -71,6 +68,12 @@ class Predsnapd(HostTest):
     def wait_for(self, name, value, **labels):
         wait_until(lambda: self.metric(name, **labels) == value, f"{name} {labels} to be {value}")
 
+
+class Predsnapd(PredsnapdTest):
+    @classmethod
+    def prepare_host(cls):
+        os.chmod(cls.host.folder / "log/predsnap", 0o777)  # who makes it for QEMU's user otherwise is the hook
+
     def define_protected(self, name, monitor):
         self.create(f"{name}.raw")
         self.create(f"{name}.pds", "predsnap", "256M")
@@ -83,7 +86,7 @@ class Predsnapd(HostTest):
 
     def test_domains_come_and_go_and_what_dies_comes_back(self):
         own, through = self.define_protected("own", True), self.define_protected("through", False)
-        daemon = self.predsnapd()
+        daemon = self.predsnapd("--libvirt", "qemu:///system")
         self.wait_for("predsnapd_libvirt_connected", 1)
         self.assertEqual(self.metric("predsnapd_disks"), 0)
         own.start()
@@ -112,7 +115,7 @@ class Predsnapd(HostTest):
 
         os.kill(daemon.pid, signal.SIGKILL)  # in the middle of the guest's writes
         daemon.wait()
-        self.predsnapd()
+        self.predsnapd("--libvirt", "qemu:///system")
         wait_until(lambda: (self.metric("predsnap_predictions_sent_total", disk="own-vda") or 0) >= 1, "predictions")
         work.wait()  # no I/O error
         self.assertEqual(self.metric("predsnap_corrupt", disk="own-vda"), 0)
@@ -126,7 +129,7 @@ class Predsnapd(HostTest):
 
     def test_metadata_are_followed_while_the_domain_runs(self):
         domain = self.define_protected("live", True)
-        self.predsnapd()
+        self.predsnapd("--libvirt", "qemu:///system")
         domain.start(wait_boot=False)
         self.wait_for("predsnap_up", 1, disk="live-vda")
         self.host.virsh("metadata", "live", "urn:predsnap:libvirt:1", "--live", "--remove")
@@ -141,3 +144,31 @@ class Predsnapd(HostTest):
                         "<disks><disk target='vda' weight='1'><monitor socket='/var/lib/libvirt/qemu/live-predsnap.qmp'/></disk></disks>")
         self.wait_for("predsnapd_configuration_errors", 0)
         self.wait_for("predsnap_up", 1, disk="live-vda")
+
+
+class PredsnapdAndHook(PredsnapdTest):
+    """Without asking libvirt: the hook says which disks there are."""
+
+    @classmethod
+    def prepare_host(cls):
+        hook.install(cls.host)
+
+    def test_the_hook_tells_of_disks_in_qemu_and_in_storage_daemons(self):
+        self.create("sample-node.raw")
+        self.create("sample-daemon.raw")
+        node, beside = self.define(samples.load("node")), self.define(samples.load("daemon"))
+        daemon = self.predsnapd("--drop-ins", "/run/predsnap/disks.d")
+        node.start(wait_boot=False)
+        beside.start(wait_boot=False)
+        for name in ("sample-node-vda", "sample-daemon-vda"):
+            self.wait_for("predsnap_up", 1, disk=name)
+            self.assertEqual(self.metric("predsnap_disk_info", disk=name, monitor="socket"), 1)
+            self.assertEqual(self.metric("predsnap_log_readable", disk=name), 1)
+        os.kill(daemon.pid, signal.SIGKILL)
+        daemon.wait()
+        self.predsnapd("--drop-ins", "/run/predsnap/disks.d")
+        self.wait_for("predsnap_up", 1, disk="sample-daemon-vda")
+        beside.destroy()
+        self.wait_for("predsnapd_disks", 1)
+        node.destroy()
+        self.wait_for("predsnapd_disks", 0)
