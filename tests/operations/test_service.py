@@ -65,7 +65,7 @@ class Service(OperationsTest):
         process = self.start("--config", self.config(disk.config()))
         self.config("[disk vm]\nlog=/nowhere\nnode=disk\n")
         self.reload(process)
-        self.assertIn("not reloaded: disk 'vm': it needs name and log", process.log())
+        self.assertIn("not reloaded: disk 'vm': it needs a name, and a log", process.log())
         self.config("[disk vm]\ncolour=red\n")
         self.reload(process)
         self.assertIn("[disk vm]: 'colour' is none of name, log", process.log())
@@ -111,6 +111,8 @@ class Service(OperationsTest):
             ("[disk a]\nlog=/l\n", None),
             ("[disk a]\nlog=/l\nqmp=/q\nnode=n\nweight=10\n", None),
             ("[disk a]\nlog=/l\ndomain=d\nnode=n\n", None),
+            ("[disk a]\nqmp=/q\nnode=n\n", None),
+            ("[disk a]\nweight=1\n", "it needs a name, and a log"),
             ("[disk a]\nlog=/l\nweight=11\n", "weight '11' is not from 0 to 10"),
             ("[disk ../a]\nlog=/l\n", "no slash"),
             ("[disk a]\nlog=/l\nqmp=/q\n", "node with qmp or domain"),

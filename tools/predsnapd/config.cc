@@ -119,9 +119,8 @@ Result<DiskConfig> read_disk(const std::string& path, GKeyFile* file, const std:
 
 Result<void> check(const DiskConfig& disk) {
     const bool reached = !disk.qmp.empty() || !disk.domain.empty();
-    if (disk.name.empty() || disk.log.empty() || reached == disk.node.empty()) {
-        return Error{EINVAL, "disk '" + disk.name + "': it needs name and log, and node with qmp or domain, or neither "
-                             "of these"};
+    if (disk.name.empty() || (disk.log.empty() && !reached) || reached == disk.node.empty()) {
+        return Error{EINVAL, "disk '" + disk.name + "': it needs a name, and a log, or node with qmp or domain, or both"};
     }
     if (disk.name.find('/') != std::string::npos || disk.name.starts_with('.')) {
         return Error{EINVAL, "disk '" + disk.name + "': its name is that of files: no slash in it, no dot before it"};

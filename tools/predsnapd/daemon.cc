@@ -107,6 +107,7 @@ std::vector<DiskConfig> Daemon::named() const {
                 same->qmp = disk.qmp;
                 same->domain = disk.domain;
                 same->node = disk.node;
+                same->weight = disk.weight;
             }
         }
     };

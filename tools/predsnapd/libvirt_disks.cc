@@ -4,7 +4,6 @@
 #include <glib.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
@@ -12,9 +11,9 @@
 #include <optional>
 #include <thread>
 
+#include "domain_disks.h"
 #include "tools/virt/connection.h"
 #include "tools/virt/events.h"
-#include "tools/virt/xml.h"
 
 namespace predsnap::predict {
 namespace {
@@ -22,66 +21,14 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr char kDisks[] = "//*[local-name()='disks' and namespace-uri()='urn:predsnap:libvirt:1']"
-                          "/*[local-name()='disk']";
 constexpr seconds kBackoffMax{30};
 // What comes together is looked at together.
 constexpr milliseconds kSettle{200};
 // A connection whose other end says nothing for so long is given up.
 constexpr int kKeepAliveS = 5;
 constexpr unsigned kKeepAlives = 4;
-constexpr int kWeightMax = 10;
-
-std::string of_child(const virt::XmlDocument& document, xmlNode* disk, const char* child, const char* name) {
-    const std::string path = "*[local-name()='" + std::string(child) + "']";
-    return virt::attribute(document.first(path.c_str(), disk), name);
-}
-
-Result<int> to_weight(const std::string& text) {
-    int weight = DiskConfig().weight;
-    const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), weight);
-    if (!text.empty() && (code != std::errc() || end != text.data() + text.size() || weight < 0 || weight > kWeightMax)) {
-        return Error{EINVAL, "weight '" + text + "' is not from 0 to 10"};
-    }
-    return weight;
-}
-
-Result<DiskConfig> to_disk(const std::string& domain, const virt::XmlDocument& document, xmlNode* element) {
-    const std::string target = virt::attribute(element, "target");
-    if (target.empty()) {
-        return Error{EINVAL, "a disk has no target"};
-    }
-    DiskConfig disk;
-    disk.name = domain + "-" + target;
-    disk.node = virt::attribute(element, "node");
-    disk.node = disk.node.empty() ? "predsnap-" + target : disk.node;
-    disk.log = of_child(document, element, "access-log", "file");
-    disk.qmp = of_child(document, element, "monitor", "socket");
-    disk.domain = domain;
-    TRY_ASSIGN(disk.weight, to_weight(virt::attribute(element, "weight")));
-    if (disk.qmp.empty() && virt::attribute(element, "way") == "daemon") {
-        disk.domain.clear();
-        disk.node.clear();
-    }
-    return disk;
-}
 
 }  // namespace
-
-Result<std::vector<DiskConfig>> disks_in_metadata(const std::string& domain, const std::string& xml) {
-    TRY_ASSIGN(const virt::XmlDocument document, virt::XmlDocument::parse(xml));
-    std::vector<DiskConfig> disks;
-    for (xmlNode* element : document.select(kDisks)) {
-        Result<DiskConfig> disk = to_disk(domain, document, element);
-        if (!disk.ok()) {
-            return Error{EINVAL, "domain '" + domain + "', metadata: " + disk.error().message};
-        }
-        if (!disk.value().log.empty() || !disk.value().node.empty()) {
-            disks.push_back(disk.take());
-        }
-    }
-    return disks;
-}
 
 // The threads', too: the follower's, those of monitors, and libvirt's own for events.
 struct LibvirtDisks::Shared : std::enable_shared_from_this<Shared> {
@@ -147,7 +94,7 @@ LibvirtState LibvirtDisks::Shared::look_at_all(const virt::Connection& connectio
         if (!xml.ok()) {
             continue;  // it has ended meanwhile
         }
-        const auto disks = disks_in_metadata(domain.name(), xml.value());
+        const auto disks = disks_of_domain(domain.name(), xml.value());
         if (disks.ok()) {
             next.disks.insert(next.disks.end(), disks.value().begin(), disks.value().end());
         } else {

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// The disks of a libvirt's running domains that have predsnap on them, by the domains' metadata
-// (libvirt-hooks/predsnap.rng). A thread of its own follows libvirt's events, and connects again when libvirtd
+// The disks of a libvirt's running domains that have predsnap on them (domain_disks.h). A thread of its own follows libvirt's events, and connects again when libvirtd
 // was gone; meanwhile the disks stay, as guests run on without libvirtd.
-//
-// A disk whose metadata name a monitor socket is reached by that. Any other is reached through libvirt, which
-// marks its domain as tainted (custom-monitor); but not one of way='daemon': its node is not in the domain's QEMU.
 #pragma once
 
 #include <functional>
@@ -21,11 +17,8 @@ namespace predsnap::predict {
 struct LibvirtState {
     bool connected = false;
     std::vector<DiskConfig> disks;
-    std::vector<std::string> errors;  // domains whose metadata make no sense
+    std::vector<std::string> errors;  // domains whose XML makes no sense
 };
-
-// What a running domain's XML says. Errors name the domain.
-Result<std::vector<DiskConfig>> disks_in_metadata(const std::string& domain, const std::string& xml);
 
 class LibvirtDisks {
   public:

@@ -115,7 +115,7 @@ std::vector<Standing> Served::standings() const {
         const Contest& contest = forecaster.contest(i);
         Standing standing{.target = name_of(targets[i]),
                           .served = contest.standing(contest.champion()),
-                          .model_serves = contest.champion() == kModelMethod};
+                          .model_serves = contest.champion() >= kModelMethod};
         for (size_t method = 0; method < kModelMethod; ++method) {
             standing.baseline = std::max(standing.baseline, contest.standing(method));
         }
