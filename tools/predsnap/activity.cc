@@ -17,6 +17,8 @@ constexpr size_t kCloser = 100;
 constexpr int kSteps = 6;
 // From the first point on that has such a share of the rate that follows, it has begun.
 constexpr double kBegun = 0.3;
+// Before a jump of its own the rate has fallen to such a share of the last one's.
+constexpr double kOver = 0.125;
 
 JsonMap arguments(const Span& span) {
     JsonMap map;
@@ -107,11 +109,19 @@ Result<Onset> find_onset(Target& target, const Jump& jump, int64_t begin, int64_
     return onset;
 }
 
+// What has begun may come in waves.
+bool is_wave(const Onset& onset, const Jump& jump) {
+    return jump.before > onset.before + kOver * (onset.after - onset.before);
+}
+
 }  // namespace
 
 Result<std::vector<Onset>> find_onsets(Target& target, const ActivityChart& chart) {
     std::vector<Onset> onsets;
     for (const Jump& jump : find_jumps(chart.rates())) {
+        if (!onsets.empty() && is_wave(onsets.back(), jump)) {
+            continue;
+        }
         const int64_t length = chart.interval_us(), at = chart.since_us() + static_cast<int64_t>(jump.at) * length;
         TRY_ASSIGN(const Onset onset, find_onset(target, jump, at - length, std::min(at + length - 1, chart.until_us())));
         onsets.push_back(onset);
