@@ -70,7 +70,7 @@ std::string real_path(const std::string& path) {
 
 Result<void> create_image(const Config& config, const ProtectedDisk& disk, const Base& base, const Owner& owner) {
     TRY_ASSIGN(const std::string qemu_img, config.program("qemu-img"));
-    const std::string fresh = disk.image + ".new-" + std::to_string(getpid());
+    const std::string fresh = disk.image + ".new";  // under the lock, so nobody else makes it
     std::vector<std::string> command = {qemu_img, "create", "-q", "-f", "predsnap"};
     std::optional<uint64_t> size = disk.size;
     if (!base.file.empty()) {
