@@ -35,7 +35,8 @@ enum class Way { kNode, kDaemon };
 struct ProtectedDisk {
     std::string target;
     Way way = Way::kNode;
-    bool removing = false;
+    bool removing = false;  // unprotect was cut off
+    bool merged = false;    // and the disk below has everything already
     std::string node;
     std::optional<int64_t> weight;
     std::string image;

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <climits>
 #include <cstdio>
 #include <cstdlib>
@@ -62,35 +63,6 @@ std::string format_uuid(const uint8_t (&uuid)[16]) {
     return formatted;
 }
 
-// What lies below the image: of way node the disk that the domain has anyway.
-struct Base {
-    std::string file;  // empty: nothing, or nothing with a path
-    std::string format;
-};
-
-Base base_of(const Domain& domain, const ProtectedDisk& disk) {
-    if (disk.way == Way::kDaemon) {
-        return {disk.base, disk.base_format};
-    }
-    const Disk& below = *domain.find_disk(disk.target);
-    const bool has_path = below.type == "file" || below.type == "block";
-    return {has_path ? below.source : "", below.format.empty() ? "raw" : below.format};
-}
-
-Result<uint64_t> base_size(const Config& config, const Base& base) {
-    TRY_ASSIGN(const std::string qemu_img, config.program("qemu-img"));
-    TRY_ASSIGN(const std::string printed,
-               run_program({qemu_img, "info", "-U", "--output=json", "-f", base.format, base.file}));
-    JsonParser* parser = json_parser_new();
-    int64_t size = -1;
-    if (json_parser_load_from_data(parser, printed.data(), static_cast<gssize>(printed.size()), nullptr) != FALSE) {
-        size = json_object_get_int_member_with_default(json_node_get_object(json_parser_get_root(parser)), "virtual-size",
-                                                       -1);
-    }
-    g_object_unref(parser);
-    return size >= 0 ? Result<uint64_t>(static_cast<uint64_t>(size)) : Error{EIO, base.file + ": qemu-img tells no size"};
-}
-
 std::string real_path(const std::string& path) {
     char resolved[PATH_MAX];
     return realpath(path.c_str(), resolved) != nullptr ? resolved : path;
@@ -100,13 +72,17 @@ Result<void> create_image(const Config& config, const ProtectedDisk& disk, const
     TRY_ASSIGN(const std::string qemu_img, config.program("qemu-img"));
     const std::string fresh = disk.image + ".new-" + std::to_string(getpid());
     std::vector<std::string> command = {qemu_img, "create", "-q", "-f", "predsnap"};
+    std::optional<uint64_t> size = disk.size;
     if (!base.file.empty()) {
-        command.insert(command.end(), {"-b", base.file, "-F", base.format});
+        // Unsafe (-u) only in that qemu-img does not open the disk below, which a running domain may have locked.
+        command.insert(command.end(), {"-u", "-b", base.file, "-F", base.format});
+        TRY_ASSIGN(const uint64_t below, base_size(config, base));
+        size = std::max(below, size.value_or(0));
     }
     command.push_back(fresh);
-    if (disk.size.has_value()) {
-        command.push_back(std::to_string(*disk.size));
-    } else if (base.file.empty()) {
+    if (size.has_value()) {
+        command.push_back(std::to_string(*size));
+    } else {
         return Error{EINVAL, "is not there, and cannot be made: neither a disk below with a path nor <predsnap:size> says how "
                              "large it is"};
     }
@@ -177,6 +153,29 @@ Result<void> ensure_locked(const Config& config, const Domain& domain, const Pro
 }
 
 }  // namespace
+
+Base base_of(const Domain& domain, const ProtectedDisk& disk) {
+    if (disk.way == Way::kDaemon) {
+        return {disk.base, disk.base_format};
+    }
+    const Disk& below = *domain.find_disk(disk.target);
+    const bool has_path = below.type == "file" || below.type == "block";
+    return {has_path ? below.source : "", below.format.empty() ? "raw" : below.format};
+}
+
+Result<uint64_t> base_size(const Config& config, const Base& base) {
+    TRY_ASSIGN(const std::string qemu_img, config.program("qemu-img"));
+    TRY_ASSIGN(const std::string printed,
+               run_program({qemu_img, "info", "-U", "--output=json", "-f", base.format, base.file}));
+    JsonParser* parser = json_parser_new();
+    int64_t size = -1;
+    if (json_parser_load_from_data(parser, printed.data(), static_cast<gssize>(printed.size()), nullptr) != FALSE) {
+        size = json_object_get_int_member_with_default(json_node_get_object(json_parser_get_root(parser)), "virtual-size",
+                                                       -1);
+    }
+    g_object_unref(parser);
+    return size >= 0 ? Result<uint64_t>(static_cast<uint64_t>(size)) : Error{EIO, base.file + ": qemu-img tells no size"};
+}
 
 Result<ImageFacts> read_image(const std::string& path) {
     Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));

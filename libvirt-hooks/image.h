@@ -17,6 +17,15 @@ struct ImageFacts {
     std::string backing_file;  // as recorded; empty: none
 };
 
+// The domain's own disk below a node, or what the metadata names for a daemon.
+struct Base {
+    std::string file;  // empty: nothing, or nothing with a path
+    std::string format;
+};
+Base base_of(const Domain& domain, const ProtectedDisk& disk);
+// In bytes, as qemu-img sees it, also while it is in use.
+Result<uint64_t> base_size(const Config& config, const Base& base);
+
 // Errors name the image.
 Result<ImageFacts> read_image(const std::string& path);
 

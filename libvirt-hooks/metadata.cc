@@ -86,7 +86,8 @@ ProtectedDisk parse_disk(const xml::Node& node) {
     disk.line = node.line();
     disk.target = node.attribute("target");
     disk.way = node.attribute("way") == "daemon" ? Way::kDaemon : Way::kNode;
-    disk.removing = node.attribute("state") == "removing";
+    disk.merged = node.attribute("state") == "merged";
+    disk.removing = disk.merged || node.attribute("state") == "removing";
     disk.node = node.has("node") ? node.attribute("node") : "predsnap-" + disk.target;
     disk.weight = number(node, "weight");
     disk.image = part(node, "image").attribute("file");

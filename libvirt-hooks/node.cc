@@ -48,13 +48,24 @@ class Members {
         json_builder_add_boolean_value(builder_, value ? TRUE : FALSE);
         return *this;
     }
+    Members& null(const char* name) {
+        json_builder_set_member_name(builder_, name);
+        json_builder_add_null_value(builder_);
+        return *this;
+    }
     // A file, or a block device, as a node.
-    Members& file(const char* name, const std::string& path) {
+    Members& file(const char* name, const std::string& path, bool direct = false) {
         struct stat found;
         const bool device = stat(path.c_str(), &found) == 0 && S_ISBLK(found.st_mode);
         json_builder_set_member_name(builder_, name);
         json_builder_begin_object(builder_);
         add("driver", device ? "host_device" : "file").add("filename", path);
+        if (direct) {
+            json_builder_set_member_name(builder_, "cache");
+            json_builder_begin_object(builder_);
+            flag("direct", true);
+            json_builder_end_object(builder_);
+        }
         json_builder_end_object(builder_);
         return *this;
     }
@@ -134,6 +145,39 @@ Result<void> check_emulator(const Domain& domain) {
                          "(/opt/predsnap/bin/qemu-system-x86_64)"};
 }
 
+}  // namespace
+
+std::string node_json(const ProtectedDisk& disk, const std::optional<std::string>& backing, bool direct) {
+    return object([&](Members members) {
+        members.add("driver", "predsnap").add("node-name", disk.node).add("discard", "unmap");
+        members.file("file", disk.image, direct);
+        if (backing.has_value()) {
+            members.add("backing", *backing);
+        } else {
+            members.null("backing");
+        }
+        if (!disk.capacity.empty()) {
+            members.file("capacity", disk.capacity, direct);
+        }
+        if (!disk.access_log.empty()) {
+            members.add("access-log", disk.access_log);
+        }
+        members.add("cdp-window", disk.window_s).add("cdp-bytes", disk.history_bytes).retention(disk.retention);
+        members.add("staging-bytes", disk.staging_bytes).add("weight", disk.weight);
+    });
+}
+
+std::vector<std::string> daemon_nodes(const ProtectedDisk& disk) {
+    std::vector<std::string> nodes;
+    if (!disk.base.empty()) {
+        nodes.push_back(object([&](Members members) {
+            members.add("driver", disk.base_format).add("node-name", "base").flag("read-only", true).file("file", disk.base);
+        }));
+    }
+    nodes.push_back(node_json(disk, disk.base.empty() ? std::nullopt : std::optional<std::string>("base"), false));
+    return nodes;
+}
+
 Result<void> check_command_line(const Domain& domain, const ProtectedDisk& disk) {
     const std::string remedy = "; `predsnap protect " + domain.name + " --disk " + disk.target + " --way start` writes it";
     bool found = false;
@@ -159,30 +203,9 @@ Result<void> check_command_line(const Domain& domain, const ProtectedDisk& disk)
     return {};
 }
 
-}  // namespace
-
-std::vector<std::string> daemon_nodes(const ProtectedDisk& disk) {
-    std::vector<std::string> nodes;
-    if (!disk.base.empty()) {
-        nodes.push_back(object([&](Members members) {
-            members.add("driver", disk.base_format).add("node-name", "base").flag("read-only", true).file("file", disk.base);
-        }));
-    }
-    nodes.push_back(object([&](Members members) {
-        members.add("driver", "predsnap").add("node-name", disk.node).add("discard", "unmap").file("file", disk.image);
-        if (!disk.base.empty()) {
-            members.add("backing", "base");
-        }
-        if (!disk.capacity.empty()) {
-            members.file("capacity", disk.capacity);
-        }
-        if (!disk.access_log.empty()) {
-            members.add("access-log", disk.access_log);
-        }
-        members.add("cdp-window", disk.window_s).add("cdp-bytes", disk.history_bytes).retention(disk.retention);
-        members.add("staging-bytes", disk.staging_bytes).add("weight", disk.weight);
-    }));
-    return nodes;
+bool names_node(const std::string& argument, const std::string& node) {
+    const Blockdev blockdev = parse_blockdev(argument);
+    return !blockdev.node.empty() && blockdev.node == node;
 }
 
 Result<void> check_node(const Domain& domain, const ProtectedDisk& disk) {

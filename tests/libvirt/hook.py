@@ -11,12 +11,20 @@ from lib import paths
 from lib.process import wait_until
 
 HOOK = Path(os.environ.get("PREDSNAP_HOOK") or paths.CHECKOUT / "build/libvirt-hooks/qemu")
+TOOL = Path(os.environ.get("PREDSNAP_TOOL") or paths.CHECKOUT / "build/tools/predsnap/predsnap")
 QEMU_USER = 64055  # Debian's libvirt-qemu
 STAMP = "/dev/vda --seed 1 --span 33554432 --direct"
 
 
 def install(host):
     shutil.copy(HOOK, host.hooks / "qemu")
+
+
+def install_tools(host):
+    """The predsnap command, as /opt/predsnap-tools/predsnap."""
+    folder = host.folder / "opt/predsnap-tools"
+    folder.mkdir()
+    shutil.copy(TOOL, folder / "predsnap")
 
 
 class HookTest(HostTest):

@@ -20,5 +20,7 @@ int stats_command(int argc, char** argv);
 int threshold_command(int argc, char** argv);
 int view_command(int argc, char** argv);
 int watch_command(int argc, char** argv);
+int protect_command(int argc, char** argv);
+int unprotect_command(int argc, char** argv);
 
 }  // namespace predsnap

@@ -29,6 +29,8 @@ constexpr Command kCommands[] = {
     {"coalesce", coalesce_command, "drop and merge old history now"},
     {"check", check_command, "verify an image"},
     {"log", log_command, "read access logs, make them of traces"},
+    {"protect", protect_command, "put predsnap on a disk of a libvirt domain, live or from its next start on"},
+    {"unprotect", unprotect_command, "take it off again, with what was written merged into the disk below"},
 };
 
 void print_usage(std::FILE* file) {
