@@ -150,7 +150,9 @@ Result<std::string> Config::program(const std::string& name) const {
         folders = {prefix + "/bin"};
     } else {
         const std::string beside = folder_of(own_program());
-        folders = {beside, folder_of(beside) + "/bin", "/opt/predsnap/bin"};
+        const std::string above = folder_of(beside);
+        // Installed together; in a build folder, where this lies one or two levels down; or as the package has it.
+        folders = {beside, above + "/bin", above + "/qemu/bin", folder_of(above) + "/qemu/bin", "/opt/predsnap/bin"};
     }
     std::string looked;
     for (const std::string& folder : folders) {

@@ -119,7 +119,8 @@ int keep(const Kept& kept, const sigset_t& signals, const sigset_t& original) {
             unlink(kept.socket);
             return 0;
         }
-        served = served || access(kept.ready, F_OK) == 0;
+        // One that was ended in order takes the file away, but has served.
+        served = served || status == 0 || access(kept.ready, F_OK) == 0;
         if (!served) {
             return 1;
         }

@@ -29,11 +29,17 @@ void set(GKeyFile* file, const std::string& group, const char* key, const std::s
 std::string content_for(const Config& config, const Domain& domain, const ProtectedDisk& disk) {
     GKeyFile* file = g_key_file_new();
     const std::string group = "disk " + domain.name + "-" + disk.target;
-    set(file, group, "log", disk.access_log);
-    // Of a node in the domain's own QEMU predsnapd finds the monitor through libvirt, unless it has one of its own.
+    set(file, group, "node", disk.node);
     if (disk.way == Way::kDaemon || !disk.monitor.empty()) {
         set(file, group, "qmp", monitor_of(config, domain, disk));
-        set(file, group, "node", disk.node);
+    } else {
+        set(file, group, "domain", domain.name);  // through libvirt
+    }
+    if (!disk.access_log.empty()) {
+        set(file, group, "log", disk.access_log);
+    }
+    if (disk.weight.has_value()) {
+        set(file, group, "weight", std::to_string(*disk.weight));
     }
     char* text = g_key_file_to_data(file, nullptr, nullptr);
     const std::string content = "# Made by predsnap's libvirt hook, and gone with the domain's end.\n" + std::string(text);
@@ -60,9 +66,6 @@ std::vector<std::string> fuse_mounts_below(const std::string& run) {
 
 Result<void> announce(const Config& config, const Domain& domain, const ProtectedDisk& disk) {
     const std::string path = folder(config) + "/" + domain.name + "-" + disk.target + kSuffix;
-    if (disk.access_log.empty()) {
-        return remove_file(path);
-    }
     TRY(make_folder(folder(config), 0755, 0, 0));
     return write_atomically(path, content_for(config, domain, disk));
 }

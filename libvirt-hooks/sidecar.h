@@ -11,7 +11,6 @@
 
 namespace predsnap::hook {
 
-// Disks without an access log are none of predsnapd's: any earlier file of theirs goes.
 Result<void> announce(const Config& config, const Domain& domain, const ProtectedDisk& disk);
 // All disks of a domain.
 Result<void> retract(const Config& config, const std::string& domain);

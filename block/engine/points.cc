@@ -135,33 +135,41 @@ static Result<Collected> collect_marks(Engine::Impl& e, const PointQuery& query,
     const Marks live = live_marks(e);
     Collected result;
     Marks& marks = result.marks;
+    uint64_t found = 0;  // of what is wanted
     for (const Candidate& segment : candidates(e)) {
-        const auto found = static_cast<uint64_t>(std::count_if(marks.begin(), marks.end(), wanted));
         if (found > query.limit) {
             break;  // one more than asked for: it is the one before the first
         }
         const bool need_before = found > 0 && wanted(*marks.begin());
         if (need_before || segment.times.overlaps(query.since, query.until)) {
             TRY_ASSIGN(const SegmentIndex index, e.indexes.load(segment.id));
+            const uint64_t known = marks.empty() ? UINT64_MAX : marks.begin()->first;
             add_marks(index, marks);
+            found += static_cast<uint64_t>(std::count_if(marks.begin(), marks.lower_bound(known), wanted));
         }
     }
     merge(live, marks);
     result.floor = erase_dropped(e, marks);
-    const Marks all = marks;
-    for (const auto& [sequence, mark] : all) {
-        if (Sequence(sequence) < result.floor) {
-            result.old.push_back(Sequence(sequence));
+    for (const auto& [sequence, mark] : marks) {
+        if (Sequence(sequence) >= result.floor) {
+            break;
         }
+        result.old.push_back(Sequence(sequence));
     }
-    std::erase_if(marks, [&](const auto& mark) { return !wanted(mark); });
-    while (marks.size() > query.limit) {
-        marks.erase(marks.begin());
-    }
-    if (!marks.empty()) {
-        const auto first = all.find(marks.begin()->first);
-        result.before = Sequence(first == all.begin() ? 0 : std::prev(first)->first);
-    }
+    // The newest so many of what is wanted, and what comes before the first of them.
+    const auto count = static_cast<uint64_t>(std::count_if(marks.begin(), marks.end(), wanted));
+    uint64_t skipped = count - std::min(count, query.limit);
+    uint64_t previous = 0;
+    bool begun = false;
+    std::erase_if(marks, [&](const auto& mark) {
+        const bool keeps = wanted(mark) && (skipped == 0 || skipped-- == 0);
+        if (keeps && !begun) {
+            result.before = Sequence(previous);
+            begun = true;
+        }
+        previous = mark.first;
+        return !keeps;
+    });
     return result;
 }
 

@@ -117,11 +117,15 @@ Result<void> make(const char* path, uint64_t size) {
     if (!file.is_open()) {
         return Error{errno, std::string(path) + ": " + std::strerror(errno)};
     }
+    char buffer[512];
+    if (std::fgets(buffer, sizeof(buffer), stdin) == nullptr || buffer[0] != 'T') {
+        return Error{EINVAL, "the first line says what time it is"};
+    }
+    host.time = Time(std::strtoll(buffer + 1, nullptr, 10));
     CreateOptions create;
     create.size = size;
     TRY(Engine::create(host, file, create));
     TRY_ASSIGN(const std::unique_ptr<Engine> engine, Engine::open(host, file, OpenOptions()));
-    char buffer[512];
     while (std::fgets(buffer, sizeof(buffer), stdin) != nullptr) {
         TRY(carry_out(buffer, *engine, host));
         host.yield();

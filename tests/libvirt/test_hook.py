@@ -187,6 +187,15 @@ class TestPhases(HookTest):
         self.assertNotEqual(self.daemon_pids("sample-daemon"), before)
         self.call_hook("sample-daemon", "release", changed, "end")
 
+    def test_daemon_that_was_ended_is_started_again(self):
+        xml = self.define(samples.load("daemon")).xml()
+        self.assertEqual(self.call_hook("sample-daemon", "prepare", xml), (0, ""))
+        before = self.daemon_pids("sample-daemon")
+        self.host.kill(before[0], "TERM")
+        self.wait_daemon("sample-daemon", before)
+        self.call_hook("sample-daemon", "release", xml, "end")
+        self.assertEqual(self.daemon_pids("sample-daemon"), [])
+
     def test_concurrent_starts(self):
         """Of one domain: one image, one daemon, whoever comes first."""
         xml = self.define(samples.load("daemon")).xml()

@@ -186,12 +186,6 @@ struct Outcome {
     hook::ProtectedDisk disk;
 };
 
-Result<void> go_live(Work& work, const LiveDisk& live, const hook::ProtectedDisk& disk) {
-    virt::DomainMonitor monitor(work.domain);
-    TRY(slide_in(monitor, live, disk));
-    return work.publish_metadata();
-}
-
 Result<Outcome> protect_disk(Work& work, const Wish& wish) {
     TRY_ASSIGN(const std::string way, way_of(work, wish));
     Outcome outcome;
@@ -216,9 +210,12 @@ Result<Outcome> protect_disk(Work& work, const Wish& wish) {
         TRY(make_persistent(work, wish, outcome.disk, in_use));
         outcome.changed = true;
     }
-    if (live.has_value() && !outcome.live) {
-        TRY(go_live(work, *live, outcome.disk));
-        outcome.live = outcome.changed = true;
+    if (live.has_value()) {
+        virt::DomainMonitor monitor(work.domain);
+        TRY(slide_in(monitor, *live, outcome.disk));
+        TRY(work.publish_metadata());
+        outcome.changed |= !outcome.live;
+        outcome.live = true;
     }
     return outcome;
 }

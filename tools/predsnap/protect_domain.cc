@@ -76,6 +76,11 @@ Result<void> Work::define(const std::string& edited) {
 
 Result<void> Work::publish_metadata() const {
     TRY_ASSIGN(const std::string metadata, metadata_of(xml));
+    TRY_ASSIGN(const std::string live, domain.xml(virt::Xml::live));
+    TRY_ASSIGN(const std::string live_metadata, metadata_of(live));
+    if (live_metadata == metadata) {
+        return {};
+    }
     const char* text = metadata.empty() ? nullptr : metadata.c_str();
     if (virDomainSetMetadata(domain.get(), VIR_DOMAIN_METADATA_ELEMENT, text, text != nullptr ? "predsnap" : nullptr,
                              hook::kNamespace, VIR_DOMAIN_AFFECT_LIVE) != 0) {

@@ -298,6 +298,17 @@ Result<void> restore_original(xmlNode* root, xmlNode* disk, const std::string& t
     return {};
 }
 
+void drop_namespaces(xmlNode* node) {
+    xmlFreeNsList(node->nsDef);
+    node->nsDef = nullptr;
+    for (; node != nullptr; node = node->next) {
+        node->ns = nullptr;
+        if (node->children != nullptr) {
+            drop_namespaces(node->children);
+        }
+    }
+}
+
 Result<const hook::Disk> parsed_disk(const std::string& xml, const std::string& target) {
     TRY_ASSIGN(const hook::Domain domain, hook::parse_domain(xml));
     const hook::Disk* found = domain.find_disk(target);
@@ -369,7 +380,14 @@ Result<std::string> mark_removing(const std::string& xml, const std::string& tar
 Result<std::string> metadata_of(const std::string& xml) {
     TRY_ASSIGN(const XmlDocument document, XmlDocument::parse(xml));
     xmlNode* disks = disks_element(root_of(document));
-    return disks != nullptr ? to_text(disks) : std::string();
+    if (disks == nullptr) {
+        return std::string();
+    }
+    xmlNode* copy = xmlDocCopyNode(disks, document.get(), 1);
+    drop_namespaces(copy);
+    const std::string text = to_text(copy);
+    xmlFreeNode(copy);
+    return text;
 }
 
 }  // namespace predsnap::protect

@@ -25,7 +25,7 @@ Result<std::string> remove(const std::string& xml, const hook::ProtectedDisk& di
 // merged: the disk below has everything, and the image counts no more.
 Result<std::string> mark_removing(const std::string& xml, const std::string& target, bool merged);
 
-// The <predsnap:disks> element, for the metadata of a running domain; empty if there is none.
+// The <predsnap:disks> element without its namespace, which libvirt adds, for the metadata of a running domain; empty if there is none.
 Result<std::string> metadata_of(const std::string& xml);
 
 }  // namespace predsnap::protect

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "find_node.h"
+#include "views.h"
 
 namespace predsnap {
 namespace {
@@ -36,9 +37,26 @@ Json file_node(const std::string& path, bool read_only) {
 
 bool says(const Error& error, const char* words) { return error.message.find(words) != std::string::npos; }
 
+// The view that an image is open for, by the tool; empty if there is none.
+std::string view_of(const std::string& path) {
+    const auto views = load_views();
+    struct stat image {}, viewed {};
+    for (size_t i = 0; views.ok() && i < views.value().size(); ++i) {
+        const ViewRecord& view = views.value()[i];
+        if (view.background && ::stat(path.c_str(), &image) == 0 && ::stat(view.target.image.c_str(), &viewed) == 0 &&
+            image.st_dev == viewed.st_dev && image.st_ino == viewed.st_ino && view.is_served()) {
+            return view.id;
+        }
+    }
+    return "";
+}
+
 // What is wrong with an image, in the tool's words.
 Error explained(const std::string& path, const Error& error) {
     if (says(error, "lock")) {
+        if (const std::string view = view_of(path); !view.empty()) {
+            return Error{EBUSY, "a view of image '" + path + "' is open: close it with 'predsnap view close " + view + "'"};
+        }
         const std::string users = users_of(path);
         return Error{EBUSY, "image '" + path + "' is in use" + (users.empty() ? " by another process" : " by " + users) +
                                 ": name its libvirt domain (DOMAIN:DISK) or its monitor's socket instead, or end what uses it"};
@@ -191,7 +209,15 @@ Result<Json> Target::execute(const std::string& command, JsonMap arguments) {
 
 Result<Json> Target::query() {
     TRY_ASSIGN(const Json nodes, execute("query-predsnap"));
-    return nodes[0];
+    TRY_ASSIGN(const Json newest, execute("predsnap-query-points", JsonMap().set("limit", 1).move()));
+    if (newest.size() == 0) {
+        return nodes[0];
+    }
+    JsonMap node;
+    for (const std::string& name : nodes[0].members()) {
+        node.set(name.c_str(), nodes[0][name.c_str()]);
+    }
+    return node.set("newest-point", newest[0]["time"].integer()).done();
 }
 
 }  // namespace predsnap

@@ -35,7 +35,7 @@ class Target {
     Result<Json> execute(const std::string& command, JsonMap arguments = {});
     // A command that is about no node.
     Result<Json> plain(const std::string& command, const Json& arguments = {}) { return monitor_->execute(command, arguments); }
-    // What query-predsnap says of the node.
+    // What query-predsnap says of the node; "newest-point" is the time of the newest state.
     Result<Json> query();
 
     const std::string& node() const { return node_; }

@@ -51,8 +51,16 @@ Result<std::string> choose_socket(const Target& target, const ViewRecord& view, 
     if (!folder.empty()) {
         return folder + "/predsnap-views.nbd";
     }
-    TRY_ASSIGN(const std::string path, view_path(view.id));
-    return path + ".nbd";
+    if (view.background) {
+        TRY_ASSIGN(const std::string path, view_path(view.id));
+        return path + ".nbd";
+    }
+    // Shared with later views of the same monitor, so not named after this one.
+    TRY_ASSIGN(const std::string runtime, runtime_folder());
+    char* name = g_compute_checksum_for_string(G_CHECKSUM_SHA256, (view.target.connect + view.target.domain + view.target.qmp).c_str(), -1);
+    const std::string path = runtime + "/" + std::string(name).substr(0, 16) + ".nbd";
+    g_free(name);
+    return path;
 }
 
 bool same_target(const TargetOptions& a, const TargetOptions& b) {

@@ -20,9 +20,11 @@ enum class Xml {
 
 class Domain {
   public:
-    explicit Domain(virDomainPtr owned) : domain_(owned, [](virDomainPtr freed) { virDomainFree(freed); }) {}
+    explicit Domain(virDomainPtr owned)
+        : domain_(owned, [](virDomainPtr freed) { virDomainFree(freed); }), name_(virDomainGetName(owned)) {}
 
-    std::string name() const { return virDomainGetName(get()); }
+    // Asks nobody: a call of libvirt's would forget the error that a message with this name is about.
+    const std::string& name() const { return name_; }
     std::string uuid() const;
     // It has a QEMU process: running, or paused.
     bool active() const { return virDomainIsActive(get()) == 1; }
@@ -50,6 +52,7 @@ class Domain {
   private:
     Result<void> done(int result, const char* what) const;
     std::shared_ptr<virDomain> domain_;
+    std::string name_;
 };
 
 // The domain's monitor where a Monitor is wanted.
