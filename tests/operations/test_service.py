@@ -106,6 +106,11 @@ class Service(OperationsTest):
         self.wait_for("predsnapd_disks", 0)
         self.assertIsNone(process.exit_status)
 
+    def test_a_disk_behind_a_libvirt_that_is_not_watched_is_named(self):
+        process = self.start("--config", self.config("[disk vm]\nlog=/nowhere\ndomain=vm1\nnode=disk\n"))
+        self.assertIn("vm: it is reached through libvirt's monitor of domain 'vm1', but no libvirt is watched", process.log())
+        self.assertEqual(self.metric("predsnap_disk_info", disk="vm", monitor="none"), 1)
+
     def test_configurations_are_checked(self):
         for text, said in (
             ("[disk a]\nlog=/l\n", None),

@@ -49,7 +49,8 @@ class Packages(unittest.TestCase):
         return process
 
     def test_scripts(self):
-        scripts = [paths.CHECKOUT / "tools/build-packages", paths.CHECKOUT / "debian/relocate"]
+        scripts = [paths.CHECKOUT / "tools/build-packages", paths.CHECKOUT / "debian/relocate",
+                   paths.CHECKOUT / "debian/predsnapd.postrm"]
         done = subprocess.run(["shellcheck", "-x", *scripts], cwd=paths.CHECKOUT / "tools", capture_output=True, text=True,
                               check=False)
         self.assertEqual(done.stdout, "")
@@ -69,7 +70,7 @@ class Packages(unittest.TestCase):
         version = re.search(r"version: '(\S+)'", (paths.CHECKOUT / "meson.build").read_text(encoding="utf-8"))[1]
         self.assertIn(version, self.debian.run("predsnap", "--version"))
         self.assertIn("10.0", self.debian.run("/opt/predsnap/bin/qemu-system-x86_64", "--version"))
-        self.assertIn("predsnap", self.debian.run("/opt/predsnap/bin/qemu-img", "--help").split("Supported formats:")[1])
+        self.assertIn(" predsnap predsnap-view ", self.debian.run("/opt/predsnap/bin/qemu-img", "--help"))
         self.assertIn("--metrics", self.debian.run("predsnapd", "run", "--help"))
         self.assertIn("the configuration is good",
                       self.debian.run("predsnapd", "run", "--check", "--config", "/etc/predsnap/predsnapd.conf"))
@@ -122,7 +123,7 @@ class Packages(unittest.TestCase):
             with socket.socket(socket.AF_UNIX) as page:
                 page.settimeout(10)
                 page.connect(str(self.seen / "metrics.sock"))
-                page.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+                page.sendall(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")
                 return page.makefile("rb").read().decode()
         except OSError:
             return ""
@@ -132,5 +133,5 @@ class Packages(unittest.TestCase):
         names = [path.name.split("_")[0] for path in self.debs]
         self.debian.run("apt-get", "purge", "-y", "-qq", *names)
         left = self.debian.run("sh", "-c", "find / -xdev -path /proc -prune -o -path /debs -prune -o -name '*predsnap*' -print "
-                                           f"| grep -v '^{self.seen}' || true")
+                                           f"| grep -v '^{self.work}' || true")
         self.assertEqual(left.strip(), "")

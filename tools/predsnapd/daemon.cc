@@ -67,7 +67,6 @@ class Daemon {
     std::vector<std::shared_ptr<Served>> disks_;
     std::map<std::string, std::weak_ptr<Courier>> couriers_;  // by whom they go to: several disks may be there
     GMainLoop* main_loop_ = nullptr;
-    guint timer_ = 0;
     GThread* trainer_ = nullptr;  // null: nobody trains
 };
 
@@ -323,7 +322,7 @@ void Daemon::loop() {
         }
         return G_SOURCE_CONTINUE;
     };
-    timer_ = g_timeout_add_seconds(1, again, this);
+    g_timeout_add_seconds(1, again, this);
     service_watch();
     tick();
     service_ready(status().c_str());

@@ -12,21 +12,29 @@ namespace {
 // Between two of these others get their turn.
 constexpr size_t kRecordsAtOnce = 200000;
 
-std::string way_of(const DiskConfig& config) {
-    return !config.qmp.empty() ? "socket" : !config.domain.empty() ? "libvirt" : "none";
+std::string way_of(const DiskConfig& config, const Courier* courier) {
+    return courier == nullptr ? "none" : config.qmp.empty() ? "libvirt" : "socket";
 }
 
 }  // namespace
 
 Served::Served(DiskConfig config, std::shared_ptr<Courier> courier, std::shared_ptr<Board> board)
     : config_(config), disk_(std::move(config)), courier_(std::move(courier)), board_(std::move(board)) {
-    board_->add(config_.name, config_.domain, config_.node, way_of(config_));
+    introduce();
+}
+
+void Served::introduce() {
+    board_->add(config_.name, config_.domain, config_.node, way_of(config_, courier_.get()));
+    if (!courier_ && !config_.domain.empty()) {
+        say("it is reached through libvirt's monitor of domain '" + config_.domain + "', but no libvirt is watched: set "
+            "'libvirt' (which taints the domain), or give the disk a monitor socket. Nobody is told meanwhile");
+    }
 }
 
 void Served::become(const DiskConfig& config, std::shared_ptr<Courier> courier) {
     config_ = config;
     courier_ = std::move(courier);
-    board_->add(config_.name, config_.domain, config_.node, way_of(config_));
+    introduce();
 }
 
 void Served::say(const std::string& message) const {

@@ -42,6 +42,7 @@ class Served {
     Result<Json> predict(const DaemonOptions& options, int64_t now_us);
 
   private:
+    void introduce();
     Result<void> follow(const DaemonOptions& options, int64_t now_us);
     void put_up(const Result<void>& log);
     void report_training() const;
