@@ -16,9 +16,9 @@ namespace {
 constexpr uint64_t kLiveShare = 4;
 // Cleaning begins when fewer segments than that are left, and goes on until so many are: what is copied in one go is
 // mostly old, and stays together. Guest writes wait for it when fewer than that are left.
-constexpr int64_t kCleanBelow = 4;
-constexpr int64_t kCleanTo = 7;
-constexpr int64_t kPressBelow = 3;
+constexpr int64_t kCleanBelow = 2;
+constexpr int64_t kCleanTo = 4;
+constexpr int64_t kPressBelow = 1;
 // It is not worth it while what is dead is less than this part of what is live, and a segment: small segments are never
 // packed much better than that.
 constexpr uint64_t kLeastDeadShare = 6;

@@ -2,6 +2,7 @@
 #include "cleaner.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace predsnap {
 
@@ -13,6 +14,8 @@ constexpr uint64_t kLeastAtOnce = 64 << 10;
 // A small part of a segment, else much would be left over at its end.
 constexpr uint64_t kPartOfSegment = 32;
 constexpr uint64_t kReadBytes = 1 << 20;
+// Less room than that part of a group, at the end of a segment, is not filled: for its header alone it would not pay.
+constexpr uint64_t kWorthFilling = 8;
 
 uint64_t group_sectors(const Geometry& geometry, uint64_t max_request_sectors) {
     const uint64_t part = std::clamp(geometry.segment_size / kPartOfSegment, kLeastAtOnce, kMostAtOnce);
@@ -32,7 +35,7 @@ bool Cleaner::choose(Sequence oldest, double most_in_history) {
     uint64_t least = capacity - capacity / 8;  // more than that is not worth it
     const auto most = static_cast<uint64_t>(most_in_history * static_cast<double>(capacity));
     for (uint32_t id = 0; id < segments_.size(); ++id) {
-        const Segment& segment = segments_[SegmentId(id)];
+        const Segment& segment = std::as_const(segments_)[SegmentId(id)];
         if (segment.kind != format::SegmentKind::log || !segment.past || segment.leaving ||
             segment.needed() == 0 || segment.needed() >= least || segment.failures >= kMaxFailures) {
             continue;
@@ -179,8 +182,16 @@ Result<const uint8_t*> Cleaner::data_of(const Extent& extent) {
     return static_cast<const uint8_t*>(content_.data() + (extent.place - begin) * kSectorSize);
 }
 
-Result<void> Cleaner::copy(uint64_t* moved) {
+// So many sectors that what is left of the log's segment is not lost, unless it is little.
+uint64_t Cleaner::next_group() const {
     const uint64_t most = group_sectors(core_.geometry, log_.max_request_sectors());
+    Lock lock(core_.mutex);
+    const uint64_t room = log_.room_sectors();
+    return room < most / kWorthFilling ? most : std::min(most, room);
+}
+
+Result<void> Cleaner::copy(uint64_t* moved) {
+    const uint64_t most = next_group();
     std::vector<Log::Move> moves;
     read_.clear();
     for (uint64_t sectors = 0; next_ < extents_.size(); ++next_) {

@@ -61,6 +61,7 @@ class Cleaner {
     Result<void> load_stream();
     void collect(Sector start, uint64_t count, Place place);
     Result<const uint8_t*> data_of(const Extent& extent);
+    uint64_t next_group() const;
     Result<void> copy(uint64_t* moved);
     void finish(bool failed);
 

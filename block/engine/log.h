@@ -82,6 +82,11 @@ class Log {
     bool busy() const { return pending_.size() > 1; }
     Sequence durable() const { return durable_; }
     const LogPosition& position() const { return position_; }
+    // Sectors that one append could take without beginning a segment, if no other comes first.
+    uint64_t room_sectors() const {
+        const uint64_t left = (core_.geometry.segment_size - position_.offset) / kBlockSize;
+        return left > 1 && position_.segment != kNoSegment ? (left - 1) * kSectorsPerBlock : 0;
+    }
     // Where the newest applied batch ends, with its checksum.
     const LogPosition& applied_position() const { return applied_; }
     // Indexes of segments that have no blob yet, oldest first.

@@ -228,6 +228,26 @@ static PredsnapStaging *to_qapi_staging(const PdsFineInfo *from)
     return to;
 }
 
+static PredsnapPrefetch *to_qapi_prefetch(const PdsFineInfo *from)
+{
+    PredsnapPrefetch *to = g_new0(PredsnapPrefetch, 1);
+
+    to->queue = from->fetching.queued;
+    to->running = from->fetching.running;
+    to->wanted = from->fetching.wanted;
+    to->dropped = from->fetching.dropped;
+    to->needless = from->fetching.needless;
+    to->failed = from->fetching.failures;
+    to->done = from->fetching.fetched;
+    to->bytes = from->fetching.bytes;
+    to->used = from->prefetch.used;
+    to->unused = from->fetching.unused;
+    to->refused = from->fetching.refused;
+    to->late = from->fetching.late;
+    to->waits = from->fetching.waits;
+    return to;
+}
+
 static PredsnapGranularityInfo *to_qapi_fine(const PdsFineInfo *from)
 {
     PredsnapGranularityInfo *to = g_new0(PredsnapGranularityInfo, 1);
@@ -267,6 +287,7 @@ static PredsnapInfo *node_info(BlockDriverState *bs, PdsEngine *engine)
     to->map_memory = from.map_memory_bytes;
     to->views = from.views_open;
     to->staging = to_qapi_staging(&fine);
+    to->prefetch = to_qapi_prefetch(&fine);
     to->granularity = to_qapi_fine(&fine);
     to->prediction = predsnap_prediction_info(engine, &fine.fine);
     to->threshold = predsnap_threshold_info(engine);

@@ -582,6 +582,9 @@ void pds_fine_info(const PdsEngine* engine, PdsFineInfo* info) {
         *uses[i] = {use.entries, use.hits,      use.misses,        use.admitted,
                     use.used,    use.evictions, use.invalidations, use.refused};
     }
+    const predsnap::PrefetchInfo fetch = engine->engine->prefetch_info();
+    info->fetching = {fetch.queued, fetch.running, fetch.unused, fetch.wanted, fetch.dropped, fetch.needless,
+                      fetch.failures, fetch.fetched, fetch.bytes, fetch.refused, fetch.late, fetch.waits};
     info->chunks_fine = from.chunks_fine;
     info->live_deltas = from.live_deltas;
     info->deltas = stats.deltas;

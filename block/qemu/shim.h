@@ -552,12 +552,21 @@ typedef struct PdsStagingUse {
     uint64_t evictions, invalidations, refused;
 } PdsStagingUse;
 
+/* Fetched ahead of time: PrefetchInfo. */
+typedef struct PdsPrefetch {
+    uint64_t queued, running, unused;
+    uint64_t wanted, dropped, needless, failures;  /* chunks of 64 KiB */
+    uint64_t fetched, bytes, refused, late;        /* blocks of 4 KiB */
+    uint64_t waits;
+} PdsPrefetch;
+
 typedef struct PdsFineInfo {
     PdsFine fine;
     uint64_t staged_bytes;
     uint64_t memory_bytes;
     uint64_t hits, misses, evictions, invalidations, refused;
     PdsStagingUse rewrite, read, prefetch;  /* by purpose */
+    PdsPrefetch fetching;
     uint64_t chunks_fine;
     uint64_t live_deltas;
     uint64_t deltas, delta_bytes, delta_guest_bytes, materialised;

@@ -153,6 +153,14 @@ void ImageTest::work_in_background() {
     engine->pause_background();
 }
 
+void ImageTest::churn(uint64_t segments) {
+    for (uint64_t i = 0; i < segments; ++i) {
+        fill_segments(1);
+        flush();
+        work_in_background();
+    }
+}
+
 Stamps ImageTest::content() { return read_stamps(*engine); }
 Stamps ImageTest::content(View& view) { return read_stamps(view); }
 

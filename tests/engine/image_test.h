@@ -57,6 +57,8 @@ class ImageTest : public ::testing::Test {
     SnapshotInfo snapshot(const std::string& name);
     // Lets background work run until nothing is left to do.
     void work_in_background();
+    // Fills segments with the same few sectors again and again, and lets the background follow.
+    void churn(uint64_t segments);
 
     Stamps content();
     Stamps content(View& view);
@@ -79,6 +81,15 @@ class ImageTest : public ::testing::Test {
 
   private:
     uint32_t last_stamp_ = 0;
+};
+
+// Only snapshots keep history.
+class WithoutWindowTest : public ImageTest {
+  protected:
+    void SetUp() override {
+        ImageTest::SetUp();
+        ASSERT_TRUE(engine->set_retention({0, {}}).ok());
+    }
 };
 
 }  // namespace predsnap::test

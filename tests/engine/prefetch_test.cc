@@ -9,13 +9,12 @@ namespace predsnap::test {
 namespace {
 
 // A disk over a base, without a window, and with a capacity image.
-class PrefetchTest : public ImageTest {
+class PrefetchTest : public WithoutWindowTest {
   protected:
     PrefetchTest() { options.fine.granularity = Granularity::sub_block; }
     void SetUp() override {
         options.capacity = &slow;
-        ImageTest::SetUp();
-        ASSERT_TRUE(engine->set_retention({0, {}}).ok());
+        WithoutWindowTest::SetUp();
     }
     void put_base() {
         base.bytes.resize(kTestSectors * kSectorSize);

@@ -109,14 +109,6 @@ class RetentionTest : public ImageTest {
     void keep(std::optional<int64_t> window_us, std::optional<uint64_t> bytes = {}) {
         ASSERT_TRUE(engine->set_retention({window_us, bytes}).ok());
     }
-    // Fills segments with the same few sectors again and again, and lets the background follow.
-    void churn(uint64_t segments) {
-        for (uint64_t i = 0; i < segments; ++i) {
-            fill_segments(1);
-            flush();
-            work_in_background();
-        }
-    }
     Sequence floor() const { return engine->info().floor; }
     int code_of_view(Sequence sequence) {
         const auto view = engine->open_view(at(sequence));

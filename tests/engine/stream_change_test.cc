@@ -12,19 +12,8 @@ namespace predsnap::test {
 namespace {
 
 // Without a window, so that only snapshots keep history.
-class StreamChangeTest : public ImageTest {
+class StreamChangeTest : public WithoutWindowTest {
   protected:
-    void SetUp() override {
-        ImageTest::SetUp();
-        ASSERT_TRUE(engine->set_retention({0, {}}).ok());
-    }
-    void churn(uint64_t segments) {
-        for (uint64_t i = 0; i < segments; ++i) {
-            fill_segments(1);
-            flush();
-            work_in_background();
-        }
-    }
     // Something random happens, and then there is a snapshot.
     void step(const std::string& name) {
         State state;

@@ -9,19 +9,11 @@ namespace predsnap::test {
 namespace {
 
 // Without a window, so that only snapshots keep history.
-class TiersTest : public ImageTest {
+class TiersTest : public WithoutWindowTest {
   protected:
     void SetUp() override {
         options.capacity = &slow;
-        ImageTest::SetUp();
-        ASSERT_TRUE(engine->set_retention({0, {}}).ok());
-    }
-    void churn(uint64_t segments) {
-        for (uint64_t i = 0; i < segments; ++i) {
-            fill_segments(1);
-            flush();
-            work_in_background();
-        }
+        WithoutWindowTest::SetUp();
     }
     // What the background has decided becomes durable, and space free.
     void settle() {
@@ -106,6 +98,40 @@ TEST_F(TiersTest, ARollbackToThere) {
     EXPECT_EQ(content(), now);
     churn(20);
     EXPECT_EQ(content(), now);
+}
+
+TEST_F(TiersTest, GuestWritesGoOnWhileARollbackReadsWhatLiesThere) {
+    const Stamps then = old_snapshot("old");
+    kill_and_open();
+    int waiting = 0, written = 0;
+    slow.before = [&](const MemoryDevice::Call& call) {
+        if (call.op != MemoryDevice::Op::read || waiting > 0) {
+            return;
+        }
+        ++waiting;
+        host.spawn([&] {
+            for (int i = 0; i < 6; ++i, ++written) {  // several segments of it, also where the rollback changes it
+                must_write(static_cast<uint64_t>(i) * 150, 200);
+            }
+        });
+        for (int i = 0; i < 200 && written < 6; ++i) {
+            host.yield();
+        }
+        EXPECT_EQ(written, 6);
+    };
+    const auto gone = engine->rollback(at("old"));
+    ASSERT_TRUE(gone.ok());
+    EXPECT_EQ(waiting, 1);
+    slow.before = nullptr;
+    const Stamps left = now;
+    EXPECT_EQ(content(), then);
+    EXPECT_EQ(content_at(at(gone.value().from)), left);
+    kill_and_open();
+    EXPECT_EQ(content(), then);
+    ASSERT_TRUE(engine->rollback(at(gone.value().from)).ok());
+    EXPECT_EQ(content(), left);
+    kill_and_open();
+    EXPECT_EQ(content(), left);
 }
 
 TEST_F(TiersTest, SpaceComesBackWhenStreamsAreDropped) {

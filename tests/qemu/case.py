@@ -3,6 +3,7 @@
 import random
 import time
 import unittest
+from contextlib import contextmanager
 
 from lib import image, workdir
 from lib.daemon import StorageDaemon
@@ -105,14 +106,21 @@ class Daemon(StorageDaemon):
     def add_view(self, name, chain="disk", **where):
         self.add({"driver": "predsnap-view", "node-name": name, "chain": chain, **where})
 
+    @contextmanager
+    def view(self, chain="disk", **where):
+        """A client of the disk as it was at a moment."""
+        self.add_view("moment", chain, **where)
+        try:
+            with self.serve("moment", writable=False) as client:
+                yield client
+            self.stop_serving("moment")
+        finally:
+            self.remove("moment")
+
     def read_view(self, length, chain="disk", **where):
         """What the disk's first bytes were at a moment."""
-        self.add_view("moment", chain, **where)
-        with self.serve("moment", writable=False) as client:
-            held = client.read(0, min(length, client.size))
-        self.stop_serving("moment")
-        self.remove("moment")
-        return held
+        with self.view(chain, **where) as client:
+            return client.read(0, min(length, client.size))
 
     def kill(self):
         super().kill()

@@ -9,12 +9,18 @@ namespace {
 
 double share(Random& random) { return static_cast<double>(random.below(1001)) / 1000; }
 
+// A part of the disk, in bytes: of a Prediction or a Hint.
+template <typename T>
+void pick_range(World& world, T* part) {
+    const uint64_t size = world.disk_sectors() * kSectorSize;
+    part->offset = world.random.below(size);
+    part->length = std::min(1 + world.random.skewed(size - part->offset), size - part->offset);
+}
+
 Prediction pick_prediction(World& world) {
     Random& random = world.random;
-    const uint64_t size = world.disk_sectors() * kSectorSize;
     Prediction prediction;
-    prediction.offset = random.below(size);
-    prediction.length = std::min(1 + random.skewed(size - prediction.offset), size - prediction.offset);
+    pick_range(world, &prediction);
     prediction.write = share(random);
     prediction.read = share(random);
     if (random.chance(0.7)) {
@@ -81,10 +87,8 @@ void give_predictions(World& world) {
 
 void give_hint(World& world) {
     Random& random = world.random;
-    const uint64_t size = world.disk_sectors() * kSectorSize;
     Hint hint;
-    hint.offset = random.below(size);
-    hint.length = std::min(1 + random.skewed(size - hint.offset), size - hint.offset);
+    pick_range(world, &hint);
     hint.kind = static_cast<HintKind>(random.below(3));
     if (random.chance(0.3)) {
         hint.latency_us = static_cast<int64_t>(random.skewed(1'000'000));

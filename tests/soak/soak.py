@@ -87,12 +87,8 @@ class Soak:
             self.expect(not wrong, f"blocks {wrong} were something else at {sequence} (kept: {kept[sequence]})")
 
     def wrong_in_view(self, blocks, **which):
-        self.daemon.add_view("moment", **which)
-        with self.daemon.serve("moment", writable=False) as view:
-            wrong = self.guest.wrong(view, blocks, LOOK)
-        self.daemon.stop_serving("moment")
-        self.daemon.remove("moment")
-        return wrong
+        with self.daemon.view(**which) as view:
+            return self.guest.wrong(view, blocks, LOOK)
 
     def snapshot_or_delete(self):
         if len(self.snapshots) > 2:

@@ -16,6 +16,7 @@
 #include "bench_host.h"
 #include "block/engine/buffer.h"
 #include "block/engine/engine.h"
+#include "must.h"
 
 namespace predsnap::bench {
 namespace {
@@ -35,16 +36,6 @@ constexpr size_t kRollbackDepth = 128;
         "       engine-bench pages WRITES DEPTH [IMAGE]    the same to a database's pages: log and CPU\n",
         stderr);
     _exit(2);
-}
-
-template <typename T>
-T must(Result<T> result, const char* what) {
-    if (!result.ok()) {
-        std::fprintf(stderr, "engine-bench: %s: %s (%s)\n", what, result.error().message.c_str(),
-                     std::strerror(result.error().code));
-        _exit(1);
-    }
-    return result.take();
 }
 
 uint64_t parse(const char* text) {

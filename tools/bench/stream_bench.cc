@@ -14,6 +14,7 @@
 #include "bench_host.h"
 #include "block/engine/buffer.h"
 #include "block/engine/engine.h"
+#include "must.h"
 #include "tools/replay/content.h"
 
 namespace predsnap::bench {
@@ -26,16 +27,6 @@ namespace {
                "LEVEL: zstd's. DICTIONARY_FRAMES: streams of so many frames are tried with a dictionary (128; 0: none).\n",
                stderr);
     _exit(2);
-}
-
-template <typename T>
-T must(Result<T> result, const char* what) {
-    if (!result.ok()) {
-        std::fprintf(stderr, "stream-bench: %s: %s (%s)\n", what, result.error().message.c_str(),
-                     std::strerror(result.error().code));
-        _exit(1);
-    }
-    return result.take();
 }
 
 uint64_t parse(const char* text) {
