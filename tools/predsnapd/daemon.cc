@@ -97,7 +97,7 @@ Result<void> Daemon::tell(Served& served, int64_t now_us) {
         g_free(line);
         json_node_unref(node);
     }
-    return options_.dry_run || served.disk.config().qmp.empty() ? Result<void>() : served.disk.send(set);
+    return options_.dry_run || served.disk.config().qmp.empty() ? Result<void>() : served.disk.send(set, now_us);
 }
 
 // --- once ---

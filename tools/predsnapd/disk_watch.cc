@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "block/engine/text.h"
 
@@ -14,15 +15,8 @@ namespace {
 constexpr size_t kChunksMax = 16384, kRowsMax = 20000, kMomentRowsMax = 400, kEarlyRowsMax = 60000;
 // Predictions that are judged are kept until their horizon has passed: so not each one is.
 constexpr int64_t kJudgeEvery = 60 * kSecond;
-
-Forecaster::Options options() {
-    Forecaster::Options options;
-    options.targets = daemon_targets();
-    options.samples = {.rows_max = kRowsMax, .moment_rows_max = kMomentRowsMax};
-    options.chunks_max = kChunksMax;
-    options.early_rows_max = kEarlyRowsMax;
-    return options;
-}
+// What was told holds on while no more than that of it would be told otherwise.
+constexpr double kChangedShare = 0.02, kRateShare = 0.5;
 
 }  // namespace
 
@@ -35,7 +29,16 @@ std::vector<Target> daemon_targets() {
     return targets;
 }
 
-DiskWatch::DiskWatch(DiskConfig config) : config_(std::move(config)), forecaster_(options()), qmp_(config_.qmp) {}
+Forecaster::Options disk_options() {
+    Forecaster::Options options;
+    options.targets = daemon_targets();
+    options.samples = {.rows_max = kRowsMax, .moment_rows_max = kMomentRowsMax};
+    options.chunks_max = kChunksMax;
+    options.early_rows_max = kEarlyRowsMax;
+    return options;
+}
+
+DiskWatch::DiskWatch(DiskConfig config) : config_(std::move(config)), forecaster_(disk_options()), qmp_(config_.qmp) {}
 
 void DiskWatch::load_models(ModelStore& store, std::vector<std::string>& messages) {
     const auto& targets = forecaster_.options().targets;
@@ -161,8 +164,26 @@ Result<PredictionSet> DiskWatch::predict(int64_t now_us, int64_t horizon_us, siz
     return set;
 }
 
-Result<void> DiskWatch::send(const PredictionSet& set) {
-    return qmp_.execute("predsnap-set-predictions", to_arguments(set, config_.node));
+// A set is told again before it is stale, and whenever the driver may have forgotten it for a rollback or a restart: it is
+// not known here, so none is trusted for longer than half its horizon.
+bool DiskWatch::worth_telling(const PredictionSet& set, int64_t now_us) const {
+    const bool holds = told_us_ <= now_us && now_us - told_us_ < told_.horizon_us / 2;
+    return !holds || set.horizon_us != told_.horizon_us || set.base_sequence < told_.base_sequence ||
+           std::abs(set.write_rate - told_.write_rate) > kRateShare * std::max(set.write_rate, told_.write_rate) ||
+           changed_share(told_.predictions, set.predictions) > kChangedShare;
+}
+
+Result<void> DiskWatch::send(const PredictionSet& set, int64_t now_us) {
+    if (!worth_telling(set, now_us)) {
+        ++spared_;
+        return {};
+    }
+    told_us_ = kNever;  // if it fails
+    TRY(qmp_.execute("predsnap-set-predictions", to_arguments(set, config_.node)));
+    told_ = set;
+    told_us_ = now_us;
+    ++told_count_;
+    return {};
 }
 
 }  // namespace predsnap::predict
