@@ -114,6 +114,16 @@ TEST(Contest, WithoutAModelTheRulesAloneAreBlended) {
     EXPECT_LT(contest.standing(2), 0);
 }
 
+TEST(Contest, BeforeAnythingWasJudgedTheOrderIsKept) {
+    const Contest contest(1);
+    const std::vector<float> scores = {-1e12f, -86400, -3600, -60, -59, -0.5f, 0, 0.5f, 3, 1000};
+    for (size_t i = 1; i < scores.size(); ++i) {
+        EXPECT_LT(contest.probability(0, scores[i - 1]), contest.probability(0, scores[i]));
+    }
+    EXPECT_GE(contest.probability(0, scores.front()), 0);
+    EXPECT_LE(contest.probability(0, scores.back()), 0.01f);
+}
+
 TEST(Contest, KeepsMomentsUntilEnoughCame) {
     // One chunk in each moment that came: after 40 moments, chance would still decide.
     std::mt19937 random(9);

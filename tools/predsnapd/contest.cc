@@ -166,7 +166,10 @@ float Contest::probability(size_t method, float score) const {
     if (method >= rules_) {
         return score;  // fitted by log loss: what is said are probabilities
     }
-    const float tie = 0.5f + 0.5f * score / (1 + std::abs(score));
+    const float tie = score < 0 ? 0.5f / (1 - score) : 1 - 0.5f / (1 + score);
+    if (!calibrators_[method].fitted()) {
+        return kTieShare * tie;  // the order is all that is known
+    }
     return calibrators_[method](score) * (1 - kTieShare + kTieShare * tie);
 }
 

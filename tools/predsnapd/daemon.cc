@@ -230,7 +230,8 @@ Result<void> Daemon::once(Served& served) {
     const Result<void> trained = disk.train();
     served.end_training(*store_, trained);
     TRY(trained);
-    TRY_ASSIGN(const Json arguments, served.predict(options_, disk.forecaster().activity().now_us()));
+    TRY_ASSIGN(const PredictionSet set, served.predict(options_, disk.forecaster().activity().now_us()));
+    const Json arguments = served.arguments_of(set);
     const Courier::Open open = opener(served.config());
     if (options_.dry_run || !open) {
         return {};

@@ -8,7 +8,7 @@ namespace predsnap::predict {
 namespace {
 
 constexpr int64_t kActive = 600 * kSecond;
-constexpr float kWeightMax = 1000;  // a rare row that stands for more would drown others
+constexpr float kWeightMax = 1000;  // a rare row that stands for more would drown others; what is that old counts for less
 
 bool is_active(const Moment& moment, size_t i) {
     const Candidate& candidate = moment.candidates()[i];
@@ -79,25 +79,26 @@ void Samples::wait_for(Taken& taken) {
     }
 }
 
-// Of the older half of the moments every second row goes that nothing happened to, and those left stand for it. What
-// happened is rare, and is what there is to learn from: it goes only where it fills more than half of the room.
+// Of the older half of the rows every second one goes that nothing happened to, and those left stand for it; again, until
+// there is room. What happened is rare, and is what there is to learn from: it goes only where it fills more than half of
+// the room.
 void Samples::thin() {
     const int64_t now_us = taken_.back().time_us;
-    const bool spare_came = came_count(now_us) < options_.rows_max / 2;
-    std::deque<Taken> kept;
-    row_count_ = 0;
-    const size_t older = taken_.size() / 2;
-    for (size_t i = 0; i < taken_.size(); ++i) {
-        Taken& taken = taken_[i];
-        if (i < older && taken.time_us + kHorizonMax < now_us) {
+    for (size_t before = SIZE_MAX; row_count_ > options_.rows_max / 4 * 3 && row_count_ < before;) {
+        before = row_count_;
+        const bool spare_came = came_count(now_us) < options_.rows_max / 2;
+        size_t passed = 0;
+        for (Taken& taken : taken_) {
+            const size_t count = taken.samples.size();
+            if (passed >= before / 2 || taken.time_us + kHorizonMax >= now_us) {
+                break;  // its outcome is not known yet, and so is that of all after it
+            }
+            passed += count;
             halve(taken, spare_came);
-        }
-        if (!taken.samples.empty()) {
-            row_count_ += taken.samples.size();
-            kept.push_back(std::move(taken));
+            row_count_ -= count - taken.samples.size();
         }
     }
-    taken_ = std::move(kept);
+    std::erase_if(taken_, [](const Taken& taken) { return taken.samples.empty(); });
     waiting_.clear();
     for (Taken& taken : taken_) {
         if (taken.time_us + kHorizonMax >= now_us) {

@@ -34,6 +34,7 @@ void Served::introduce() {
 void Served::become(const DiskConfig& config, std::shared_ptr<Courier> courier) {
     config_ = config;
     courier_ = std::move(courier);
+    disk_.forget_told();
     introduce();
 }
 
@@ -57,15 +58,16 @@ void Served::load_models(ModelStore& store) {
     }
 }
 
-Result<Json> Served::predict(const DaemonOptions& options, int64_t now_us) {
-    TRY_ASSIGN(const PredictionSet set, disk_.predict(now_us, options.horizon_us, options.ranges_max));
-    Json arguments = Json::take(to_arguments(set, config_.node));
+Result<PredictionSet> Served::predict(const DaemonOptions& options, int64_t now_us) {
+    TRY_ASSIGN(PredictionSet set, disk_.predict(now_us, options.horizon_us, options.ranges_max));
     if (options.json) {
-        std::printf("%s\n", arguments.text().c_str());
+        std::printf("%s\n", arguments_of(set).text().c_str());
         std::fflush(stdout);
     }
-    return arguments;
+    return set;
 }
+
+Json Served::arguments_of(const PredictionSet& set) const { return Json::take(to_arguments(set, config_.node)); }
 
 Result<void> Served::follow(const DaemonOptions& options, int64_t now_us) {
     TRY_ASSIGN(behind_, disk_.catch_up(kRecordsAtOnce));
@@ -73,9 +75,18 @@ Result<void> Served::follow(const DaemonOptions& options, int64_t now_us) {
         return {};  // what is old is of no use to the driver
     }
     TRY(disk_.advance(now_us));
-    TRY_ASSIGN(Json arguments, predict(options, now_us));
-    if (courier_ && !options.dry_run) {
-        tell_node(*courier_, board_, config_.name, std::move(arguments));
+    TRY_ASSIGN(PredictionSet set, predict(options, now_us));
+    if (!courier_ || options.dry_run) {
+        return {};
+    }
+    if (!board_->find(config_.name).tell_error.empty()) {
+        disk_.forget_told();
+    }
+    if (disk_.worth_telling(set, now_us)) {
+        tell_node(*courier_, board_, config_.name, arguments_of(set));
+        disk_.note_told(std::move(set), now_us);
+    } else {
+        board_->put(config_.name, [](DiskReport& report) { ++report.spared; });
     }
     return {};
 }

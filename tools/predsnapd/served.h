@@ -38,8 +38,9 @@ class Served {
     // Prints it, if it was not the last that was printed. Success: what comes is printed again.
     void complain(const Result<void>& result);
     void say(const std::string& message) const;
-    // The set as it goes to QEMU, printed if that is wished.
-    Result<Json> predict(const DaemonOptions& options, int64_t now_us);
+    // What comes, printed if that is wished; and as it goes to QEMU.
+    Result<PredictionSet> predict(const DaemonOptions& options, int64_t now_us);
+    Json arguments_of(const PredictionSet& set) const;
 
   private:
     void introduce();
