@@ -62,7 +62,6 @@ class DiskWatch {
   private:
     Result<void> open_log();
     Result<void> observe(const AccessRecord& record);
-    bool worth_telling(const PredictionSet& set, int64_t now_us) const;
 
     const DiskConfig config_;
     Forecaster forecaster_;
