@@ -95,6 +95,10 @@ Result<void> create_image(const Config& config, const ProtectedDisk& disk, const
         made = errno_error("cannot be put in its place");
     }
     unlink(fresh.c_str());
+    // A log of an image that was here before: the driver takes none that is not of its image.
+    if (made.ok() && !disk.access_log.empty()) {
+        (void)rename(disk.access_log.c_str(), (disk.access_log + ".old").c_str());
+    }
     return made;
 }
 

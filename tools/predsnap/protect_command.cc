@@ -133,7 +133,7 @@ Result<bool> is_storage_node(const Work& work, const hook::Disk& disk, const std
     return (disk.format.empty() || disk.format == "raw") && version >= kNoRawNodes;
 }
 
-// libvirt counts the disks from the last one on, empty drives too.
+// libvirt counts the disks from the last one on, empty drives too, but not those that it opens nothing for.
 Result<std::string> node_below(const Work& work, const Wish& wish, const std::string& live_root) {
     if (!wish.below.empty()) {
         return wish.below;
@@ -141,7 +141,7 @@ Result<std::string> node_below(const Work& work, const Wish& wish, const std::st
     size_t number = 0;
     const hook::Disk* disk = work.definition.find_disk(work.target);
     for (const hook::Disk& other : work.definition.disks) {
-        number += &other >= disk ? 1 : 0;
+        number += &other >= disk && other.type != "vhostuser" ? 1 : 0;
     }
     TRY_ASSIGN(const bool storage, is_storage_node(work, *disk, live_root));
     return "libvirt-" + std::to_string(number) + (storage ? "-storage" : "-format");

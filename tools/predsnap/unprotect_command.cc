@@ -31,7 +31,7 @@ struct Wish {
 
 struct Outcome {
     bool changed = false;
-    std::string image, capacity;
+    std::string image, capacity, access_log;
     int64_t paused_us = 0;
 };
 
@@ -152,7 +152,10 @@ Result<void> remove_offline(Work& work, const hook::ProtectedDisk& disk, bool qu
 
 Result<void> remove_files(const Outcome& outcome) {
     TRY(hook::remove_file(outcome.image));
-    return outcome.capacity.empty() ? Result<void>() : hook::remove_file(outcome.capacity);
+    for (const std::string& file : {outcome.capacity, outcome.access_log, outcome.access_log + ".1"}) {
+        TRY(file.starts_with("/") ? hook::remove_file(file) : Result<void>());
+    }
+    return {};
 }
 
 Result<Outcome> unprotect_disk(Work& work, const Wish& wish) {
@@ -171,6 +174,7 @@ Result<Outcome> unprotect_disk(Work& work, const Wish& wish) {
     }
     outcome.image = disk.image;
     outcome.capacity = disk.capacity;
+    outcome.access_log = disk.access_log;
     if (!disk.leaving) {
         TRY(active ? remove_live(work, disk, outcome) : remove_offline(work, disk, wish.json));
     }
@@ -210,7 +214,7 @@ int unprotect_command(int argc, char** argv) {
     Wish wish;
     Options options("unprotect DOMAIN[:DISK]", kSummary);
     domain_options(options, target)
-        .flag("keep-image", &wish.keep_image, "Do not remove the image")
+        .flag("keep-image", &wish.keep_image, "Do not remove the image, its capacity image and its access log")
         .flag("yes", &wish.yes, "Do not ask", 'y')
         .json(&wish.json);
     if (!options.parse(argc, argv) || !take_domain(options, target) || !options.finish()) {
