@@ -37,6 +37,7 @@ struct ProtectedDisk {
     Way way = Way::kNode;
     bool removing = false;  // unprotect was cut off
     bool merged = false;    // and the disk below has everything already
+    bool leaving = false;   // unprotect was cut off when only its files were left to be removed
     std::string node;
     std::optional<int64_t> weight;
     std::string image;

@@ -70,7 +70,7 @@ std::string real_path(const std::string& path) {
 
 Result<void> create_image(const Config& config, const ProtectedDisk& disk, const Base& base, const Owner& owner) {
     TRY_ASSIGN(const std::string qemu_img, config.program("qemu-img"));
-    const std::string fresh = disk.image + ".new-" + std::to_string(getpid());
+    const std::string fresh = disk.image + ".new";  // under the lock, so nobody else makes it
     std::vector<std::string> command = {qemu_img, "create", "-q", "-f", "predsnap"};
     std::optional<uint64_t> size = disk.size;
     if (!base.file.empty()) {
@@ -95,6 +95,10 @@ Result<void> create_image(const Config& config, const ProtectedDisk& disk, const
         made = errno_error("cannot be put in its place");
     }
     unlink(fresh.c_str());
+    // A log of an image that was here before: the driver takes none that is not of its image.
+    if (made.ok() && !disk.access_log.empty()) {
+        (void)rename(disk.access_log.c_str(), (disk.access_log + ".old").c_str());
+    }
     return made;
 }
 

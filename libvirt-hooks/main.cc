@@ -55,7 +55,7 @@ Result<void> prepare_disk(const Config& config, const Domain& domain, const Prot
 Result<void> prepare(const Config& config, const Domain& domain) {
     drop_dead_mounts(config);
     for (const ProtectedDisk& disk : domain.protected_disks) {
-        TRY(prepare_disk(config, domain, disk));
+        TRY(disk.leaving ? Result<void>() : prepare_disk(config, domain, disk));
     }
     return {};
 }
@@ -65,6 +65,9 @@ Result<void> reconnect(const Config& config, const Domain& domain) {
     drop_dead_mounts(config);
     Result<void> first;
     for (const ProtectedDisk& disk : domain.protected_disks) {
+        if (disk.leaving) {
+            continue;
+        }
         Result<void> result = announce(config, domain, disk);
         if (result.ok() && disk.way == Way::kDaemon) {
             const Result<Owner> owner = config.owner(domain);
@@ -87,7 +90,7 @@ Result<void> release(const Config& config, const std::string& domain) {
 
 Result<void> migrate(const Domain& domain) {
     for (const ProtectedDisk& disk : domain.protected_disks) {
-        if (disk.way == Way::kDaemon) {
+        if (disk.way == Way::kDaemon && !disk.leaving) {
             return Error{ENOTSUP, name_of(domain, disk) + ": way daemon cannot be migrated live, as the daemon has the image open "
                                       "on the other host. Shut the domain down first, or use way node"};
         }

@@ -87,6 +87,7 @@ ProtectedDisk parse_disk(const xml::Node& node) {
     disk.target = node.attribute("target");
     disk.way = node.attribute("way") == "daemon" ? Way::kDaemon : Way::kNode;
     disk.merged = node.attribute("state") == "merged";
+    disk.leaving = node.attribute("state") == "leaving";
     disk.removing = disk.merged || node.attribute("state") == "removing";
     disk.node = node.has("node") ? node.attribute("node") : "predsnap-" + disk.target;
     disk.weight = number(node, "weight");

@@ -85,7 +85,7 @@ hook::ProtectedDisk new_disk(const Work& work, const Wish& wish, bool daemon) {
 }
 
 Result<void> check_wish(const Wish& wish, const hook::ProtectedDisk& present) {
-    if (present.removing) {
+    if (present.removing || present.leaving) {
         return Error{EBUSY, "predsnap is being taken off it, and that was cut off: finish it with predsnap unprotect"};
     }
     if ((!wish.image.empty() && wish.image != present.image) || (wish.way == "daemon") != (present.way == hook::Way::kDaemon)) {
@@ -121,22 +121,30 @@ Result<void> check_unused(const Work& work, const hook::ProtectedDisk& disk) {
     return {};
 }
 
-// libvirt counts the disks from the last one on.
-Result<std::string> node_below(const Work& work, const Wish& wish) {
-    if (!wish.below.empty()) {
-        return wish.below;
+// Whether libvirt has no node for the format of this disk. A running domain shows it, else libvirt's version tells.
+Result<bool> is_storage_node(const Work& work, const hook::Disk& disk, const std::string& live_root) {
+    if (live_root.starts_with("libvirt-")) {
+        return live_root.ends_with("-storage");
     }
     unsigned long version = 0;
     if (virConnectGetLibVersion(work.connection.get(), &version) != 0) {
         return virt::failed("libvirt's version");
     }
+    return (disk.format.empty() || disk.format == "raw") && version >= kNoRawNodes;
+}
+
+// libvirt counts the disks from the last one on, empty drives too, but not those that it opens nothing for.
+Result<std::string> node_below(const Work& work, const Wish& wish, const std::string& live_root) {
+    if (!wish.below.empty()) {
+        return wish.below;
+    }
     size_t number = 0;
     const hook::Disk* disk = work.definition.find_disk(work.target);
     for (const hook::Disk& other : work.definition.disks) {
-        number += &other >= disk ? 1 : 0;
+        number += &other >= disk && other.type != "vhostuser" ? 1 : 0;
     }
-    const bool raw = disk->format.empty() || disk->format == "raw";
-    return "libvirt-" + std::to_string(number) + (raw && version >= kNoRawNodes ? "-storage" : "-format");
+    TRY_ASSIGN(const bool storage, is_storage_node(work, *disk, live_root));
+    return "libvirt-" + std::to_string(number) + (storage ? "-storage" : "-format");
 }
 
 Result<bool> is_direct(const Work& work) {
@@ -146,11 +154,11 @@ Result<bool> is_direct(const Work& work) {
     return cache == "none" || cache == "directsync";
 }
 
-Result<std::string> edited_xml(const Work& work, const Wish& wish, const hook::ProtectedDisk& disk) {
+Result<std::string> edited_xml(const Work& work, const Wish& wish, const hook::ProtectedDisk& disk, const std::string& live_root) {
     if (disk.way == hook::Way::kDaemon) {
         return add_daemon(work.xml, disk, work.config.run + "/" + work.domain.name() + "/" + disk.target + ".sock");
     }
-    TRY_ASSIGN(const std::string below, node_below(work, wish));
+    TRY_ASSIGN(const std::string below, node_below(work, wish, live_root));
     TRY_ASSIGN(const bool direct, is_direct(work));
     return add_node(work.xml, disk, below, direct);
 }
@@ -161,7 +169,9 @@ Result<void> check_edited(const std::string& xml, const hook::ProtectedDisk& dis
     return disk.way == hook::Way::kNode ? hook::check_node(domain, disk) : Result<void>();
 }
 
-Result<void> make_persistent(Work& work, const Wish& wish, hook::ProtectedDisk& disk, bool unused_is_known) {
+// live_root: the node that the device is on now; empty if the domain does not run.
+Result<void> make_persistent(Work& work, const Wish& wish, hook::ProtectedDisk& disk, const std::string& live_root,
+                             bool unused_is_known) {
     TRY(check_source(work));
     if (!unused_is_known) {
         TRY(check_unused(work, disk));
@@ -169,14 +179,14 @@ Result<void> make_persistent(Work& work, const Wish& wish, hook::ProtectedDisk& 
     // Before anything is made: whether the definition will do.
     TRY_ASSIGN(const hook::Owner owner, work.config.owner(work.definition));
     disk.uuid = "00000000-0000-0000-0000-000000000000";
-    TRY_ASSIGN(const std::string checked, edited_xml(work, wish, disk));
+    TRY_ASSIGN(const std::string checked, edited_xml(work, wish, disk, live_root));
     TRY(check_edited(checked, disk));
     disk.uuid.clear();
     TRY(hook::ensure_image(work.config, work.definition, disk, owner));
     TRY(hook::prepare_access_log(disk, owner));
     TRY_ASSIGN(const hook::ImageFacts facts, hook::read_image(disk.image));
     disk.uuid = facts.uuid;
-    TRY_ASSIGN(const std::string edited, edited_xml(work, wish, disk));
+    TRY_ASSIGN(const std::string edited, edited_xml(work, wish, disk, live_root));
     return work.define(edited);
 }
 
@@ -207,7 +217,7 @@ Result<Outcome> protect_disk(Work& work, const Wish& wish) {
         TRY(check_unused(work, outcome.disk));
     }
     if (!was_there) {
-        TRY(make_persistent(work, wish, outcome.disk, in_use));
+        TRY(make_persistent(work, wish, outcome.disk, live.has_value() ? live->root : "", in_use));
         outcome.changed = true;
     }
     if (live.has_value()) {

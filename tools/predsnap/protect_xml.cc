@@ -346,7 +346,7 @@ Result<std::string> add_daemon(const std::string& xml, const hook::ProtectedDisk
     return document.text();
 }
 
-Result<std::string> remove(const std::string& xml, const hook::ProtectedDisk& disk) {
+Result<std::string> restore(const std::string& xml, const hook::ProtectedDisk& disk) {
     TRY_ASSIGN(const hook::Disk parsed, parsed_disk(xml, disk.target));
     TRY_ASSIGN(const XmlDocument document, XmlDocument::parse(xml));
     xmlNode* root = root_of(document);
@@ -363,7 +363,13 @@ Result<std::string> remove(const std::string& xml, const hook::ProtectedDisk& di
             drop(child(element, "alias"));
         }
     }
-    drop_metadata(root, disk.target);
+    set(disk_element(root, disk.target), "state", "leaving");
+    return document.text();
+}
+
+Result<std::string> forget(const std::string& xml, const std::string& target) {
+    TRY_ASSIGN(const XmlDocument document, XmlDocument::parse(xml));
+    drop_metadata(root_of(document), target);
     return document.text();
 }
 

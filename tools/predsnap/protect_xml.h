@@ -18,10 +18,12 @@ Result<std::string> add_node(const std::string& xml, const hook::ProtectedDisk& 
 // it replaces is kept in the metadata.
 Result<std::string> add_daemon(const std::string& xml, const hook::ProtectedDisk& disk, const std::string& socket);
 
-// The disk as it was before, for both ways.
-Result<std::string> remove(const std::string& xml, const hook::ProtectedDisk& disk);
+// The disk as it was before, for both ways; the metadata still names the files that are to be removed.
+Result<std::string> restore(const std::string& xml, const hook::ProtectedDisk& disk);
+// After restore(): the metadata, too, is as it was.
+Result<std::string> forget(const std::string& xml, const std::string& target);
 
-// Nothing may start the domain until remove() is through: a start would put an image of old on a disk that has moved on.
+// Nothing may start the domain until restore() is through: a start would put an image of old on a disk that has moved on.
 // merged: the disk below has everything, and the image counts no more.
 Result<std::string> mark_removing(const std::string& xml, const std::string& target, bool merged);
 

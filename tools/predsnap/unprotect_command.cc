@@ -31,7 +31,7 @@ struct Wish {
 
 struct Outcome {
     bool changed = false;
-    std::string image, capacity;
+    std::string image, capacity, access_log;
     int64_t paused_us = 0;
 };
 
@@ -41,15 +41,22 @@ Result<void> define_state(Work& work, bool merged) {
 }
 
 Result<void> define_restored(Work& work) {
-    TRY_ASSIGN(const std::string restored, protect::remove(work.xml, *work.protected_disk()));
+    TRY_ASSIGN(const std::string restored, restore(work.xml, *work.protected_disk()));
     return work.define(restored);
 }
 
-// Paused while it lives, if the guest ran.
+Result<void> define_forgotten(Work& work) {
+    TRY_ASSIGN(const std::string forgotten, forget(work.xml, work.target));
+    return work.define(forgotten);
+}
+
+// Paused until end(), if the guest ran.
 class Pause {
   public:
-    static Result<Pause> begin(const virt::Domain& domain) {
+    // cut_off: an earlier call was, so a pause that is found is taken for its.
+    static Result<Pause> begin(const virt::Domain& domain, bool cut_off) {
         Pause pause(domain);
+        pause.ours_ = cut_off;
         if (!domain.paused()) {
             TRY(domain.pause());
             pause.ours_ = true;
@@ -94,7 +101,7 @@ Result<void> remove_live(Work& work, const hook::ProtectedDisk& disk, Outcome& o
     TRY_ASSIGN(const LiveDisk live, look(monitor, alias, disk));
     if (live.root == disk.node || live.merging) {
         TRY(merge(monitor, live, disk, show_progress));
-        TRY_ASSIGN(Pause pause, Pause::begin(work.domain));
+        TRY_ASSIGN(Pause pause, Pause::begin(work.domain, disk.removing));
         const Result<void> done = pivot(work, monitor, disk);
         if (!done.ok() && work.protected_disk() != nullptr && work.protected_disk()->merged) {
             return Error{done.error().code, done.error().message + ". The domain is left paused: run unprotect again before you "
@@ -108,11 +115,11 @@ Result<void> remove_live(Work& work, const hook::ProtectedDisk& disk, Outcome& o
             TRY(monitor.execute("blockdev-del", JsonMap().set("node-name", disk.node).done()));
         }
         TRY(define_restored(work));
-        if (disk.merged && work.domain.paused()) {
+        if (disk.removing && work.domain.paused()) {
             TRY(work.domain.resume());
         }
     }
-    return work.publish_metadata();
+    return {};
 }
 
 // Shows qemu-img's own progress on a terminal.
@@ -145,7 +152,10 @@ Result<void> remove_offline(Work& work, const hook::ProtectedDisk& disk, bool qu
 
 Result<void> remove_files(const Outcome& outcome) {
     TRY(hook::remove_file(outcome.image));
-    return outcome.capacity.empty() ? Result<void>() : hook::remove_file(outcome.capacity);
+    for (const std::string& file : {outcome.capacity, outcome.access_log, outcome.access_log + ".1"}) {
+        TRY(file.starts_with("/") ? hook::remove_file(file) : Result<void>());
+    }
+    return {};
 }
 
 Result<Outcome> unprotect_disk(Work& work, const Wish& wish) {
@@ -155,20 +165,25 @@ Result<Outcome> unprotect_disk(Work& work, const Wish& wish) {
     }
     const hook::ProtectedDisk disk = *work.protected_disk();
     const bool active = work.domain.active();
-    if (disk.way == hook::Way::kDaemon && active) {
+    if (disk.way == hook::Way::kDaemon && active && !disk.leaving) {
         return Error{EBUSY, "a disk that a storage daemon serves can be changed only while the domain is off: shut it down first"};
     }
     TRY(confirm(work.name() + ": all its history will be gone, and the disk stays as it is now. Take predsnap off?", wish.yes));
-    if (!disk.removing) {
+    if (!disk.removing && !disk.leaving) {
         TRY(define_state(work, false));
     }
     outcome.image = disk.image;
     outcome.capacity = disk.capacity;
-    TRY(active ? remove_live(work, disk, outcome) : remove_offline(work, disk, wish.json));
+    outcome.access_log = disk.access_log;
+    if (!disk.leaving) {
+        TRY(active ? remove_live(work, disk, outcome) : remove_offline(work, disk, wish.json));
+    }
     outcome.changed = true;
     if (!wish.keep_image) {
         TRY(remove_files(outcome));
     }
+    TRY(define_forgotten(work));
+    TRY(active ? work.publish_metadata() : Result<void>());
     return outcome;
 }
 
@@ -199,7 +214,7 @@ int unprotect_command(int argc, char** argv) {
     Wish wish;
     Options options("unprotect DOMAIN[:DISK]", kSummary);
     domain_options(options, target)
-        .flag("keep-image", &wish.keep_image, "Do not remove the image")
+        .flag("keep-image", &wish.keep_image, "Do not remove the image, its capacity image and its access log")
         .flag("yes", &wish.yes, "Do not ask", 'y')
         .json(&wish.json);
     if (!options.parse(argc, argv) || !take_domain(options, target) || !options.finish()) {
