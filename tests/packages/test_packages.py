@@ -116,7 +116,7 @@ class Packages(unittest.TestCase):
         self.assertEqual(vm.guest.run("mount /dev/vda /mnt && cat /mnt/file").strip(), "kept")
         vm.quit()
         image.check(disk, "predsnap")
-        self.assertIn("before", self.debian.run("predsnap", "info", disk))
+        self.assertIn("before", self.debian.run("predsnap", "snapshot", "list", disk))
 
     def metrics(self):
         try:
