@@ -168,6 +168,10 @@ Base base_of(const Domain& domain, const ProtectedDisk& disk) {
 }
 
 Result<uint64_t> base_size(const Config& config, const Base& base) {
+    struct stat found;
+    if (base.format == "raw" && stat(base.file.c_str(), &found) == 0 && S_ISREG(found.st_mode)) {
+        return align_up(static_cast<uint64_t>(found.st_size), kSectorSize);  // as QEMU sees it; no need to ask
+    }
     TRY_ASSIGN(const std::string qemu_img, config.program("qemu-img"));
     TRY_ASSIGN(const std::string printed,
                run_program({qemu_img, "info", "-U", "--output=json", "-f", base.format, base.file}));
