@@ -383,6 +383,14 @@ class Engine {
         std::optional<bool> adaptive;
     };
     Result<void> set_threshold(const ThresholdChange& change);
+    // Parts of a state that are likely to be read, to be copied into the staging cache ahead of time: for views that are
+    // likely to be opened, or gone back to. Most relevant first if there are too many. False if that many states wait
+    // already, or nothing is staged. Errors: as open_view; EINVAL for parts that are not of the state.
+    struct FetchRange {
+        uint64_t offset = 0, length = 0;  // bytes
+        double score = 0;                 // from 0 to 1
+    };
+    Result<bool> prefetch(const Moment& moment, const std::vector<FetchRange>& parts);
     ThresholdInfo threshold_info() const;
     PredictionInfo prediction_info() const;
     // How good what was predicted at snapshots with a horizon is; of the newest since the image was opened.

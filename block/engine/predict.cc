@@ -139,6 +139,34 @@ ThresholdInfo Engine::threshold_info() const {
     return impl_->fine.threshold().info(impl_->core.host.uptime_us());
 }
 
+Result<bool> Engine::prefetch(const Moment& moment, const std::vector<FetchRange>& parts) {
+    TRY(impl_->writable());
+    Impl& e = *impl_;
+    TaskMutex::Guard guard(e.core.host, e.control);
+    TRY_ASSIGN(const Resolved state, e.resolve(moment));
+    Impl::Wishes wishes;
+    for (const FetchRange& part : parts) {
+        if (part.length == 0 || part.length > state.size || part.offset > state.size - part.length) {
+            return Error{EINVAL, text("%llu bytes at %llu are not within the state's %llu bytes",
+                                      static_cast<ull>(part.length), static_cast<ull>(part.offset),
+                                      static_cast<ull>(state.size))};
+        }
+        const uint64_t last = (part.offset + part.length - 1) / kChunkBytes;
+        for (uint64_t chunk = part.offset / kChunkBytes; chunk <= last && wishes.size() < Prefetcher::kMaxQueued; ++chunk) {
+            wishes.push_back({chunk, static_cast<float>(part.score)});
+        }
+    }
+    TRY_ASSIGN(std::unique_ptr<FrozenState> frozen, e.freeze(state));
+    {
+        Lock lock(e.core.mutex);
+        frozen = e.prefetcher.want_of_view(std::move(frozen), wishes);
+    }
+    if (frozen != nullptr) {
+        e.thaw(frozen.get());
+    }
+    return frozen == nullptr;
+}
+
 PrefetchInfo Engine::prefetch_info() const {
     Lock lock(impl_->core.mutex);
     return impl_->prefetcher.info();

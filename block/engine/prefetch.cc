@@ -26,6 +26,7 @@ struct Prefetcher::Fetch {
     std::vector<Block> blocks;
     std::vector<Piece> pieces;
     std::vector<StreamInfo> streams;  // of pieces, if they lie in one
+    std::unique_ptr<ReadPins::Pin> pin;  // while what lies in the log is read
 };
 
 Prefetcher::~Prefetcher() = default;
@@ -47,11 +48,9 @@ void Prefetcher::want(FetchCause cause, std::span<const Wish> wishes) {
     start();
 }
 
-bool Prefetcher::want_of_view(std::unique_ptr<FrozenState> state, std::span<const Wish> wishes) {
+std::unique_ptr<FrozenState> Prefetcher::want_of_view(std::unique_ptr<FrozenState> state, std::span<const Wish> wishes) {
     if (views_.size() >= kMaxViews || fine_.staging().limit() == 0 || !fine_.options().stage_reads) {
-        disk_.remove_view(state.get());
-        done_views_.push_back(std::move(state));
-        return false;
+        return state;
     }
     views_.push_back(std::make_unique<View>());
     View* const view = views_.back().get();
@@ -62,7 +61,7 @@ bool Prefetcher::want_of_view(std::unique_ptr<FrozenState> state, std::span<cons
     }
     done_with(view);
     start();
-    return true;
+    return nullptr;
 }
 
 void Prefetcher::add(FetchCause cause, const Wish& wish, View* view) {
@@ -169,7 +168,7 @@ bool Prefetcher::fetch_next(Lock& lock) {
     if (queue_.empty()) {
         return false;
     }
-    Fetch fetch{queue_.begin()->second, queue_.begin()->first.score, next_order_++, {}, {}, {}};
+    Fetch fetch{queue_.begin()->second, queue_.begin()->first.score, next_order_++, {}, {}, {}, nullptr};
     if (fetch.item.view != nullptr) {
         ++fetch.item.view->left;
     }
@@ -182,8 +181,10 @@ bool Prefetcher::fetch_next(Lock& lock) {
     Result<void> result;
     if (!fetch.blocks.empty()) {
         fetching_.push_back(&fetch);
+        fetch.pin.reset(fetch.item.view != nullptr ? new ReadPins::Pin(core_.readers.pin()) : nullptr);
         lock.unlock();
         result = read(fetch);
+        fetch.pin.reset();
         lock.lock();
         std::erase(fetching_, &fetch);
     }
@@ -272,12 +273,26 @@ void Prefetcher::take_slots(Fetch& fetch) {
     }
 }
 
+// First what lies in the log: nobody waits long for that.
 Result<void> Prefetcher::read(Fetch& fetch) {
+    const auto in_log = [&](const Piece& piece) {
+        const Extent& extent = fetch.blocks[piece.first].source.extent;
+        return extent.is_data() && !extent.in_stream();
+    };
+    for (const Piece& piece : fetch.pieces) {
+        if (in_log(piece)) {
+            TRY(read_piece(fetch, piece));
+        }
+    }
+    fetch.pin.reset();
     for (size_t i = 0; i < fetch.pieces.size(); ++i) {
         const Piece piece = fetch.pieces[i];
         const Extent& first = fetch.blocks[piece.first].source.extent;
         const StreamInfo& stream = fetch.streams[i];
-        if (!first.in_stream()) {
+        if (in_log(piece)) {
+            continue;
+        }
+        if (!first.is_data()) {
             TRY(read_piece(fetch, piece));
             continue;
         }
@@ -305,7 +320,7 @@ Result<void> Prefetcher::read_piece(const Fetch& fetch, const Piece& piece) {
     if (!first.is_data()) {
         return reader_.read_hole(first.start, first.start + piece.count * kSectorsPerBlock, contents);
     }
-    return reader_.read_found({&first, 1}, contents);  // the view holds its place
+    return reader_.read_found({&first, 1}, contents);
 }
 
 bool Prefetcher::still_wanted(const Fetch& fetch, const Block& block) const {

@@ -52,9 +52,9 @@ class Prefetcher {
     void want(FetchCause cause, std::span<const Wish> wishes);
     // Of the state that is frozen in the view, which is registered with DiskState and goes when all of it was fetched, or
     // was dropped. Wherever it lies, also in the image itself: so deltas are put together and frames unpacked ahead of time.
-    // Of a block of which the cache holds what the disk has now, nothing is fetched. False, and the view is taken all the
-    // same, if there are too many.
-    bool want_of_view(std::unique_ptr<FrozenState> view, std::span<const Wish> wishes);
+    // A copy of what the disk has now, or of another state, stays. Returns the view if it is not taken: there are too many,
+    // or nothing is staged. (Engine::prefetch is this, for those who have a moment.)
+    std::unique_ptr<FrozenState> want_of_view(std::unique_ptr<FrozenState> view, std::span<const Wish> wishes);
     // What waits for that reason is dropped; what is being read goes on.
     void forget(FetchCause cause);
     // The guest reads so much itself: chunks that it reads wholly need not be fetched any more.

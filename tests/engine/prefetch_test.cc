@@ -223,6 +223,55 @@ TEST_F(PrefetchTest, ARollbackFetchesWhatLiesOnTheCapacityImage) {
     EXPECT_EQ(content(), now);
 }
 
+TEST_F(PrefetchTest, PartsOfAStateAreFetchedForAView) {
+    const Stamps then = old_snapshot();
+    for (int i = 0; i < 3; ++i) {  // until its streams are not merged any more: then they have other places
+        must_write(0, 512);
+        flush();
+        work_in_background();
+    }
+    ASSERT_TRUE(engine->prefetch(at("old"), {{0, 2 * kChunkBytes, 0.5}}).value());
+    EXPECT_EQ(engine->info().views_open, 1u);
+    engine->resume_background();
+    host.run_ready();
+    engine->pause_background();
+    EXPECT_EQ(prefetch().fetched, 32u);
+    EXPECT_EQ(engine->info().views_open, 0u);
+    const Stamps left = now;
+    auto view = engine->open_view(at("old"));
+    ASSERT_TRUE(view.ok());
+    const size_t before = reads(slow);
+    std::vector<uint8_t> data(2 * kChunkBytes);
+    const iovec buffer{data.data(), data.size()};
+    ASSERT_TRUE(view.value()->read(0, {&buffer, 1}).ok());
+    EXPECT_EQ(reads(slow), before);
+    EXPECT_EQ(content(*view.value()), then);
+    view.value().reset();
+    EXPECT_EQ(content(), left);
+    ASSERT_TRUE(engine->rollback(at("old")).ok());
+    now = then;
+    expect_read(0, 256);
+    EXPECT_EQ(content(), then);
+}
+
+TEST_F(PrefetchTest, AStateIsNotFetchedWithoutRoomOrReason) {
+    must_write(0, 512);
+    const Moment moment = at(sequence());
+    EXPECT_EQ(engine->prefetch(moment, {{kTestSectors * kSectorSize, 1, 1}}).error().code, EINVAL);
+    EXPECT_EQ(engine->prefetch(at("none"), {{0, 1, 1}}).error().code, ENOENT);
+    for (size_t i = 0; i < Prefetcher::kMaxViews; ++i) {
+        EXPECT_TRUE(engine->prefetch(moment, {{0, 1, 1}}).value());
+    }
+    EXPECT_FALSE(engine->prefetch(moment, {{0, 1, 1}}).value());
+    EXPECT_EQ(engine->info().views_open, Prefetcher::kMaxViews);
+    work_in_background();
+    EXPECT_EQ(engine->info().views_open, 0u);
+    options.fine.stage_reads = false;
+    engine->set_fine(options.fine);
+    EXPECT_FALSE(engine->prefetch(moment, {{0, 1, 1}}).value());
+    EXPECT_EQ(content(), now);
+}
+
 TEST_F(PrefetchTest, AFailingDeviceEndsIt) {
     put_base();
     base.fail = [](const MemoryDevice::Call&) { return EIO; };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "predict_ops.h"
 
+#include "moment.h"
+
 #include <algorithm>
 #include <limits>
 
@@ -97,6 +99,29 @@ void give_hint(World& world) {
         world.fail("a hint was refused");
     }
     world.coverage.hit("hint given");
+}
+
+void fetch_a_state(World& world) {
+    const Moment moment = pick_moment(world);
+    std::vector<Engine::FetchRange> parts(1 + world.random.below(4));
+    for (Engine::FetchRange& part : parts) {
+        pick_range(world, &part);
+        part.score = share(world.random);
+    }
+    const FaultMark faults = world.mark();
+    const Result<bool> taken = world.engine->prefetch(moment, parts);
+    world.check_call_end();
+    if (!world.alive()) {
+        return;
+    }
+    if (!taken.ok()) {
+        const int code = taken.error().code;
+        if (!((code == ENOENT && may_be_unknown(world, moment)) || code == EINVAL)) {  // it may be a smaller disk
+            world.require_excused("prefetch", taken.error(), faults);
+        }
+        return;
+    }
+    world.coverage.hit(taken.value() ? "state to be fetched" : "too many states to be fetched");
 }
 
 void change_threshold(World& world) {

@@ -9,6 +9,7 @@ namespace predsnap::sim {
 
 void give_predictions(World& world);
 void give_hint(World& world);
+void fetch_a_state(World& world);
 void change_threshold(World& world);
 // Notes what became of it.
 void note_predictions(World& world);

@@ -205,6 +205,7 @@ void step(World& world) {
         {2, go_without_capacity},
         {3, give_predictions},
         {1, give_hint},
+        {1, fetch_a_state},
         {1, change_threshold},
     };
     unsigned total = 0;
