@@ -36,7 +36,7 @@ struct DiskReport {
     double training_s = 0;     // how long it took
     std::vector<Standing> standings;
     // What QEMU was told.
-    uint64_t told = 0, refused = 0;
+    uint64_t told = 0, refused = 0, spared = 0;  // spared: not worth telling
     std::string tell_error;    // why it did not take the last ones
     // What QEMU said.
     NodeFacts node_facts;

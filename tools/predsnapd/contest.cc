@@ -11,8 +11,22 @@ namespace {
 
 // With fewer that came, chance would decide.
 constexpr size_t kCameMin = 20;
+// So many moments are kept, or as many as it takes for so many to come, but no more than there is room for.
+constexpr size_t kMomentsMin = 40, kMomentsMax = 600;
+constexpr size_t kCameWanted = 1000;
+// Of a moment, that did not come: so many for each that did, within bounds.
+constexpr size_t kOthersForOne = 40, kOthersMin = 250, kOthersMax = 1500;
+constexpr size_t kOutcomesMax = 80000;
 // Who leads stays unless another is clearly better: changing for noise costs more than it brings.
 constexpr double kChangeMin = 1.02;
+// A model serves alone if it is so much better than all rules, by so many outcomes; and until it is no better.
+constexpr double kModelLead = 1.05;
+constexpr size_t kCameSure = 1000;
+// What is blended does not serve if a rule alone is so much better, by so many.
+constexpr double kRuleLead = 1.1;
+constexpr size_t kCameEnough = 300;
+// With some moments behind it, it is chosen anew after so many.
+constexpr size_t kFewMoments = 12, kChooseEvery = 4;
 // Of a probability: what tells scores apart that calibration makes equal.
 constexpr float kTieShare = 0.01f;
 
@@ -21,7 +35,8 @@ constexpr float kTieShare = 0.01f;
 void Contest::judge(const Judged& judged) {
     const auto came = static_cast<size_t>(std::count(judged.came.begin(), judged.came.end(), true));
     const size_t others = judged.came.size() - came;
-    const float share = others <= kOthersMax ? 1 : static_cast<float>(kOthersMax) / static_cast<float>(others);
+    const size_t room = std::clamp(came * kOthersForOne, kOthersMin, kOthersMax);
+    const float share = others <= room ? 1 : static_cast<float>(room) / static_cast<float>(others);
     std::uniform_real_distribution<float> uniform(0, 1);
     std::vector<uint32_t> taken;
     for (uint32_t i = 0; i < judged.came.size(); ++i) {
@@ -29,7 +44,7 @@ void Contest::judge(const Judged& judged) {
             taken.push_back(i);
         }
     }
-    Kept kept{.scores = {}, .came = {}, .other_weight = 1 / share};
+    Kept kept{.scores = {}, .came = {}, .came_count = came, .other_weight = 1 / share};
     for (const uint32_t i : taken) {
         kept.came.push_back(judged.came[i]);
     }
@@ -39,17 +54,43 @@ void Contest::judge(const Judged& judged) {
             of_method.push_back(scores[taken[i]]);
         }
     }
+    ++judged_;
+    kept_came_ += came;
+    kept_outcomes_ += taken.size();
     kept_.push_back(std::move(kept));
-    if (kept_.size() > kMomentsMax) {
+    forget();
+}
+
+bool Contest::due() const { return judged_ < kFewMoments || judged_ % kChooseEvery == 0; }
+
+void Contest::forget() {
+    while (kept_.size() > kMomentsMin &&
+           (kept_.size() > kMomentsMax || kept_outcomes_ > kOutcomesMax ||
+            kept_came_ - kept_.front().came_count >= kCameWanted)) {
+        kept_came_ -= kept_.front().came_count;
+        kept_outcomes_ -= kept_.front().came.size();
         kept_.pop_front();
     }
 }
 
-std::vector<Outcome> Contest::outcomes(size_t method, bool with_model) const {
+bool Contest::counts(const Kept& kept, Filter filter) const {
+    return (!filter.with_model || !kept.scores[model()].empty()) && (!filter.with_blend || !kept.scores[blend()].empty());
+}
+
+size_t Contest::came(Filter filter) const {
+    size_t came = 0;
+    for (const Kept& kept : kept_) {
+        came += counts(kept, filter) ? kept.came_count : 0;
+    }
+    return came;
+}
+
+// Nothing of moments that the method did not rank.
+std::vector<Outcome> Contest::outcomes(size_t method, Filter filter) const {
     std::vector<Outcome> result;
     for (const Kept& kept : kept_) {
         const std::vector<float>& scores = kept.scores[method];
-        for (size_t i = 0; i < scores.size() && (!with_model || model_is_known(kept)); ++i) {
+        for (size_t i = 0; i < scores.size() && counts(kept, filter); ++i) {
             result.push_back({scores[i], kept.came[i], kept.came[i] ? 1 : kept.other_weight});
         }
     }
@@ -57,30 +98,78 @@ std::vector<Outcome> Contest::outcomes(size_t method, bool with_model) const {
 }
 
 void Contest::choose() {
-    const size_t model = standings_.size() - 1;
-    const std::vector<Outcome> of_model = outcomes(model, true);
-    const auto came = std::count_if(of_model.begin(), of_model.end(), [](const Outcome& o) { return o.came; });
-    const bool with_model = static_cast<size_t>(came) >= kCameMin;
+    Filter filter{.with_model = came({.with_model = true}) >= kCameMin};
+    for (size_t rule = 0; rule < rules_; ++rule) {
+        calibrators_[rule] = Isotonic(outcomes(rule, filter));
+    }
+    fit_blend(filter);
+    filter.with_blend = came({filter.with_model, true}) >= kCameMin;
     for (size_t method = 0; method < standings_.size(); ++method) {
-        std::vector<Outcome> judged = outcomes(method, with_model);
-        if (method != model) {
-            calibrators_[method] = Isotonic(judged);
+        const bool takes_part = method < model() || (method == model() ? filter.with_model : filter.with_blend);
+        std::vector<Outcome> judged = takes_part ? outcomes(method, filter) : std::vector<Outcome>();
+        standings_[method] = judged.empty() ? -1 : average_precision(std::move(judged));
+    }
+    champion_ = winner();
+}
+
+void Contest::fit_blend(Filter filter) {
+    blend_ = {};
+    if (came(filter) < kCameMin) {
+        return;
+    }
+    const size_t inputs = rules_ + (filter.with_model ? 1 : 0);
+    std::vector<float> said;
+    std::vector<Outcome> came;
+    for (const Kept& kept : kept_) {
+        for (size_t i = 0; i < kept.came.size() && counts(kept, filter); ++i) {
+            for (size_t input = 0; input < inputs; ++input) {
+                said.push_back(probability(input, kept.scores[input][i]));
+            }
+            came.push_back({0, kept.came[i], kept.came[i] ? 1 : kept.other_weight});
         }
-        const bool takes_part = !judged.empty() && (method != model || with_model);
-        standings_[method] = takes_part ? average_precision(std::move(judged)) : -1;
     }
-    const auto best = static_cast<size_t>(std::max_element(standings_.begin(), standings_.end()) - standings_.begin());
-    const bool is_judged = standings_[champion_] >= 0;  // a model that is not stays: nothing speaks against it
-    if (is_judged && standings_[best] > standings_[champion_] * kChangeMin) {
-        champion_ = best;
+    blend_ = Blend(inputs, said, came);
+}
+
+size_t Contest::winner() const {
+    const auto rules_end = standings_.begin() + static_cast<ptrdiff_t>(rules_);
+    const auto best_rule = static_cast<size_t>(std::max_element(standings_.begin(), rules_end) - standings_.begin());
+    const double rule = standings_[best_rule], of_model = standings_[model()], of_blend = standings_[blend()];
+    const bool stays = champion_ == model() && (of_model < 0 || of_model >= rule);  // not judged: nothing speaks against it
+    if (stays || (of_model > rule * kModelLead && came({.with_model = true}) >= kCameSure)) {
+        return model();
     }
+    const bool beaten = of_blend >= 0 && rule > of_blend * kRuleLead && came({.with_blend = true}) >= kCameEnough;
+    if (blend_.fitted() && !beaten) {
+        return blend();
+    }
+    const bool keeps = champion_ < rules_ && rule <= standings_[champion_] * kChangeMin;
+    return keeps ? champion_ : best_rule;
+}
+
+std::vector<float> Contest::blended(std::span<const std::vector<float>> scores) const {
+    if (!blend_.fitted() || (blend_.inputs() > rules_ && scores[model()].empty())) {
+        return {};
+    }
+    std::vector<float> result;
+    std::vector<float> said(blend_.inputs());
+    for (size_t i = 0; i < scores[0].size(); ++i) {
+        for (size_t input = 0; input < said.size(); ++input) {
+            said[input] = probability(input, scores[input][i]);
+        }
+        result.push_back(blend_(said));
+    }
+    return result;
 }
 
 float Contest::probability(size_t method, float score) const {
-    if (method + 1 == standings_.size()) {
-        return score;  // the model was fitted by log loss: what it says are probabilities
+    if (method >= rules_) {
+        return score;  // fitted by log loss: what is said are probabilities
     }
-    const float tie = 0.5f + 0.5f * score / (1 + std::abs(score));
+    const float tie = score < 0 ? 0.5f / (1 - score) : 1 - 0.5f / (1 + score);
+    if (!calibrators_[method].fitted()) {
+        return kTieShare * tie;  // the order is all that is known
+    }
     return calibrators_[method](score) * (1 - kTieShare + kTieShare * tie);
 }
 

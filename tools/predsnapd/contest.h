@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // Champion and challengers: methods that rank the same candidates are judged by what came afterwards,
-// on the newest moments, none of which a model had seen when it ranked them. The best of them serves,
-// with probabilities that are calibrated by the same outcomes.
+// on the newest moments, none of which a model had seen when it ranked them. So many moments are kept as it
+// takes for enough to come. What serves is a blend of all methods, weighted by the same outcomes, unless one of
+// them alone was clearly better; without enough outcomes, the best of the rules.
 #pragma once
 
 #include <deque>
 #include <random>
+#include <span>
 #include <vector>
 
+#include "blend.h"
 #include "isotonic.h"
 
 namespace predsnap::predict {
@@ -22,11 +25,13 @@ struct Judged {
 
 class Contest {
   public:
-    // The last method is the one that has to win its place: the model.
-    explicit Contest(size_t methods) : standings_(methods, -1), calibrators_(methods - 1) {}
+    // Methods: rules, after them a model, and last what blended() says.
+    explicit Contest(size_t rules) : rules_(rules), standings_(rules + 2, -1), calibrators_(rules) {}
 
     // Keeps some of the candidates: all that came, a share of the others.
     void judge(const Judged& judged);
+    // Whether what was judged since the last choice makes another one worth its time.
+    bool due() const;
     // Judges all methods anew by the moments kept, the same ones for all: those that the model ranked, if
     // enough came of them.
     void choose();
@@ -35,26 +40,42 @@ class Contest {
     void trust(size_t method) { champion_ = method; }
     // The method that serves.
     size_t champion() const { return champion_; }
+    // What rules and model say together, as probabilities, of their scores. Empty while too little is known of
+    // them, and where the model says nothing, though it counts.
+    std::vector<float> blended(std::span<const std::vector<float>> scores) const;
     // Rises with the score.
     float probability(size_t method, float score) const;
     // Average precision on the moments it was judged by; below 0: not judged.
     double standing(size_t method) const { return standings_[method]; }
 
   private:
-    static constexpr size_t kMomentsMax = 40;
-    static constexpr size_t kOthersMax = 2000;  // of a moment, that did not come
     struct Kept {
         std::vector<std::vector<float>> scores;
         std::vector<bool> came;
+        size_t came_count = 0;
         float other_weight = 1;  // each that did not come stands for so many
     };
-    bool model_is_known(const Kept& kept) const { return !kept.scores.back().empty(); }
-    std::vector<Outcome> outcomes(size_t method, bool with_model) const;
+    // Which moments count: those that the model ranked, those that the blend did.
+    struct Filter {
+        bool with_model = false, with_blend = false;
+    };
+    size_t model() const { return rules_; }
+    size_t blend() const { return rules_ + 1; }
+    void forget();
+    bool counts(const Kept& kept, Filter filter) const;
+    size_t came(Filter filter) const;
+    std::vector<Outcome> outcomes(size_t method, Filter filter) const;
+    void fit_blend(Filter filter);
+    size_t winner() const;
 
+    size_t rules_;
     std::deque<Kept> kept_;
+    size_t judged_ = 0;  // moments, since the beginning
+    size_t kept_came_ = 0, kept_outcomes_ = 0;
     std::minstd_rand random_{1};
     std::vector<double> standings_;
-    std::vector<Isotonic> calibrators_;  // of the heuristics
+    std::vector<Isotonic> calibrators_;  // of the rules
+    Blend blend_;
     size_t champion_ = 0;
 };
 

@@ -230,11 +230,12 @@ Result<void> Daemon::once(Served& served) {
     const Result<void> trained = disk.train();
     served.end_training(*store_, trained);
     TRY(trained);
-    TRY_ASSIGN(const Json arguments, served.predict(options_, disk.forecaster().activity().now_us()));
+    TRY_ASSIGN(const PredictionSet set, served.predict(options_, disk.forecaster().activity().now_us()));
     const Courier::Open open = opener(served.config());
     if (options_.dry_run || !open) {
         return {};
     }
+    const Json arguments = Json::take(to_arguments(set, served.config().node));
     return open()->execute("predsnap-set-predictions", arguments).discard();
 }
 

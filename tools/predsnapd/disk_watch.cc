@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "block/engine/text.h"
 
@@ -14,15 +15,8 @@ namespace {
 constexpr size_t kChunksMax = 16384, kRowsMax = 20000, kMomentRowsMax = 400, kEarlyRowsMax = 60000;
 // Predictions that are judged are kept until their horizon has passed: so not each one is.
 constexpr int64_t kJudgeEvery = 60 * kSecond;
-
-Forecaster::Options options() {
-    Forecaster::Options options;
-    options.targets = daemon_targets();
-    options.samples = {.rows_max = kRowsMax, .moment_rows_max = kMomentRowsMax};
-    options.chunks_max = kChunksMax;
-    options.early_rows_max = kEarlyRowsMax;
-    return options;
-}
+// What was told holds on while no more than that of it would be told otherwise.
+constexpr double kChangedShare = 0.02, kRateShare = 0.5;
 
 }  // namespace
 
@@ -35,7 +29,16 @@ std::vector<Target> daemon_targets() {
     return targets;
 }
 
-DiskWatch::DiskWatch(DiskConfig config) : config_(std::move(config)), forecaster_(options()) {}
+Forecaster::Options disk_options() {
+    Forecaster::Options options;
+    options.targets = daemon_targets();
+    options.samples = {.rows_max = kRowsMax, .moment_rows_max = kMomentRowsMax};
+    options.chunks_max = kChunksMax;
+    options.early_rows_max = kEarlyRowsMax;
+    return options;
+}
+
+DiskWatch::DiskWatch(DiskConfig config) : config_(std::move(config)), forecaster_(disk_options()) {}
 
 void DiskWatch::load_models(ModelStore& store, std::vector<std::string>& messages) {
     const auto& targets = forecaster_.options().targets;
@@ -135,7 +138,7 @@ Result<void> DiskWatch::save_models(ModelStore& store) const {
         TRY_ASSIGN(const std::string bytes, model->save());
         TRY(store.save(config_.name, targets[i], bytes,
                        {.trained_us = forecaster_.activity().now_us(), .standing = contest.standing(kModelMethod),
-                        .best_other = best_other, .serves = contest.champion() == kModelMethod}));
+                        .best_other = best_other, .serves = contest.standing(kModelMethod) > best_other}));
     }
     return {};
 }
@@ -159,6 +162,23 @@ Result<PredictionSet> DiskWatch::predict(int64_t now_us, int64_t horizon_us, siz
     set.write_rate = forecaster_.activity().write_rate(now_us);
     set.predictions = make_predictions(*writes, *reads, forecaster_.activity(), ranges_max);
     return set;
+}
+
+// A set is told again before it is stale, and whenever the driver may have forgotten it for a rollback or a restart: it is
+// not known here, so none is trusted for longer than half its horizon.
+bool DiskWatch::worth_telling(const PredictionSet& set, int64_t now_us) const {
+    if (set.predictions.empty()) {
+        return false;  // the driver's own rules know more
+    }
+    const bool holds = told_us_ <= now_us && now_us - told_us_ < told_.horizon_us / 2;
+    return !holds || set.horizon_us != told_.horizon_us || set.base_sequence < told_.base_sequence ||
+           std::abs(set.write_rate - told_.write_rate) > kRateShare * std::max(set.write_rate, told_.write_rate) ||
+           changed_share(told_.predictions, set.predictions) > kChangedShare;
+}
+
+void DiskWatch::note_told(const PredictionSet& set, int64_t now_us) {
+    told_ = set;
+    told_us_ = now_us;
 }
 
 }  // namespace predsnap::predict

@@ -26,6 +26,8 @@ struct DiskConfig {
 
 // Writes and reads within 10, 60 and 600 seconds.
 std::vector<Target> daemon_targets();
+// What one disk may take of memory, and what of it is predicted.
+Forecaster::Options disk_options();
 
 class DiskWatch {
   public:
@@ -46,6 +48,11 @@ class DiskWatch {
 
     // What comes within the horizon, which is one of the targets'.
     Result<PredictionSet> predict(int64_t now_us, int64_t horizon_us, size_t ranges_max);
+    // Whether the driver would think otherwise than by what it was told last.
+    bool worth_telling(const PredictionSet& set, int64_t now_us) const;
+    void note_told(const PredictionSet& set, int64_t now_us);
+    // The driver does not know what it was told.
+    void forget_told() { told_us_ = kNever; }
 
     const DiskConfig& config() const { return config_; }
     const Forecaster& forecaster() const { return forecaster_; }
@@ -64,6 +71,8 @@ class DiskWatch {
     uint64_t records_ = 0, dropped_ = 0;
     int64_t next_judge_us_ = kNever;
     uint64_t sequence_ = 0;   // of the disk, when the newest block was written
+    PredictionSet told_;      // last, at that time
+    int64_t told_us_ = kNever;
 };
 
 }  // namespace predsnap::predict

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "evaluate_system.h"
 #include "forecaster.h"
 #include "heat_map.h"
 #include "metrics.h"
@@ -59,6 +60,7 @@ struct TraceReport {
     size_t rows = 0;                                 // that the last training learnt from
     size_t memory_bytes = 0;
     std::vector<TargetReport> targets;
+    std::vector<SystemFigures> system;  // of each policy, if that was wanted
 };
 
 struct EvaluateOptions {

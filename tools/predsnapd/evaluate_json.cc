@@ -111,6 +111,20 @@ void write_target(Writer& writer, const TargetReport& report) {
     writer.end_object();
 }
 
+void write_system(Writer& writer, const SystemFigures& of) {
+    writer.name(name_of(of.policy)).begin_object();
+    writer.name("read-hits").value(of.read_hits);
+    writer.name("rewrite-hits").value(of.rewrite_hits);
+    writer.name("image-reads").count(of.image_reads);
+    writer.name("log-bytes").value(of.log_bytes);
+    writer.name("copied-bytes").value(of.copied_bytes);
+    writer.name("written-bytes").value(of.written_bytes);
+    writer.name("restore").value(of.restore_s);
+    writer.name("ranges-told").count(of.ranges);
+    writer.name("seconds-predicting").value(of.predict_s);
+    writer.end_object();
+}
+
 void write_trace(Writer& writer, const TraceReport& report) {
     writer.begin_object();
     writer.name("trace").value(report.path);
@@ -127,6 +141,13 @@ void write_trace(Writer& writer, const TraceReport& report) {
         write_target(writer, target);
     }
     writer.end_array();
+    if (!report.system.empty()) {
+        writer.name("system").begin_object();
+        for (const SystemFigures& of : report.system) {
+            write_system(writer, of);
+        }
+        writer.end_object();
+    }
     writer.end_object();
 }
 

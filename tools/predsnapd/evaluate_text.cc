@@ -32,6 +32,17 @@ void print_target(const TargetReport& report) {
                 report.oracle_recall[0], report.oracle_recall[1], report.oracle_recall[2]);
 }
 
+void print_system(const std::vector<SystemFigures>& system) {
+    std::printf("  replayed on the engine%29s %9s %9s   %6s %7s %8s   %9s   %8s %9s\n", "read hits", "rewrites", "reads",
+                "log", "copied", "written", "restore", "told", "predicting");
+    for (const SystemFigures& of : system) {
+        std::printf("    %-12s %34.4f %9.4f %9llu   %6.3f %7.3f %8.3f   %7.2f s   %8llu %8.1f s\n",
+                    std::string(name_of(of.policy)).c_str(), of.read_hits, of.rewrite_hits,
+                    static_cast<unsigned long long>(of.image_reads), of.log_bytes, of.copied_bytes, of.written_bytes,
+                    of.restore_s, static_cast<unsigned long long>(of.ranges), of.predict_s);
+    }
+}
+
 }  // namespace
 
 void print_text(const TraceReport& report) {
@@ -39,6 +50,9 @@ void print_text(const TraceReport& report) {
                 report.span_s);
     for (const TargetReport& target : report.targets) {
         print_target(target);
+    }
+    if (!report.system.empty()) {
+        print_system(report.system);
     }
     std::printf("  %zu trainings in %.1f s (%zu rows at last), requests observed and sampled in %.1f s, scored in "
                 "%.1f s; %.1f MiB\n",

@@ -19,7 +19,7 @@ constexpr size_t kEarlyMax = 9, kEarlyShare = 3;
 }  // namespace
 
 std::string_view method_name(size_t method) {
-    return method == kModelMethod ? "model" : name_of(kHeuristics[method]);
+    return method == kBlendMethod ? "blend" : method == kModelMethod ? "model" : name_of(kHeuristics[method]);
 }
 
 Forecaster::Forecaster(Options options, OnSettled on_settled)
@@ -104,7 +104,9 @@ void Forecaster::settle(State& state) {
     }
     Judged judged{outcome.forecast.time_us, std::move(outcome.forecast.scores), std::move(outcome.came)};
     state.contest.judge(judged);
-    state.contest.choose();
+    if (state.contest.due()) {
+        state.contest.choose();
+    }
     if (!state.model) {
         state.early.push_back(std::move(judged));
         if (state.early.size() > kEarlyMax) {
@@ -140,7 +142,7 @@ Result<void> Forecaster::try_out(const Target& target, State& state) const {
             TRY_ASSIGN(state.early[i].scores[kModelMethod], trial->predict(*rows));
         }
     }
-    state.contest = Contest(kMethods);
+    state.contest = Contest(kHeuristics.size());
     for (const Judged& judged : state.early) {
         state.contest.judge(judged);
     }
@@ -233,6 +235,7 @@ Result<Forecast> Forecaster::forecast(const Moment& moment, const Target& target
     if (state.model && moment.now_us() >= state.trained_us) {
         TRY_ASSIGN(made.scores.back(), state.model->predict(rows));
     }
+    made.scores.push_back(state.contest.blended(made.scores));
     // A model serves once it has won.
     made.champion = made.scores[state.contest.champion()].empty() ? 0 : state.contest.champion();
     for (const float score : made.scores[made.champion]) {

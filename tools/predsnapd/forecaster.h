@@ -16,9 +16,10 @@
 
 namespace predsnap::predict {
 
-// Methods: the heuristics in their order, then the model.
+// Methods: the heuristics in their order, then the model, then a blend of all of them.
 constexpr size_t kModelMethod = kHeuristics.size();
-constexpr size_t kMethods = kModelMethod + 1;
+constexpr size_t kBlendMethod = kModelMethod + 1;
+constexpr size_t kMethods = kBlendMethod + 1;
 std::string_view method_name(size_t method);
 
 // What was predicted at a moment for one target. All vectors have one value for each candidate.
@@ -27,7 +28,7 @@ struct Forecast {
     Target target;
     std::vector<ChunkId> chunks;              // in order
     std::vector<bool> seen;                   // had been accessed before
-    std::vector<std::vector<float>> scores;   // by method; the model's is empty while there is none
+    std::vector<std::vector<float>> scores;   // by method; empty: there is no model, or no blend, yet
     std::vector<float> served;                // probabilities
     size_t champion = 0;                      // the method served
 };
@@ -80,7 +81,7 @@ class Forecaster {
     struct State {
         std::optional<Booster> model;
         int64_t trained_us = kNever;  // what came by then, the model may have seen
-        Contest contest{kMethods};
+        Contest contest{kHeuristics.size()};
         std::deque<Pending> pending;
         std::deque<Judged> early;  // while there is no model
     };

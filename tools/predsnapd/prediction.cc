@@ -8,24 +8,96 @@
 namespace predsnap::predict {
 namespace {
 
-// What is less likely is not worth telling.
-constexpr float kTellMin = 0.02f;
+// What is less likely is not worth telling: the driver's threshold is no lower, unless it has room to spare, and what it is
+// not told of is unlikely. QEMU's monitor reads a byte at a time: each range told costs some 0.2 ms of its time.
+constexpr float kTellMin = 0.05f;
+// On the scale of probabilities, differences among lower ones matter little.
+constexpr float kLevelBase = 0.02f;
+// How far apart, in powers of two, chunks of one range are at most; where there are too many ranges, at the very most.
+constexpr float kAlike = 0.5f, kAlikeMax = 2;
+// What was told and what would be now: further apart than chunks of one range.
+constexpr float kOtherwise = 1;
 // The driver takes no more chunks at once: 16 GiB of the disk.
 constexpr size_t kChunksMax = 262144;
 
 float hundredths(float probability) { return std::round(std::clamp(probability, 0.f, 1.f) * 100) / 100; }
 
-bool goes_on(const Prediction& last, const Prediction& next) {
-    return last.offset + last.length == next.offset && last.write == next.write && last.read == next.read &&
-           last.change == next.change;
+// Probabilities on a scale on which what is as far apart matters as much: there is little between 0 and 0.02.
+float level(float probability) { return std::log2(probability + kLevelBase); }
+
+// On which side of the driver's own bounds (block/engine/forecast.cc, judge.cc) it is.
+int side(const Prediction& p) {
+    const int write = p.write < 0.25f ? 0 : p.write < 0.5f ? 1 : 2;
+    const int change = p.change < 0 ? 0 : p.change <= 0.25f ? 1 : p.change <= 0.4f ? 2 : 3;
+    return (write * 2 + (p.read < 0.5f ? 0 : 1)) * 4 + change;
 }
 
-void add(std::vector<Prediction>& ranges, const Prediction& next) {
-    if (!ranges.empty() && goes_on(ranges.back(), next)) {
-        ranges.back().length += next.length;
-    } else {
-        ranges.push_back(next);
+// Neighbouring chunks that go into one range, as long as none is too far from another.
+class RangeMaker {
+  public:
+    explicit RangeMaker(float distance_max) : distance_max_(distance_max) {}
+    void add(const Prediction& chunk);
+    std::vector<Prediction> take();
+
+  private:
+    struct Span {
+        float low = 0, high = 0;
+        bool fits(float value, float distance) const {
+            return std::max(high, value) - std::min(low, value) <= distance;
+        }
+        void add(float value) {
+            low = std::min(low, value);
+            high = std::max(high, value);
+        }
+    };
+    bool fits(const Prediction& chunk) const;
+    void close();
+
+    const float distance_max_;
+    std::vector<Prediction> ranges_;
+    Prediction sum_;  // of the range that is being made; its offset and length are those of the range
+    size_t chunks_ = 0;
+    int side_ = 0;
+    Span write_, read_;
+};
+
+bool RangeMaker::fits(const Prediction& chunk) const {
+    return chunks_ > 0 && sum_.offset + sum_.length == chunk.offset && side_ == side(chunk) &&
+           write_.fits(level(chunk.write), distance_max_) && read_.fits(level(chunk.read), distance_max_);
+}
+
+void RangeMaker::add(const Prediction& chunk) {
+    const float write = level(chunk.write), read = level(chunk.read);
+    if (!fits(chunk)) {
+        close();
+        sum_ = {chunk.offset, 0, 0, 0, 0};
+        side_ = side(chunk);
+        write_ = {write, write};
+        read_ = {read, read};
     }
+    write_.add(write);
+    read_.add(read);
+    sum_.length += chunk.length;
+    sum_.write += chunk.write;
+    sum_.read += chunk.read;
+    sum_.change += chunk.change;
+    ++chunks_;
+}
+
+void RangeMaker::close() {
+    if (chunks_ == 0) {
+        return;
+    }
+    const auto count = static_cast<float>(chunks_);
+    const float change = sum_.change / count;
+    ranges_.push_back({sum_.offset, sum_.length, hundredths(sum_.write / count), hundredths(sum_.read / count),
+                       change < 0 ? -1 : hundredths(change)});
+    chunks_ = 0;
+}
+
+std::vector<Prediction> RangeMaker::take() {
+    close();
+    return std::move(ranges_);
 }
 
 void add_number(JsonObject* object, const char* name, float value) {
@@ -48,22 +120,55 @@ std::vector<Prediction> make_predictions(const Forecast& writes, const Forecast&
         next.change = chunk == nullptr || chunk->changed < 0 ? -1 : hundredths(chunk->changed);
         chunks.push_back(next);
     }
-    // The likeliest, as many as fit even if none of them are neighbours.
-    const size_t most = std::min(ranges_max, kChunksMax);
-    if (chunks.size() > most) {
-        std::nth_element(chunks.begin(), chunks.begin() + static_cast<ptrdiff_t>(most), chunks.end(),
-                         [](const Prediction& a, const Prediction& b) {
-                             return std::max(a.write, a.read) > std::max(b.write, b.read);
-                         });
-        chunks.resize(most);
-        std::sort(chunks.begin(), chunks.end(),
-                  [](const Prediction& a, const Prediction& b) { return a.offset < b.offset; });
+    const auto likelier = [](const Prediction& a, const Prediction& b) {
+        return std::max(a.write, a.read) > std::max(b.write, b.read);
+    };
+    const auto before = [](const Prediction& a, const Prediction& b) { return a.offset < b.offset; };
+    if (chunks.size() > kChunksMax) {
+        std::nth_element(chunks.begin(), chunks.begin() + kChunksMax, chunks.end(), likelier);
+        chunks.resize(kChunksMax);
+        std::sort(chunks.begin(), chunks.end(), before);
     }
     std::vector<Prediction> ranges;
-    for (const Prediction& next : chunks) {
-        add(ranges, next);
+    for (float distance = kAlike; distance <= kAlikeMax; distance *= 2) {
+        RangeMaker maker(distance);
+        for (const Prediction& chunk : chunks) {
+            maker.add(chunk);
+        }
+        ranges = maker.take();
+        if (ranges.size() <= ranges_max) {
+            return ranges;
+        }
     }
+    std::nth_element(ranges.begin(), ranges.begin() + static_cast<ptrdiff_t>(ranges_max), ranges.end(), likelier);
+    ranges.resize(ranges_max);
+    std::sort(ranges.begin(), ranges.end(), before);
     return ranges;
+}
+
+double changed_share(const std::vector<Prediction>& before, const std::vector<Prediction>& now) {
+    const auto differ = [](const Prediction& a, const Prediction& b) {
+        return side(a) != side(b) || std::abs(level(a.write) - level(b.write)) > kOtherwise ||
+               std::abs(level(a.read) - level(b.read)) > kOtherwise;
+    };
+    uint64_t told = 0, changed = 0;
+    size_t i = 0, k = 0;
+    uint64_t at = 0;
+    while (i < before.size() || k < now.size()) {
+        // The next piece within which nothing begins or ends.
+        const Prediction* a = i < before.size() ? &before[i] : nullptr;
+        const Prediction* b = k < now.size() ? &now[k] : nullptr;
+        at = std::max(at, std::min(a ? a->offset : UINT64_MAX, b ? b->offset : UINT64_MAX));
+        const bool in_a = a && a->offset <= at, in_b = b && b->offset <= at;
+        const uint64_t end = std::min({in_a ? a->offset + a->length : UINT64_MAX, in_b ? b->offset + b->length : UINT64_MAX,
+                                       a && !in_a ? a->offset : UINT64_MAX, b && !in_b ? b->offset : UINT64_MAX});
+        told += end - at;
+        changed += in_a && in_b && !differ(*a, *b) ? 0 : end - at;
+        at = end;
+        i += a && a->offset + a->length <= at ? 1 : 0;
+        k += b && b->offset + b->length <= at ? 1 : 0;
+    }
+    return told == 0 ? 0 : static_cast<double>(changed) / static_cast<double>(told);
 }
 
 JsonNode* to_arguments(const PredictionSet& set, const std::string& node_name) {

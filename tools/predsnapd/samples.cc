@@ -8,7 +8,7 @@ namespace predsnap::predict {
 namespace {
 
 constexpr int64_t kActive = 600 * kSecond;
-constexpr float kWeightMax = 30;  // a rare row that stands for more would drown others
+constexpr float kWeightMax = 1000;  // a rare row that stands for more would drown others; what is that old counts for less
 
 bool is_active(const Moment& moment, size_t i) {
     const Candidate& candidate = moment.candidates()[i];
@@ -79,24 +79,68 @@ void Samples::wait_for(Taken& taken) {
     }
 }
 
-// Every second moment of the older half goes: so what is old is sparse, and what is new is dense.
+// Of the older half of the rows every second one goes that nothing happened to, and those left stand for it; again, until
+// there is room. What happened is rare, and is what there is to learn from: it goes only where it fills more than half of
+// the room.
 void Samples::thin() {
-    std::deque<Taken> kept;
-    for (size_t i = 0; i < taken_.size(); ++i) {
-        if (i >= taken_.size() / 2 || i % 2 != 0) {
-            kept.push_back(std::move(taken_[i]));
-        } else {
-            row_count_ -= taken_[i].samples.size();
+    const int64_t now_us = taken_.back().time_us;
+    for (size_t before = SIZE_MAX; row_count_ > options_.rows_max / 4 * 3 && row_count_ < before;) {
+        before = row_count_;
+        const bool spare_came = came_count(now_us) < options_.rows_max / 2;
+        size_t passed = 0;
+        for (Taken& taken : taken_) {
+            const size_t count = taken.samples.size();
+            if (passed >= before / 2 || taken.time_us + kHorizonMax >= now_us) {
+                break;  // its outcome is not known yet, and so is that of all after it
+            }
+            passed += count;
+            halve(taken, spare_came);
+            row_count_ -= count - taken.samples.size();
         }
     }
-    const int64_t now_us = taken_.back().time_us;
-    taken_ = std::move(kept);
+    std::erase_if(taken_, [](const Taken& taken) { return taken.samples.empty(); });
     waiting_.clear();
     for (Taken& taken : taken_) {
         if (taken.time_us + kHorizonMax >= now_us) {
             wait_for(taken);
         }
     }
+}
+
+bool Samples::came(const Taken& taken, const Sample& sample) {
+    return std::min(sample.next_us[0], sample.next_us[1]) <= taken.time_us + kHorizonMax;
+}
+
+size_t Samples::came_count(int64_t now_us) const {
+    size_t count = 0;
+    for (const Taken& taken : taken_) {
+        for (const Sample& sample : taken.samples) {
+            count += taken.time_us + kHorizonMax < now_us && came(taken, sample) ? 1 : 0;
+        }
+    }
+    return count;
+}
+
+void Samples::halve(Taken& taken, bool spare_came) {
+    const size_t columns = taken.rows.columns;
+    size_t kept = 0;
+    for (size_t i = 0; i < taken.samples.size(); ++i) {
+        const bool spared = spare_came && came(taken, taken.samples[i]);
+        if (!spared && random_() % 2 != 0) {
+            continue;
+        }
+        taken.weights[kept] = spared ? taken.weights[i] : std::min(2 * taken.weights[i], kWeightMax);
+        taken.samples[kept] = taken.samples[i];
+        std::copy_n(taken.rows.values.begin() + static_cast<ptrdiff_t>(i * columns), columns,
+                    taken.rows.values.begin() + static_cast<ptrdiff_t>(kept * columns));
+        ++kept;
+    }
+    taken.weights.resize(kept);
+    taken.samples.resize(kept);
+    taken.rows.values.resize(kept * columns);
+    taken.weights.shrink_to_fit();
+    taken.samples.shrink_to_fit();
+    taken.rows.values.shrink_to_fit();
 }
 
 TrainingSet Samples::outcomes(const Target& target, int64_t now_us) const {

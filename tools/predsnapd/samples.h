@@ -15,7 +15,7 @@
 namespace predsnap::predict {
 
 struct SampleOptions {
-    size_t rows_max = 250000;     // kept in all; of the older half then every second moment goes
+    size_t rows_max = 250000;     // kept in all; see thin()
     size_t moment_rows_max = 1200;
 };
 
@@ -53,6 +53,10 @@ class Samples {
     };
     void wait_for(Taken& taken);
     void thin();
+    void halve(Taken& taken, bool spare_came);
+    // Whether anything happened to the chunk within the longest horizon.
+    static bool came(const Taken& taken, const Sample& sample);
+    size_t came_count(int64_t now_us) const;
 
     const SampleOptions options_;
     std::deque<Taken> taken_;

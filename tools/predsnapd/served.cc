@@ -57,14 +57,13 @@ void Served::load_models(ModelStore& store) {
     }
 }
 
-Result<Json> Served::predict(const DaemonOptions& options, int64_t now_us) {
-    TRY_ASSIGN(const PredictionSet set, disk_.predict(now_us, options.horizon_us, options.ranges_max));
-    Json arguments = Json::take(to_arguments(set, config_.node));
+Result<PredictionSet> Served::predict(const DaemonOptions& options, int64_t now_us) {
+    TRY_ASSIGN(PredictionSet set, disk_.predict(now_us, options.horizon_us, options.ranges_max));
     if (options.json) {
-        std::printf("%s\n", arguments.text().c_str());
+        std::printf("%s\n", Json::take(to_arguments(set, config_.node)).text().c_str());
         std::fflush(stdout);
     }
-    return arguments;
+    return set;
 }
 
 Result<void> Served::follow(const DaemonOptions& options, int64_t now_us) {
@@ -73,10 +72,16 @@ Result<void> Served::follow(const DaemonOptions& options, int64_t now_us) {
         return {};  // what is old is of no use to the driver
     }
     TRY(disk_.advance(now_us));
-    TRY_ASSIGN(Json arguments, predict(options, now_us));
-    if (courier_ && !options.dry_run) {
-        tell_node(*courier_, board_, config_.name, std::move(arguments));
+    TRY_ASSIGN(const PredictionSet set, predict(options, now_us));
+    if (!courier_ || options.dry_run) {
+        return {};
     }
+    if (!disk_.worth_telling(set, now_us)) {
+        ++spared_;
+        return {};
+    }
+    disk_.note_told(set, now_us);
+    tell_node(*courier_, board_, config_.name, Json::take(to_arguments(set, config_.node)));
     return {};
 }
 
@@ -84,12 +89,16 @@ void Served::put_up(const Result<void>& log) {
     board_->put(config_.name, [&](DiskReport& report) {
         report.records = disk_.records();
         report.dropped = disk_.dropped();
+        report.spared = spared_;
         report.log_error = log.ok() ? "" : log.error().message;
     });
 }
 
 void Served::tick(const DaemonOptions& options, int64_t now_us) {
     Result<void> done;
+    if (const DiskReport report = board_->find(config_.name); !training_ && (!report.tell_error.empty() || !report.answers)) {
+        disk_.forget_told();  // it was not taken, or by a QEMU that may be another one by now
+    }
     if (!training_ && !config_.log.empty()) {
         done = follow(options, now_us);
         put_up(done);

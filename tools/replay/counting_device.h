@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// Passes everything on to another device, and counts what is written to it.
+// Passes everything on to another device, and counts what is written to it, and read.
 #pragma once
 
 #include <algorithm>
@@ -15,8 +15,12 @@ class CountingDevice final : public Device {
     explicit CountingDevice(Device& below) : below_(below) {}
 
     uint64_t written_bytes() const { return written_bytes_; }
+    uint64_t read_requests() const { return read_requests_; }
+    uint64_t read_bytes() const { return read_bytes_; }
 
     Result<void> preadv(uint64_t offset, std::span<const iovec> buffers) override {
+        ++read_requests_;
+        read_bytes_ += total_length(buffers);
         return below_.preadv(offset, buffers);
     }
     Result<void> pwritev(uint64_t offset, std::span<const iovec> buffers) override {
@@ -37,7 +41,7 @@ class CountingDevice final : public Device {
 
   private:
     Device& below_;
-    uint64_t written_bytes_ = 0;
+    uint64_t written_bytes_ = 0, read_requests_ = 0, read_bytes_ = 0;
 };
 
 }  // namespace predsnap::replay

@@ -17,6 +17,10 @@ std::span<uint8_t> bytes_of(AlignedBuffer& buffer) {
     return {static_cast<uint8_t*>(buffer.data()), buffer.size()};
 }
 
+uint64_t blocks_of(const Request& request) {
+    return (request.offset + request.length - 1) / kBlockSize - request.offset / kBlockSize + 1;
+}
+
 std::string where(const Request& request) {
     return std::string(request.write ? "write" : "read") + " at offset " +
            std::to_string(request.offset) + ", " + std::to_string(request.time_us) +
@@ -80,6 +84,7 @@ Result<void> EnginePlayer::carry_out(const std::vector<Request>& requests) {
     Result<void> result;
     size_t running = requests.size();
     Task* waiting = host_.self();
+    const ReadCount before = read_count();
     for (const Request& request : requests) {
         auto data = std::make_shared<AlignedBuffer>(request.length);
         if (request.write) {
@@ -96,7 +101,19 @@ Result<void> EnginePlayer::carry_out(const std::vector<Request>& requests) {
         });
     }
     host_.suspend();
+    const ReadCount after = read_count();
+    reads_.requests += after.requests - before.requests;
+    reads_.bytes += after.bytes - before.bytes;
+    reads_.staged_blocks += after.staged_blocks - before.staged_blocks;
     return result;
+}
+
+EnginePlayer::ReadCount EnginePlayer::read_count() const {
+    if (device_ == nullptr) {
+        return {};
+    }
+    const auto& [rewrites, reads, prefetched] = engine_.fine_info().staging.by_purpose;
+    return {device_->read_requests(), device_->read_bytes(), reads.hits};
 }
 
 Result<void> EnginePlayer::carry_out(const Request& request, AlignedBuffer& data) {
@@ -109,6 +126,7 @@ Result<void> EnginePlayer::carry_out(const Request& request, AlignedBuffer& data
                                             std::strerror(done.error().code) + ")"};
     }
     (request.write ? measures_.writes : measures_.reads).count(request.length);
+    (request.write ? written_blocks_ : read_blocks_) += blocks_of(request);
     if (!request.write) {
         if (const auto wrong = model_.mismatch(request.offset, bytes_of(data))) {
             return Error{EILSEQ, where(request) + *wrong};

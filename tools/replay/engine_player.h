@@ -12,6 +12,7 @@
 
 #include "block/engine/buffer.h"
 #include "block/engine/engine.h"
+#include "counting_device.h"
 #include "disk_model.h"
 #include "measures.h"
 #include "source.h"
@@ -31,6 +32,16 @@ class EnginePlayer {
     Result<void> run(int64_t until_us);
     bool ended() const { return !source_.peek().has_value(); }
     const Measures& measures() const { return measures_; }
+    // Of 4 KiB, that the requests touched.
+    uint64_t read_blocks() const { return read_blocks_; }
+    uint64_t written_blocks() const { return written_blocks_; }
+    // While the guest's requests were carried out: what that device, which the engine is on, was asked for, and blocks
+    // that were read from the staging cache. What is done in the background comes between requests.
+    void count_reads(const CountingDevice& device) { device_ = &device; }
+    struct ReadCount {
+        uint64_t requests = 0, bytes = 0, staged_blocks = 0;
+    };
+    const ReadCount& reads() const { return reads_; }
 
   private:
     void set_time(int64_t time_us) { host_.set_clock(kBegin + time_us); }
@@ -39,6 +50,7 @@ class EnginePlayer {
     Result<void> carry_out(const std::vector<Request>& requests);
     Result<void> carry_out(const Request& request, AlignedBuffer& data);
     Result<void> flush();
+    ReadCount read_count() const;
 
     bench::BenchHost& host_;
     Engine& engine_;
@@ -48,6 +60,9 @@ class EnginePlayer {
     const size_t depth_;
     int64_t next_flush_us_;
     Measures measures_;
+    uint64_t read_blocks_ = 0, written_blocks_ = 0;
+    const CountingDevice* device_ = nullptr;
+    ReadCount reads_;
 };
 
 // Reads of an engine or of a view of it.

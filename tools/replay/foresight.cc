@@ -1,22 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "foresight.h"
 
+#include <deque>
 #include <map>
 
+#include "arguments.h"
+
 namespace predsnap::replay {
+namespace {
 
-std::optional<Foresight> parse_foresight(std::string_view name) {
-    return name == "rules"    ? std::optional(Foresight::rules)
-           : name == "lru"    ? std::optional(Foresight::lru)
-           : name == "oracle" ? std::optional(Foresight::oracle)
-                              : std::nullopt;
-}
+class EvenTeller final : public Teller {
+  public:
+    Result<void> tell(Engine& engine, int64_t) override {
+        return engine.hint({0, engine.size(), HintKind::will_read, {}});
+    }
+};
 
-Result<void> Teller::look_ahead(int64_t now_us) {
+class Oracle final : public Teller {
+  public:
+    Oracle(Source ahead, int64_t horizon_us) : ahead_(std::move(ahead)), horizon_us_(horizon_us) {}
+    Result<void> tell(Engine& engine, int64_t now_us) override;
+
+  private:
+    Result<void> look_ahead(int64_t now_us);
+
+    Source ahead_;
+    const int64_t horizon_us_;
+    std::deque<Request> window_;  // the requests from now to the horizon
+};
+
+Result<void> Oracle::look_ahead(int64_t now_us) {
     while (!window_.empty() && window_.front().time_us < now_us) {
         window_.pop_front();
     }
-    while (ahead_.peek() && ahead_.peek()->time_us < now_us + kHorizonUs) {
+    while (ahead_.peek() && ahead_.peek()->time_us < now_us + horizon_us_) {
         if (ahead_.peek()->time_us >= now_us) {
             window_.push_back(*ahead_.peek());
         }
@@ -25,13 +42,7 @@ Result<void> Teller::look_ahead(int64_t now_us) {
     return {};
 }
 
-Result<void> Teller::tell(Engine& engine, int64_t now_us) {
-    if (foresight_ == Foresight::lru) {
-        return engine.hint({0, engine.size(), HintKind::will_read, {}});
-    }
-    if (foresight_ == Foresight::rules) {
-        return {};
-    }
+Result<void> Oracle::tell(Engine& engine, int64_t now_us) {
     TRY(look_ahead(now_us));
     std::map<uint64_t, Prediction> chunks;
     for (const Request& request : window_) {
@@ -46,13 +57,34 @@ Result<void> Teller::tell(Engine& engine, int64_t now_us) {
     PredictionSet set;
     set.model = "oracle";
     set.base = engine.info().sequence;
-    set.horizon_us = kHorizonUs;
+    set.horizon_us = horizon_us_;
     for (const auto& [chunk, prediction] : chunks) {
         if (set.predictions.size() < kMaxPredictions) {
             set.predictions.push_back(prediction);
         }
     }
     return engine.set_predictions(std::move(set));
+}
+
+}  // namespace
+
+std::optional<Foresight> parse_foresight(std::string_view name) {
+    return name == "rules"    ? std::optional(Foresight::rules)
+           : name == "lru"    ? std::optional(Foresight::lru)
+           : name == "oracle" ? std::optional(Foresight::oracle)
+                              : std::nullopt;
+}
+
+std::unique_ptr<Teller> make_teller(Foresight foresight, const SourceOptions& trace, int64_t horizon_us) {
+    switch (foresight) {
+        case Foresight::rules:
+            return nullptr;
+        case Foresight::lru:
+            return std::make_unique<EvenTeller>();
+        case Foresight::oracle:
+            return std::make_unique<Oracle>(must(Source::open(trace)), horizon_us);
+    }
+    return nullptr;
 }
 
 }  // namespace predsnap::replay

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // What an engine is told of the future while a trace is replayed on it, to see what that is worth to the staging cache:
-// nothing; that all reads are equally relevant, so that the least recently used block goes; or the truth.
+// nothing; that all reads are equally relevant, so that the least recently used block goes; or the truth. Or what
+// somebody predicts: see tools/predsnapd.
 #pragma once
 
-#include <deque>
+#include <memory>
 #include <optional>
 #include <string_view>
 
@@ -19,19 +20,15 @@ std::optional<Foresight> parse_foresight(std::string_view name);
 class Teller {
   public:
     static constexpr int64_t kTickUs = 10'000'000;     // predictions come so often
-    static constexpr int64_t kHorizonUs = 60'000'000;  // and reach so far
+    static constexpr int64_t kHorizonUs = 60'000'000;  // and reach so far, if nobody says otherwise
 
-    Teller(Foresight foresight, Source ahead) : foresight_(foresight), ahead_(std::move(ahead)) {}
-
+    virtual ~Teller() = default;
     // Before the requests from that time on.
-    Result<void> tell(Engine& engine, int64_t now_us);
-
-  private:
-    Result<void> look_ahead(int64_t now_us);
-
-    Foresight foresight_;
-    Source ahead_;
-    std::deque<Request> window_;  // the requests from now to the horizon
+    virtual Result<void> tell(Engine& engine, int64_t now_us) = 0;
 };
+
+// Null for the rules: these need nobody to tell them anything. Ends the program if the trace cannot be read.
+std::unique_ptr<Teller> make_teller(Foresight foresight, const SourceOptions& trace,
+                                    int64_t horizon_us = Teller::kHorizonUs);
 
 }  // namespace predsnap::replay
