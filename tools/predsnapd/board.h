@@ -35,8 +35,8 @@ struct DiskReport {
     int64_t trained_us = 0;    // when the last one ended, since the epoch; 0: none yet
     double training_s = 0;     // how long it took
     std::vector<Standing> standings;
-    // What QEMU was told; not told since it would not think otherwise.
-    uint64_t told = 0, refused = 0, spared = 0;
+    // What QEMU was told.
+    uint64_t told = 0, refused = 0, spared = 0;  // spared: not worth telling
     std::string tell_error;    // why it did not take the last ones
     // What QEMU said.
     NodeFacts node_facts;

@@ -231,11 +231,11 @@ Result<void> Daemon::once(Served& served) {
     served.end_training(*store_, trained);
     TRY(trained);
     TRY_ASSIGN(const PredictionSet set, served.predict(options_, disk.forecaster().activity().now_us()));
-    const Json arguments = served.arguments_of(set);
     const Courier::Open open = opener(served.config());
     if (options_.dry_run || !open) {
         return {};
     }
+    const Json arguments = Json::take(to_arguments(set, served.config().node));
     return open()->execute("predsnap-set-predictions", arguments).discard();
 }
 

@@ -176,8 +176,8 @@ bool DiskWatch::worth_telling(const PredictionSet& set, int64_t now_us) const {
            changed_share(told_.predictions, set.predictions) > kChangedShare;
 }
 
-void DiskWatch::note_told(PredictionSet set, int64_t now_us) {
-    told_ = std::move(set);
+void DiskWatch::note_told(const PredictionSet& set, int64_t now_us) {
+    told_ = set;
     told_us_ = now_us;
 }
 

@@ -50,8 +50,8 @@ class DiskWatch {
     Result<PredictionSet> predict(int64_t now_us, int64_t horizon_us, size_t ranges_max);
     // Whether the driver would think otherwise than by what it was told last.
     bool worth_telling(const PredictionSet& set, int64_t now_us) const;
-    // The driver is told this; forget_told(): it may not have got it.
-    void note_told(PredictionSet set, int64_t now_us);
+    void note_told(const PredictionSet& set, int64_t now_us);
+    // The driver does not know what it was told.
     void forget_told() { told_us_ = kNever; }
 
     const DiskConfig& config() const { return config_; }

@@ -87,7 +87,7 @@ constexpr DiskFamily kDaemonFamilies[] = {
      [](const DiskReport& disk) { return static_cast<double>(disk.told); }},
     {"predsnap_predictions_failed_total", "counter", "Sets of predictions that QEMU refused, or did not get.",
      [](const DiskReport& disk) { return static_cast<double>(disk.refused); }},
-    {"predsnap_predictions_spared_total", "counter", "Sets of predictions not sent, as QEMU would not have thought otherwise.",
+    {"predsnap_predictions_spared_total", "counter", "Sets of predictions that would have changed hardly anything.",
      [](const DiskReport& disk) { return static_cast<double>(disk.spared); }},
     {"predsnap_points_seen_total", "counter", "Points made while predsnapd watched.",
      [](const DiskReport& disk) { return static_cast<double>(disk.points.points); }},

@@ -34,7 +34,6 @@ void Served::introduce() {
 void Served::become(const DiskConfig& config, std::shared_ptr<Courier> courier) {
     config_ = config;
     courier_ = std::move(courier);
-    disk_.forget_told();
     introduce();
 }
 
@@ -61,13 +60,11 @@ void Served::load_models(ModelStore& store) {
 Result<PredictionSet> Served::predict(const DaemonOptions& options, int64_t now_us) {
     TRY_ASSIGN(PredictionSet set, disk_.predict(now_us, options.horizon_us, options.ranges_max));
     if (options.json) {
-        std::printf("%s\n", arguments_of(set).text().c_str());
+        std::printf("%s\n", Json::take(to_arguments(set, config_.node)).text().c_str());
         std::fflush(stdout);
     }
     return set;
 }
-
-Json Served::arguments_of(const PredictionSet& set) const { return Json::take(to_arguments(set, config_.node)); }
 
 Result<void> Served::follow(const DaemonOptions& options, int64_t now_us) {
     TRY_ASSIGN(behind_, disk_.catch_up(kRecordsAtOnce));
@@ -75,19 +72,16 @@ Result<void> Served::follow(const DaemonOptions& options, int64_t now_us) {
         return {};  // what is old is of no use to the driver
     }
     TRY(disk_.advance(now_us));
-    TRY_ASSIGN(PredictionSet set, predict(options, now_us));
+    TRY_ASSIGN(const PredictionSet set, predict(options, now_us));
     if (!courier_ || options.dry_run) {
         return {};
     }
-    if (!board_->find(config_.name).tell_error.empty()) {
-        disk_.forget_told();
+    if (!disk_.worth_telling(set, now_us)) {
+        ++spared_;
+        return {};
     }
-    if (disk_.worth_telling(set, now_us)) {
-        tell_node(*courier_, board_, config_.name, arguments_of(set));
-        disk_.note_told(std::move(set), now_us);
-    } else {
-        board_->put(config_.name, [](DiskReport& report) { ++report.spared; });
-    }
+    disk_.note_told(set, now_us);
+    tell_node(*courier_, board_, config_.name, Json::take(to_arguments(set, config_.node)));
     return {};
 }
 
@@ -95,12 +89,16 @@ void Served::put_up(const Result<void>& log) {
     board_->put(config_.name, [&](DiskReport& report) {
         report.records = disk_.records();
         report.dropped = disk_.dropped();
+        report.spared = spared_;
         report.log_error = log.ok() ? "" : log.error().message;
     });
 }
 
 void Served::tick(const DaemonOptions& options, int64_t now_us) {
     Result<void> done;
+    if (const DiskReport report = board_->find(config_.name); !training_ && (!report.tell_error.empty() || !report.answers)) {
+        disk_.forget_told();  // it was not taken, or by a QEMU that may be another one by now
+    }
     if (!training_ && !config_.log.empty()) {
         done = follow(options, now_us);
         put_up(done);

@@ -38,9 +38,8 @@ class Served {
     // Prints it, if it was not the last that was printed. Success: what comes is printed again.
     void complain(const Result<void>& result);
     void say(const std::string& message) const;
-    // What comes, printed if that is wished; and as it goes to QEMU.
+    // What QEMU is to be told, printed if that is wished.
     Result<PredictionSet> predict(const DaemonOptions& options, int64_t now_us);
-    Json arguments_of(const PredictionSet& set) const;
 
   private:
     void introduce();
@@ -57,6 +56,7 @@ class Served {
     bool behind_ = true;           // more of its log is to be read
     int64_t next_train_us_ = 0;
     int64_t training_begun_us_ = 0;
+    uint64_t spared_ = 0;          // sets that were not worth telling
     std::string said_;
 };
 
