@@ -131,7 +131,7 @@ class Daemon(unittest.TestCase):
         self.assertHotIsLikely(self.qmp.wait_for(len(self.qmp.taken) + 2))
 
     def test_it_connects_again_and_bears_refusals(self):
-        daemon = self.start("--horizon", "10")  # what stays the same is told again after half of that
+        daemon = self.start()
         self.qmp.wait_for(2)
         self.qmp.hang_up()
         self.qmp.wait_for(len(self.qmp.taken) + 3)
