@@ -167,9 +167,6 @@ Result<PredictionSet> DiskWatch::predict(int64_t now_us, int64_t horizon_us, siz
 // A set is told again before it is stale, and whenever the driver may have forgotten it for a rollback or a restart: it is
 // not known here, so none is trusted for longer than half its horizon.
 bool DiskWatch::worth_telling(const PredictionSet& set, int64_t now_us) const {
-    if (set.predictions.empty()) {
-        return false;  // the driver's own rules know more
-    }
     const bool holds = told_us_ <= now_us && now_us - told_us_ < told_.horizon_us / 2;
     return !holds || set.horizon_us != told_.horizon_us || set.base_sequence < told_.base_sequence ||
            std::abs(set.write_rate - told_.write_rate) > kRateShare * std::max(set.write_rate, told_.write_rate) ||

@@ -8,11 +8,8 @@
 namespace predsnap::predict {
 namespace {
 
-// What is less likely is not worth telling: the driver's threshold is no lower, unless it has room to spare, and what it is
-// not told of is unlikely. QEMU's monitor reads a byte at a time: each range told costs some 0.2 ms of its time.
-constexpr float kTellMin = 0.05f;
-// On the scale of probabilities, differences among lower ones matter little.
-constexpr float kLevelBase = 0.02f;
+// What is less likely is not worth telling.
+constexpr float kTellMin = 0.02f;
 // How far apart, in powers of two, chunks of one range are at most; where there are too many ranges, at the very most.
 constexpr float kAlike = 0.5f, kAlikeMax = 2;
 // What was told and what would be now: further apart than chunks of one range.
@@ -23,7 +20,7 @@ constexpr size_t kChunksMax = 262144;
 float hundredths(float probability) { return std::round(std::clamp(probability, 0.f, 1.f) * 100) / 100; }
 
 // Probabilities on a scale on which what is as far apart matters as much: there is little between 0 and 0.02.
-float level(float probability) { return std::log2(probability + kLevelBase); }
+float level(float probability) { return std::log2(probability + kTellMin); }
 
 // On which side of the driver's own bounds (block/engine/forecast.cc, judge.cc) it is.
 int side(const Prediction& p) {
