@@ -96,7 +96,7 @@ class LibvirtStory:
         return self._domain.guest
 
     def _write_files(self):
-        self._guest.run(f"mkfs.ext4 -q {DEVICE} && mount {DEVICE} /mnt && mkdir /mnt/files")
+        self._guest.run(f"mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 {DEVICE} && mount {DEVICE} /mnt && mkdir /mnt/files")
         write_one = f"head -c {FILE_BYTES} /dev/urandom >/mnt/files/file-$i"
         self._guest.run(f"for i in $(seq {FILES}); do {write_one} || exit 1; done; sync")
         self._guest.run(f"dd if=/dev/zero of=/mnt/database bs=1M count={DATABASE_MIB} conv=fsync 2>&1")
@@ -138,7 +138,7 @@ class LibvirtStory:
         jumps = [jump for jump in listed["jumps"] if "last-point-before" in jump]
         if not jumps:
             raise StoryError("'predsnap points' found no moment at which the rate of change jumps")
-        return str(max(jumps, key=lambda jump: jump["rate-after"])["last-point-before"])
+        return str(jumps[-1]["last-point-before"])
 
     def _look_at_file(self, moment):
         """Read-only, beside the running guest, before anything is decided."""
