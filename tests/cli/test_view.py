@@ -106,6 +106,7 @@ class View(CliTest):
         self.assertSaysAll(self.refusal("view", "open", path, "one", "--clone", path), "there already")
         self.assertSaysAll(self.refusal("view", "open", path, "one", "--fuse", path), "there already")
         self.assertSaysAll(self.refusal("view", "close", "v77"), "v77", "view list")
+        self.assertSaysAll(self.refusal("view", "open", path, "-9h"), "before the history", "'one'")
         self.assertSaysAll(self.refusal("view", "open", self.work / "no.pds", "one"), "no.pds")
         self.assertEqual(self.views(), {})
         image.check(path, "predsnap")  # nobody has it open

@@ -3,6 +3,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
@@ -59,8 +60,29 @@ Options& Options::target(TargetOptions* target) {
         .text("capacity", &target->capacity, "Capacity image that belongs to it", "FILE");
 }
 
+namespace {
+
+// Times such as -2h are arguments, which GLib would take for options: while it parses, they begin otherwise.
+constexpr char kPast = '\x1f';
+
+void hide_past(char* argument) {
+    if (argument[0] == '-' && g_ascii_isdigit(argument[1])) {
+        argument[0] = kPast;
+    }
+}
+
+std::string show_past(std::string argument) {
+    if (!argument.empty() && argument[0] == kPast) {
+        argument[0] = '-';
+    }
+    return argument;
+}
+
+}  // namespace
+
 gboolean Options::given(const gchar* name, const gchar* value, gpointer self, GError** error) {
-    return static_cast<Options*>(self)->set(name, value, error) ? TRUE : FALSE;
+    const std::string shown = value != nullptr ? show_past(value) : "";
+    return static_cast<Options*>(self)->set(name, shown.c_str(), error) ? TRUE : FALSE;
 }
 
 bool Options::set(const std::string& name, const char* value, GError** error) {
@@ -87,6 +109,7 @@ bool Options::set(const std::string& name, const char* value, GError** error) {
 }
 
 bool Options::parse(int argc, char** argv) {
+    std::for_each(argv + 1, argv + argc, hide_past);
     std::vector<GOptionEntry> list;
     for (const Entry& entry : entries_) {
         list.push_back({entry.name.c_str(), entry.letter, entry.flag != nullptr ? G_OPTION_FLAG_NO_ARG : 0, G_OPTION_ARG_CALLBACK,
@@ -116,7 +139,7 @@ bool Options::parse(int argc, char** argv) {
     }
     for (int i = 1; i < argc; ++i) {
         if (std::strcmp(argv[i], "--") != 0) {
-            arguments_.emplace_back(argv[i]);
+            arguments_.push_back(show_past(argv[i]));
         }
     }
     if (word_ != nullptr) {

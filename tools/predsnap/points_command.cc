@@ -167,6 +167,13 @@ Result<void> require_history(const Json& node, const Span& span, const Clock& cl
     return {};
 }
 
+// Since the newest point nothing has changed: a moment after it, but not one to come, leads back to it.
+Span span_of(int64_t moment_us, const Json& node, const Clock& clock) {
+    const Json newest = node["newest-point"];
+    const int64_t at_us = newest && moment_us <= clock.now_us() ? std::min(moment_us, newest.integer()) : moment_us;
+    return {at_us, at_us};
+}
+
 Result<void> points(const Arguments& arguments) {
     const Clock clock = Clock::local();
     Span span;
@@ -179,7 +186,7 @@ Result<void> points(const Arguments& arguments) {
     }
     TRY_ASSIGN(const auto target, Target::open(arguments.target, Need::read));
     TRY_ASSIGN(const Json node, target->query());
-    TRY(require_history(node, around ? Span{*around, *around} : span, clock));
+    TRY(require_history(node, around ? span_of(*around, node, clock) : span, clock));
     TRY_ASSIGN(const ActivityChart chart, ActivityChart::query(*target, span, terminal_width() - 1));
     TRY_ASSIGN(const std::vector<Onset> onsets, find_onsets(*target, chart));
     const int64_t limit = arguments.limit == 0 ? kAll : arguments.limit;
