@@ -8,11 +8,15 @@
 
 #include "change_vector.h"
 #include "engine_impl.h"
+#include "index_ahead.h"
 #include "text.h"
 
 namespace predsnap {
 
 namespace {
+
+// Who asks for fewer most likely finds them in one segment.
+constexpr uint64_t kFewPoints = 1000;
 
 // What a batch has changed, from where its entries and its undo begin in the index.
 void add_row(const SegmentIndex& index, const format::IndexRow& row, size_t entry, size_t undo,
@@ -136,13 +140,22 @@ static Result<Collected> collect_marks(Engine::Impl& e, const PointQuery& query,
     Collected result;
     Marks& marks = result.marks;
     uint64_t found = 0;  // of what is wanted
-    for (const Candidate& segment : candidates(e)) {
+    const std::vector<Candidate> segments = candidates(e);
+    const auto overlaps = [&](const Candidate& segment) { return segment.times.overlaps(query.since, query.until); };
+    std::vector<SegmentId> overlapping;
+    for (const Candidate& segment : segments) {
+        if (overlaps(segment)) {
+            overlapping.push_back(segment.id);
+        }
+    }
+    IndexAhead ahead(e.core, e.indexes, std::move(overlapping), query.limit < kFewPoints ? 1 : IndexAhead::kMost);
+    for (const Candidate& segment : segments) {
         if (found > query.limit) {
             break;  // one more than asked for: it is the one before the first
         }
         const bool need_before = found > 0 && wanted(*marks.begin());
-        if (need_before || segment.times.overlaps(query.since, query.until)) {
-            TRY_ASSIGN(const SegmentIndex index, e.indexes.load(segment.id));
+        if (need_before || overlaps(segment)) {
+            TRY_ASSIGN(const SegmentIndex index, overlaps(segment) ? ahead.next() : e.indexes.load(segment.id));
             const uint64_t known = marks.empty() ? UINT64_MAX : marks.begin()->first;
             add_marks(index, marks);
             found += static_cast<uint64_t>(std::count_if(marks.begin(), marks.lower_bound(known), wanted));

@@ -2,19 +2,14 @@
 #include "timeline.h"
 
 #include <algorithm>
-#include <array>
-#include <memory>
-#include <optional>
+#include <utility>
 
 #include "chunk_supply.h"
-#include "wait.h"
+#include "index_ahead.h"
 
 namespace predsnap {
 
 namespace {
-
-// Indexes read at once, and kept decoded.
-constexpr size_t kReadAhead = 8;
 
 // What `from` holds of what the step changes, the last change first.
 void tell_redo(const SegmentIndex& index, const PathStep& step, IntervalChange& change) {
@@ -113,30 +108,10 @@ Result<void> Timeline::for_each_segment(Sequence first, Sequence last, bool back
     if (backwards) {
         std::reverse(ids.begin(), ids.end());
     }
-    struct Slot {
-        std::optional<SegmentIndex> index;
-        std::unique_ptr<TaskGroup> loading;
-    };
-    std::array<Slot, kReadAhead> slots;
-    const auto load = [&](size_t i) {
-        Slot& slot = slots[i % kReadAhead];
-        slot.loading = std::make_unique<TaskGroup>(core_.host, 1);
-        slot.loading->run([this, &slot, id = ids[i]]() -> Result<void> {
-            TRY_ASSIGN(slot.index, indexes_.load(id));
-            return {};
-        });
-    };
-    for (size_t i = 0; i < std::min(kReadAhead, ids.size()); ++i) {
-        load(i);
-    }
-    for (size_t i = 0; i < ids.size(); ++i) {
-        Slot& slot = slots[i % kReadAhead];
-        TRY(slot.loading->wait());
-        TRY(visit(*slot.index));
-        if (i + kReadAhead < ids.size()) {
-            load(i + kReadAhead);
-            core_.host.yield();  // so that it begins before the next visit
-        }
+    IndexAhead indexes(core_, indexes_, std::move(ids));
+    while (indexes.more()) {
+        TRY_ASSIGN(const SegmentIndex index, indexes.next());
+        TRY(visit(index));
     }
     return {};
 }
