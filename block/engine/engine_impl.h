@@ -356,6 +356,7 @@ struct Engine::Impl {
     double rate_ahead();
     // Chunks of data that just became the disk's, to be fetched.
     using Wishes = std::vector<Prefetcher::Wish>;
+    Result<bool> stage_state(const Resolved& state, const Wishes& wishes);
     void wish_restored(std::span<const Extent> piece, Wishes* wishes);
     void begin_forecast(const SnapshotInfo& snapshot);
     Result<void> settle(const std::string& done);

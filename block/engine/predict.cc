@@ -29,6 +29,18 @@ std::vector<Prefetcher::Wish> likely_reads(const ChunkTable& table) {
     return wishes;
 }
 
+// Chunks that are rather overwritten than not.
+std::vector<Prefetcher::Wish> likely_writes(const ChunkTable& table) {
+    constexpr uint8_t kRather = 128;
+    std::vector<Prefetcher::Wish> wishes;
+    table.for_each([&](const ChunkTable::Entry& entry) {
+        if (entry.write >= kRather) {
+            wishes.push_back({entry.chunk, static_cast<float>(entry.write) / 255});
+        }
+    });
+    return wishes;
+}
+
 }  // namespace
 
 // The extents ascend. Requires Core::mutex.
@@ -156,13 +168,18 @@ Result<bool> Engine::prefetch(const Moment& moment, const std::vector<FetchRange
             wishes.push_back({chunk, static_cast<float>(part.score)});
         }
     }
-    TRY_ASSIGN(std::unique_ptr<FrozenState> frozen, e.freeze(state));
+    return e.stage_state(state, wishes);
+}
+
+// Queues chunks of a state for the staging cache. False if there is no room for a view, or no cache.
+Result<bool> Engine::Impl::stage_state(const Resolved& state, const Wishes& wishes) {
+    TRY_ASSIGN(std::unique_ptr<FrozenState> frozen, freeze(state));
     {
-        Lock lock(e.core.mutex);
-        frozen = e.prefetcher.want_of_view(std::move(frozen), wishes);
+        Lock lock(core.mutex);
+        frozen = prefetcher.want_of_view(std::move(frozen), wishes);
     }
     if (frozen != nullptr) {
-        e.thaw(frozen.get());
+        thaw(frozen.get());
     }
     return frozen == nullptr;
 }
@@ -184,7 +201,8 @@ std::vector<SnapshotForecast> Engine::snapshot_forecasts() const {
 
 double Engine::Impl::rate_ahead() { return forecast.write_rate().value_or(bytes_per_second); }
 
-// What holds now, or else what the built-in rules expect, is judged until the horizon has passed.
+// What holds now, or else what the built-in rules expect, is judged until the horizon has passed; and what is likely to be
+// overwritten until then is staged, so that it is logged as what differs from the snapshot. Requires `control`.
 void Engine::Impl::begin_forecast(const SnapshotInfo& snapshot) {
     std::vector<std::pair<uint64_t, float>> likely;
     Forecast::Current current;
@@ -209,11 +227,18 @@ void Engine::Impl::begin_forecast(const SnapshotInfo& snapshot) {
             own->write = static_cast<uint8_t>(std::lround(p * 255));
         }
     }
+    const Wishes overwritten = likely_writes(listed);
     auto judge = std::make_unique<Judge>(std::move(listed), current.table != nullptr ? current.model : "heuristic",
                                          current.table != nullptr ? current.base : snapshot.sequence,
                                          core.host.uptime_us(), int64_t{snapshot.horizon_s} * 1'000'000);
     Lock lock(core.mutex);
     forecast.judge_snapshot(snapshot.id, std::move(judge));
+    const bool wanted = fine.options().use.staging && !overwritten.empty();
+    lock.unlock();
+    if (wanted) {
+        // If it fails, nothing is staged ahead, and the snapshot is none the worse.
+        stage_state({snapshot.sequence, snapshot.time, snapshot.disk_size}, overwritten).discard().ok();
+    }
 }
 
 }  // namespace predsnap

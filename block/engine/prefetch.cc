@@ -174,7 +174,9 @@ bool Prefetcher::fetch_next(Lock& lock) {
     }
     remove(queue_.begin());
     const Sector start(fetch.item.chunk * kChunkSectors);
-    fetch.score = fine_.relevance(start, Staged::prefetch, fetch.score);
+    if (fetch.item.view == nullptr) {  // what is said of the disk's future says nothing of its past
+        fetch.score = fine_.relevance(start, Staged::prefetch, fetch.score);
+    }
     look_up(fetch);
     stats_.needless += fetch.blocks.empty();
     take_slots(fetch);

@@ -254,6 +254,28 @@ TEST_F(PrefetchTest, PartsOfAStateAreFetchedForAView) {
     EXPECT_EQ(content(), then);
 }
 
+TEST_F(PrefetchTest, ASnapshotWithAHorizonStagesWhatWillBeOverwritten) {
+    options.fine.granularity = Granularity::fine;
+    must_write(0, 512);
+    kill_and_open();
+    ASSERT_TRUE(predict({{0, 2 * kChunkBytes, 0.9, 0, {}}, {2 * kChunkBytes, kChunkBytes, 0.2, 0, {}}}).ok());
+    SnapshotInfo wanted;
+    wanted.name = "before";
+    wanted.horizon_s = 60;
+    ASSERT_TRUE(engine->snapshot_create(wanted).ok());
+    work_in_background();
+    EXPECT_EQ(prefetch().fetched, 32u);  // two chunks
+    EXPECT_EQ(staged().used, 0u);
+    // What is written is compared with what was there, which need not be read.
+    const size_t before = reads(file);
+    for (uint64_t block = 0; block < 32; ++block) {
+        must_write(block * kSectorsPerBlock, kSectorsPerBlock);
+    }
+    EXPECT_EQ(reads(file), before);
+    EXPECT_EQ(staged().used, 32u);
+    EXPECT_EQ(content(), now);
+}
+
 TEST_F(PrefetchTest, AStateIsNotFetchedWithoutRoomOrReason) {
     must_write(0, 512);
     const Moment moment = at(sequence());
