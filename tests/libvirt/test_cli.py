@@ -99,6 +99,19 @@ class TestCommandLine(ProtectTest):
         self.predsnap("view", "close", view["id"])
         self.assertEqual(json.loads(self.predsnap("view", "list", "--json")), [])
         self.assertEqual(self.digest(domain), self.digest(domain))
+        self.see_other_forms(good)
+
+    def see_other_forms(self, good):
+        """QEMU runs as a user of its own, who must get at a clone's file, and may mount nothing."""
+        clone = "/var/lib/libvirt/images/clone.qcow2"
+        view = self.predsnap_json("view", "open", "sample-live", "good", "--clone", clone)
+        copied = self.host.run(["bash", "-c", f"nbdcopy '{view['url']}' - | dd bs=1M iflag=fullblock skip=40 count=4 2>/dev/null | sha256sum"])
+        self.assertEqual(copied.split()[0], good)
+        self.predsnap("view", "close", view["id"])
+        status, _, errors = self.host.try_run(["/opt/predsnap-tools/predsnap", "view", "open", "sample-live", "good", "--fuse",
+                                               "/var/lib/libvirt/images/then.raw"])
+        self.assertEqual(status, 1)
+        self.assertIn("nbdfuse", errors)
 
     def test_watch_and_threshold(self):
         self.protected()

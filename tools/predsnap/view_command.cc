@@ -119,10 +119,23 @@ Result<void> export_fuse(Target& target, const ViewRecord& view) {
     if (!exported.ok()) {
         ::unlink(view.file.c_str());
     }
+    if (!exported.ok() && target.domain()) {
+        return Error{EPERM, exported.error().message + ": libvirt lets QEMU mount nothing. Open the view without --fuse, and make a file of its URL "
+                                "with nbdfuse(1)"};
+    }
     return exported.discard();
 }
 
-Result<void> add_clone(Target& target, const ViewRecord& view, int64_t size) {
+// Libvirt's QEMU runs as another user: whom the disk's image belongs to.
+Result<void> give_to_machine(const Json& node, const std::string& file) {
+    struct stat image {};
+    if (::stat(node["image"]["filename"].string().c_str(), &image) == 0 && ::chown(file.c_str(), image.st_uid, image.st_gid) != 0) {
+        return Error{errno, "'" + file + "' cannot be given to the user that the machine runs as: " + std::strerror(errno)};
+    }
+    return {};
+}
+
+Result<void> add_clone(Target& target, const ViewRecord& view, const Json& disk_node, int64_t size) {
     if (::access(view.file.c_str(), F_OK) == 0) {
         return Error{EEXIST, "'" + view.file + "' is there already: what is written to the clone goes to a new file"};
     }
@@ -130,6 +143,9 @@ Result<void> add_clone(Target& target, const ViewRecord& view, int64_t size) {
     TRY_ASSIGN(const Ran ran, run_program({program, "create", "-q", "-f", "qcow2", view.file, std::to_string(size)}));
     if (ran.status != 0) {
         return Error{EIO, "'" + view.file + "' cannot be made: " + ran.errors};
+    }
+    if (target.domain()) {
+        TRY(give_to_machine(disk_node, view.file));
     }
     const Json file = JsonMap().set("driver", "file").set("filename", view.file).done();
     const auto added = target.plain("blockdev-add", JsonMap()
@@ -174,10 +190,14 @@ Result<void> serve(Target& target, ViewRecord* view, const Arguments& arguments)
     if (view->kind == "clone") {
         TRY_ASSIGN(const Json nodes, target.plain("query-named-block-nodes", JsonMap().set("flat", true).done()));
         int64_t size = 0;
+        Json disk_node;
         for (size_t i = 0; i < nodes.size(); ++i) {
+            if (nodes[i]["node-name"].string() == target.node()) {
+                disk_node = nodes[i];
+            }
             size = nodes[i]["node-name"].string() == view->view_node() ? nodes[i]["image"]["virtual-size"].integer() : size;
         }
-        TRY(add_clone(target, *view, size));
+        TRY(add_clone(target, *view, disk_node, size));
     }
     return export_nbd(target, view, arguments.socket);
 }
