@@ -142,6 +142,25 @@ class TestProtect(ProtectTest):
         domain.start()
         self.verify(domain, 200)
 
+    def test_relative_paths(self):
+        """They are meant from where the tool was called: QEMU has another working folder, and so has the hook."""
+        self.create("sample-live.raw")
+        domain = self.define(samples.load("live")).start()
+        command = "mkdir -p mine && cd mine && /opt/predsnap-tools/predsnap protect sample-live --image here.pds --capacity ../there.pdc --json"
+        answer = json.loads(self.host.run(["bash", "-c", f"cd {IMAGES} && {command}"]))
+        self.assertEqual(answer["image"], f"{IMAGES}/mine/here.pds")
+        self.assertEqual({path.name for path in self.host.images.rglob("*.pd?")}, {"here.pds", "there.pdc"})
+        disk = samples.protected(ElementTree.fromstring(domain.xml("--inactive")))
+        self.assertEqual(samples.part(disk, "capacity").get("file"), f"{IMAGES}/there.pdc")
+        domain.guest.run(f"stamp write {STAMP} --count 20")
+        domain.destroy()
+        domain.start()
+        self.verify(domain, 20)
+        domain.destroy()
+        self.predsnap("unprotect", "sample-live", "--yes")
+        self.assertEqual(list(self.host.images.rglob("*.pd?")), [])
+        (self.host.images / "mine").rmdir()
+
     def test_refusals(self):
         self.create("refused.raw")
         domain = self.define(libvirt.domain_xml("refused", disk_xml(f"{IMAGES}/refused.raw")))

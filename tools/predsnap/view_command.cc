@@ -160,16 +160,6 @@ Result<void> add_clone(Target& target, const ViewRecord& view, const Json& disk_
     return added.discard();
 }
 
-std::string absolute(const std::string& path) {
-    if (path.empty()) {
-        return path;
-    }
-    char* made = g_canonicalize_filename(path.c_str(), nullptr);
-    std::string result = made;
-    g_free(made);
-    return result;
-}
-
 Result<void> serve(Target& target, ViewRecord* view, const Arguments& arguments) {
     const Clock clock = Clock::local();
     TRY_ASSIGN(const Json node, target.query());
