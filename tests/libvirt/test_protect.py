@@ -57,6 +57,18 @@ class ProtectTest(HookTest):
         self.report = writer.wait_json()
         return self.report["prefix"][0]
 
+    def kill_after(self, seconds, command):
+        """Runs predsnap, and kills it after so many seconds; 1 if it was still there."""
+        process = subprocess.Popen(self.host.inside(["/opt/predsnap-tools/predsnap", *command]),
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(seconds)
+        # The program itself: nsenter, which waits for it, would leave it running.
+        pids = self.host.pids_of("^/opt/predsnap-tools/predsnap")
+        for pid in pids:
+            self.host.try_run(["kill", "-9", pid])  # it may have ended by now
+        process.wait()
+        return 1 if pids else 0
+
 
 class TestProtect(ProtectTest):
     def test_live_and_off_again_under_load(self):
@@ -200,17 +212,6 @@ class TestCutOff(ProtectTest):
             self.assertEqual(self.definition(domain), before)
         print(f"    killed in the middle: {killed} of 24")
         self.assertGreater(killed, 0)
-
-    def kill_after(self, seconds, command):
-        process = subprocess.Popen(self.host.inside(["/opt/predsnap-tools/predsnap", *command]),
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(seconds)
-        # The program itself: nsenter, which waits for it, would leave it running.
-        pids = self.host.pids_of("^/opt/predsnap-tools/predsnap")
-        for pid in pids:
-            self.host.try_run(["kill", "-9", pid])  # it may have ended by now
-        process.wait()
-        return 1 if pids else 0
 
     def test_start_is_refused_until_unprotect_is_through(self):
         self.create("sample-node.raw")
