@@ -111,6 +111,20 @@ class TestCommandLine(ProtectTest):
         self.assertEqual(copied.split()[0], good)
         self.predsnap("view", "close", view["id"])
 
+    def test_which_files_differ(self):
+        """While the guest has the file system mounted: what it has synced counts, though most of it is in the journal only."""
+        domain = self.protected()
+        domain.guest.run("mkfs.ext4 -q /dev/vda && mount /dev/vda /mnt && mkdir /mnt/docs && seq 1000 >/mnt/docs/letter && seq 9 >/mnt/docs/old && sync")
+        self.predsnap("snapshot", "create", "sample-live", "good")
+        domain.guest.run("cd /mnt/docs && seq 2000 >new && mv old older && seq 5 | dd of=letter bs=1 seek=100 conv=notrunc 2>/dev/null && sync; cd /")
+        answer = self.predsnap_json("diff", "sample-live", "good", "--files")
+        (found,) = answer["file-systems"]
+        changes = {(file["change"], file["path"], file.get("path-before")) for file in found["files"]}
+        self.assertEqual(changes, {("added", "/docs/new", None), ("moved", "/docs/older", "/docs/old"), ("changed", "/docs/letter", None)})
+        domain.guest.run("umount /mnt")
+        self.assertEqual(self.views(), {})
+        self.assertEqual(domain.qmp("query-block-exports"), [])
+
     def open_file(self, name="then.raw"):
         """A view as a file; its record, and the file inside and as seen by processes there."""
         path = f"/var/tmp/{name}"

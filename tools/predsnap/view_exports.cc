@@ -158,17 +158,21 @@ pid_t daemon_process(const std::string& path) {
 
 }  // namespace
 
-Result<void> export_nbd(Target& target, ViewRecord* view, const std::string& socket) {
-    TRY(start_server(target, view, socket));
+Result<void> add_nbd_export(Target& target, const ViewRecord& view) {
     return target
         .plain("block-export-add", JsonMap()
                                        .set("type", "nbd")
-                                       .set("id", view->node())
-                                       .set("node-name", view->node())
-                                       .set("name", view->id)
-                                       .set("writable", view->kind == "clone")
+                                       .set("id", view.node())
+                                       .set("node-name", view.node())
+                                       .set("name", view.id)
+                                       .set("writable", view.kind == "clone")
                                        .done())
         .discard();
+}
+
+Result<void> export_nbd(Target& target, ViewRecord* view, const std::string& socket) {
+    TRY(start_server(target, view, socket));
+    return add_nbd_export(target, *view);
 }
 
 Result<void> export_fuse(Target& target, const ViewRecord& view) { return add_fuse_export(target.monitor(), view.node(), view); }

@@ -16,6 +16,9 @@ namespace predsnap {
 // views of it share that. Errors name the target; EBUSY if its server is somebody else's.
 Result<void> export_nbd(Target& target, ViewRecord* view, const std::string& socket);
 
+// The same where the target has a server for views already.
+Result<void> add_nbd_export(Target& target, const ViewRecord& view);
+
 // view->file must not be there. By the process that has the node.
 Result<void> export_fuse(Target& target, const ViewRecord& view);
 // The same by a bridge.
