@@ -31,9 +31,12 @@ struct Prefetcher::Fetch {
 
 Prefetcher::~Prefetcher() = default;
 
+bool Prefetcher::stages() const { return fine_.options().stage_reads && fine_.staging().limit() > 0; }
+
+bool Prefetcher::takes_views() const { return stages() && views_.size() < kMaxViews; }
+
 bool Prefetcher::useful() const {
-    const bool staged = fine_.options().stage_reads && fine_.staging().limit() > 0;
-    return staged && (reader_.has_backing() || (capacity_.present() && history_.uses_capacity()));
+    return stages() && (reader_.has_backing() || (capacity_.present() && history_.uses_capacity()));
 }
 
 // --- the queue ---
@@ -49,7 +52,7 @@ void Prefetcher::want(FetchCause cause, std::span<const Wish> wishes) {
 }
 
 std::unique_ptr<FrozenState> Prefetcher::want_of_view(std::unique_ptr<FrozenState> state, std::span<const Wish> wishes) {
-    if (views_.size() >= kMaxViews || fine_.staging().limit() == 0 || !fine_.options().stage_reads) {
+    if (!takes_views()) {
         return state;
     }
     views_.push_back(std::make_unique<View>());
@@ -145,7 +148,7 @@ void Prefetcher::start() {
     if (queue_.empty() || paused_) {
         return;
     }
-    if (!room()) {
+    if (!views_.empty() && !room()) {
         forget(FetchCause::view);  // a view holds space back; what is wanted of the disk itself can wait
     }
     const size_t most = std::min(kMaxRunning, queue_.size());

@@ -61,6 +61,8 @@ class Prefetcher {
     void passed(Sector from, uint64_t sectors);
     // Whether anything lies where reading takes long.
     bool useful() const;
+    // Whether want_of_view() takes one.
+    bool takes_views() const;
     // Goes on with what waits, unless it is paused.
     void start();
     // Tasks stop when they are done with their chunk. Nothing that waits is lost.
@@ -69,7 +71,6 @@ class Prefetcher {
         paused_ = false;
         start();
     }
-    bool running() const { return running_ > 0; }
     // Whether a part of the range is being read, which the disk still has there; of those that began before `newest`.
     bool is_fetching(Sector from, uint64_t sectors, uint64_t newest = UINT64_MAX) const;
     // Until that was read. Not for what begins later.
@@ -107,6 +108,7 @@ class Prefetcher {
     };
     struct Fetch;
 
+    bool stages() const;
     void add(FetchCause cause, const Wish& wish, View* view);
     Queue::iterator remove(Queue::iterator item);
     void drop_all();

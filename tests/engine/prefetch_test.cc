@@ -27,14 +27,6 @@ class PrefetchTest : public WithoutWindowTest {
     Result<void> hint(uint64_t sector, uint64_t count, HintKind kind = HintKind::will_read) {
         return engine->hint({sector * kSectorSize, count * kSectorSize, kind, {}});
     }
-    Result<void> predict(std::vector<Prediction> predictions) {
-        PredictionSet set;
-        set.model = "test";
-        set.base = sequence();
-        set.horizon_us = 60'000'000;
-        set.predictions = std::move(predictions);
-        return engine->set_predictions(std::move(set));
-    }
     static Prediction read_of(uint64_t chunk, double read) {
         return {chunk * kChunkBytes, kChunkBytes, 0, read, {}};
     }
@@ -58,13 +50,7 @@ class PrefetchTest : public WithoutWindowTest {
         std::vector<uint8_t> data(count * kSectorSize);
         const iovec buffer{data.data(), data.size()};
         ASSERT_TRUE(engine->read(sector * kSectorSize, {&buffer, 1}).ok());
-        for (uint64_t i = 0; i < count; ++i) {
-            uint8_t expected[kSectorSize] = {};
-            if (now[sector + i] != 0) {
-                fill_sector(expected, now[sector + i], sector + i);
-            }
-            ASSERT_EQ(std::memcmp(&data[i * kSectorSize], expected, kSectorSize), 0) << sector + i;
-        }
+        expect_stamps(sector, data);
     }
 
     MemoryDevice slow, base;
