@@ -126,7 +126,7 @@ Result<void> DiskWatch::train() { return forecaster_.train(); }
 Result<void> DiskWatch::save_models(ModelStore& store) const {
     const auto& targets = forecaster_.options().targets;
     for (size_t i = 0; i < targets.size(); ++i) {
-        const Booster* model = forecaster_.model(i);
+        const Trees* model = forecaster_.model(i);
         if (model == nullptr) {
             continue;
         }
@@ -135,8 +135,7 @@ Result<void> DiskWatch::save_models(ModelStore& store) const {
         for (size_t method = 0; method < kModelMethod; ++method) {
             best_other = std::max(best_other, contest.standing(method));
         }
-        TRY_ASSIGN(const std::string bytes, model->save());
-        TRY(store.save(config_.name, targets[i], bytes,
+        TRY(store.save(config_.name, targets[i], *model,
                        {.trained_us = forecaster_.activity().now_us(), .standing = contest.standing(kModelMethod),
                         .best_other = best_other, .serves = contest.standing(kModelMethod) > best_other}));
     }

@@ -116,12 +116,12 @@ void Forecaster::settle(State& state) {
 }
 
 // Nothing where there is too little to learn from yet.
-Result<std::optional<Booster>> Forecaster::fit(const Target& target, int64_t now_us) const {
+Result<std::optional<Trees>> Forecaster::fit(const Target& target, int64_t now_us) const {
     const TrainingSet set = samples_.outcomes(target, now_us);
     if (set.rows.count() < kRowsMin || set.positives < kPositivesMin) {
-        return std::optional<Booster>();
+        return std::optional<Trees>();
     }
-    TRY_ASSIGN(Booster model, Booster::train(set.rows, set.labels, set.weights, options_.booster));
+    TRY_ASSIGN(Trees model, train_trees(set.rows, set.labels, set.weights, options_.booster));
     return std::optional(std::move(model));
 }
 
@@ -133,13 +133,13 @@ Result<void> Forecaster::try_out(const Target& target, State& state) const {
         return {};
     }
     const size_t first = count - unseen;
-    TRY_ASSIGN(const std::optional<Booster> trial, fit(target, state.early[first].time_us));
+    TRY_ASSIGN(const std::optional<Trees> trial, fit(target, state.early[first].time_us));
     if (!trial) {
         return {};
     }
     for (size_t i = first; i < count; ++i) {
         if (const Rows* rows = early_rows(state.early[i].time_us)) {
-            TRY_ASSIGN(state.early[i].scores[kModelMethod], trial->predict(*rows));
+            state.early[i].scores[kModelMethod] = trial->predict(*rows);
         }
     }
     state.contest = Contest(kHeuristics.size());
@@ -171,7 +171,7 @@ void Forecaster::keep_early(int64_t now_us, const Rows& rows) {
     }
 }
 
-void Forecaster::adopt(size_t target, Booster model, int64_t trained_us, bool serves) {
+void Forecaster::adopt(size_t target, Trees model, int64_t trained_us, bool serves) {
     states_[target].model = std::move(model);
     states_[target].trained_us = trained_us;
     if (serves) {
@@ -182,7 +182,7 @@ void Forecaster::adopt(size_t target, Booster model, int64_t trained_us, bool se
 Result<void> Forecaster::train() {
     bool any = false;
     for (size_t i = 0; i < states_.size(); ++i) {
-        TRY_ASSIGN(std::optional<Booster> model, fit(options_.targets[i], activity_.now_us()));
+        TRY_ASSIGN(std::optional<Trees> model, fit(options_.targets[i], activity_.now_us()));
         if (!model) {
             continue;
         }
@@ -233,7 +233,7 @@ Result<Forecast> Forecaster::forecast(const Moment& moment, const Target& target
     }
     made.scores.emplace_back();
     if (state.model && moment.now_us() >= state.trained_us) {
-        TRY_ASSIGN(made.scores.back(), state.model->predict(rows));
+        made.scores.back() = state.model->predict(rows);
     }
     made.scores.push_back(state.contest.blended(made.scores));
     // A model serves once it has won.

@@ -63,10 +63,10 @@ class Forecaster {
     // Predictions for all targets. If they are to be judged, they are kept until their outcomes are known.
     Result<std::vector<Forecast>> forecast(int64_t now_us, bool judged = true);
     // The model of a target; null: none yet.
-    const Booster* model(size_t target) const { return states_[target].model ? &*states_[target].model : nullptr; }
+    const Trees* model(size_t target) const { return states_[target].model ? &*states_[target].model : nullptr; }
     // Uses a model that was trained before, on requests up to that time: what came by then it is not judged
     // by. If it won then, it serves until it loses.
-    void adopt(size_t target, Booster model, int64_t trained_us, bool serves);
+    void adopt(size_t target, Trees model, int64_t trained_us, bool serves);
 
     const Activity& activity() const { return activity_; }
     const Samples& samples() const { return samples_; }
@@ -79,7 +79,7 @@ class Forecaster {
         std::unordered_set<ChunkId> missed;
     };
     struct State {
-        std::optional<Booster> model;
+        std::optional<Trees> model;
         int64_t trained_us = kNever;  // what came by then, the model may have seen
         Contest contest{kHeuristics.size()};
         std::deque<Pending> pending;
@@ -92,7 +92,7 @@ class Forecaster {
     void sample_until(int64_t now_us);
     static void note(Pending& pending, const Access& access);
     void settle(State& state);
-    Result<std::optional<Booster>> fit(const Target& target, int64_t now_us) const;
+    Result<std::optional<Trees>> fit(const Target& target, int64_t now_us) const;
     Result<void> try_out(const Target& target, State& state) const;
     void keep_early(int64_t now_us, const Rows& rows);
     const Rows* early_rows(int64_t time_us) const;

@@ -25,7 +25,7 @@ struct ModelHeader {
 };
 static_assert(sizeof(ModelHeader) == 40);
 constexpr char kMagic[8] = {'P', 'D', 'S', 'm', 'o', 'd', 'e', 'l'};
-constexpr uint32_t kFormat = 1;
+constexpr uint32_t kFormat = 2;  // 1 was XGBoost's own
 
 uint64_t features_hash() {
     uint64_t hash = 0;
@@ -172,8 +172,8 @@ Result<ModelFacts> ModelStore::facts_of(const std::string& disk, const Target& t
     return facts;
 }
 
-Result<void> ModelStore::save(const std::string& disk, const Target& target, const std::string& model,
-                              ModelFacts facts) {
+Result<void> ModelStore::save(const std::string& disk, const Target& target, const Trees& trees, ModelFacts facts) {
+    const std::string model = trees.bytes();
     ModelHeader header{};
     std::memcpy(header.magic, kMagic, sizeof(kMagic));
     header.format = kFormat;
@@ -205,19 +205,21 @@ Result<std::optional<ModelStore::Loaded>> ModelStore::load(const std::string& di
     }
     const std::string bytes(content, length);
     g_free(content);
-    const Result<std::string_view> model = unwrap(bytes);
-    Result<Booster> booster = model.ok() ? Booster::load({model.value().data(), model.value().size()})
-                                         : Result<Booster>(model.error());
-    if (!booster.ok()) {
+    Result<std::string_view> bare = unwrap(bytes);
+    Result<Trees> model = bare.ok() ? Trees::parse(bare.value()) : Result<Trees>(bare.error());
+    if (model.ok() && model.value().columns() != feature_names().size()) {
+        model = Error{EINVAL, "asks for columns that there are not"};
+    }
+    if (!model.ok()) {
         const std::string aside = path + ".corrupt";
-        message = path + " " + booster.error().message + "; set aside as " + aside;
+        message = path + " " + model.error().message + "; set aside as " + aside;
         if (::rename(path.c_str(), aside.c_str()) != 0) {
             return failed_file(path);
         }
         return std::optional<Loaded>();
     }
     TRY_ASSIGN(const ModelFacts facts, facts_of(disk, target));
-    return std::optional<Loaded>(Loaded{booster.take(), facts});
+    return std::optional<Loaded>(Loaded{model.take(), facts});
 }
 
 }  // namespace predsnap::predict

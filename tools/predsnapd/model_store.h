@@ -9,7 +9,7 @@
 #include <optional>
 #include <string>
 
-#include "booster.h"
+#include "trees.h"
 #include "heuristics.h"
 
 struct sqlite3;
@@ -30,9 +30,9 @@ class ModelStore {
     static Result<ModelStore> open(const std::string& folder);
 
     // Durable when it returns.
-    Result<void> save(const std::string& disk, const Target& target, const std::string& model, ModelFacts facts);
+    Result<void> save(const std::string& disk, const Target& target, const Trees& model, ModelFacts facts);
     struct Loaded {
-        Booster model;
+        Trees model;
         ModelFacts facts;
     };
     // Nothing if there is none, or none that this program can use; `message` says why, if it was damaged.
