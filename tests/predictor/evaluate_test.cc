@@ -33,9 +33,7 @@ std::vector<Forecast> forecasts(const std::vector<Access>& accesses) {
             if (next_us == kTrainAt) {
                 EXPECT_TRUE(forecaster.train().ok());
             }
-            auto found = forecaster.forecast(next_us);
-            EXPECT_TRUE(found.ok());
-            made.push_back(std::move(found.value()[0]));
+            made.push_back(std::move(forecaster.forecast(next_us)[0]));
         }
         forecaster.observe(access);
     }

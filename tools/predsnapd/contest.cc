@@ -48,11 +48,8 @@ void Contest::judge(const Judged& judged) {
     for (const uint32_t i : taken) {
         kept.came.push_back(judged.came[i]);
     }
-    for (const std::vector<float>& scores : judged.scores) {
-        std::vector<float>& of_method = kept.scores.emplace_back();
-        for (size_t i = 0; i < taken.size() && !scores.empty(); ++i) {
-            of_method.push_back(scores[taken[i]]);
-        }
+    for (const PackedScores& scores : judged.scores) {
+        kept.scores.push_back(scores.of(taken));
     }
     ++judged_;
     kept_came_ += came;
@@ -89,7 +86,7 @@ size_t Contest::came(Filter filter) const {
 std::vector<Outcome> Contest::outcomes(size_t method, Filter filter) const {
     std::vector<Outcome> result;
     for (const Kept& kept : kept_) {
-        const std::vector<float>& scores = kept.scores[method];
+        const PackedScores& scores = kept.scores[method];
         for (size_t i = 0; i < scores.size() && counts(kept, filter); ++i) {
             result.push_back({scores[i], kept.came[i], kept.came[i] ? 1 : kept.other_weight});
         }

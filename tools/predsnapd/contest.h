@@ -13,13 +13,14 @@
 
 #include "blend.h"
 #include "isotonic.h"
+#include "packed.h"
 
 namespace predsnap::predict {
 
 // The candidates of one moment: what each method made of them, and what came.
 struct Judged {
     int64_t time_us = 0;
-    std::vector<std::vector<float>> scores;  // by method; empty: the method was not there yet
+    std::vector<PackedScores> scores;  // by method; empty: the method was not there yet
     std::vector<bool> came;
 };
 
@@ -50,7 +51,7 @@ class Contest {
 
   private:
     struct Kept {
-        std::vector<std::vector<float>> scores;
+        std::vector<PackedScores> scores;
         std::vector<bool> came;
         size_t came_count = 0;
         float other_weight = 1;  // each that did not come stands for so many

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "allocator.h"
 #include "block/engine/text.h"
 
 namespace predsnap::predict {
@@ -36,6 +37,10 @@ Forecaster::Options disk_options() {
     options.chunks_max = kChunksMax;
     options.early_rows_max = kEarlyRowsMax;
     return options;
+}
+
+bool is_judged(const Target& target, int64_t time_us) {
+    return time_us % (std::max<int64_t>(target.horizon_us / 3 / kJudgeEvery, 1) * kJudgeEvery) == 0;
 }
 
 DiskWatch::DiskWatch(DiskConfig config) : config_(std::move(config)), forecaster_(disk_options()) {}
@@ -73,7 +78,9 @@ Result<void> DiskWatch::advance(int64_t now_us) {
     while (next_judge_us_ + kJudgeEvery <= now_us) {
         next_judge_us_ += kJudgeEvery;
         forecaster_.advance(next_judge_us_);
-        TRY(forecaster_.forecast(next_judge_us_, true).discard());
+        forecaster_.forecast(next_judge_us_, true, [&](const Target& target) {
+            return is_judged(target, next_judge_us_);
+        });
     }
     forecaster_.advance(now_us);
     return {};
@@ -121,7 +128,11 @@ Result<bool> DiskWatch::catch_up(size_t records_max) {
     return true;
 }
 
-Result<void> DiskWatch::train() { return forecaster_.train(); }
+Result<void> DiskWatch::train() {
+    Result<void> done = forecaster_.train();
+    give_memory_back();
+    return done;
+}
 
 Result<void> DiskWatch::save_models(ModelStore& store) const {
     const auto& targets = forecaster_.options().targets;
@@ -143,7 +154,8 @@ Result<void> DiskWatch::save_models(ModelStore& store) const {
 }
 
 Result<PredictionSet> DiskWatch::predict(int64_t now_us, int64_t horizon_us, size_t ranges_max) {
-    TRY_ASSIGN(const std::vector<Forecast> forecasts, forecaster_.forecast(now_us, false));
+    const std::vector<Forecast> forecasts =
+        forecaster_.forecast(now_us, false, [&](const Target& target) { return target.horizon_us == horizon_us; });
     const auto of = [&](Op op) {
         return std::find_if(forecasts.begin(), forecasts.end(), [&](const Forecast& forecast) {
             return forecast.target == Target{op, horizon_us};

@@ -29,6 +29,10 @@ std::vector<Target> daemon_targets();
 // What one disk may take of memory, and what of it is predicted.
 Forecaster::Options disk_options();
 
+// What is judged of what is predicted at that time, a whole minute: moments closer than a third of a horizon say almost the
+// same of it, and each is kept until it has passed.
+bool is_judged(const Target& target, int64_t time_us);
+
 class DiskWatch {
   public:
     explicit DiskWatch(DiskConfig config);

@@ -28,7 +28,7 @@ struct Forecast {
     Target target;
     std::vector<ChunkId> chunks;              // in order
     std::vector<bool> seen;                   // had been accessed before
-    std::vector<std::vector<float>> scores;   // by method; empty: there is no model, or no blend, yet
+    std::vector<std::vector<float>> scores;   // by method; empty: there is no model, or no blend, yet, or nobody asked
     std::vector<float> served;                // probabilities
     size_t champion = 0;                      // the method served
 };
@@ -60,8 +60,10 @@ class Forecaster {
 
     // Trains the models of all targets anew, but for those that have too little to learn from yet.
     Result<void> train();
-    // Predictions for all targets. If they are to be judged, they are kept until their outcomes are known.
-    Result<std::vector<Forecast>> forecast(int64_t now_us, bool judged = true);
+    // Predictions for the targets that are wanted, all if that is empty; in their order. If they are to be judged, they are
+    // kept until their outcomes are known, and have the scores of all methods, else only of the one that serves.
+    using Wanted = std::function<bool(const Target&)>;
+    std::vector<Forecast> forecast(int64_t now_us, bool judged = true, const Wanted& wanted = {});
     // The model of a target; null: none yet.
     const Trees* model(size_t target) const { return states_[target].model ? &*states_[target].model : nullptr; }
     // Uses a model that was trained before, on requests up to that time: what came by then it is not judged
@@ -74,8 +76,18 @@ class Forecaster {
     const Options& options() const { return options_; }
 
   private:
+    struct Candidates {
+        std::vector<ChunkId> chunks;
+        std::vector<bool> seen;
+    };
     struct Pending {  // a forecast whose outcome is not known yet
-        Settled outcome;
+        int64_t time_us = 0;
+        std::shared_ptr<const Candidates> candidates;  // those of the same moment share them
+        std::vector<PackedScores> scores;
+        std::vector<bool> came;
+        // Only for those who want to know of it:
+        std::vector<float> served;
+        size_t champion = 0;
         std::unordered_set<ChunkId> missed;
     };
     struct State {
@@ -87,24 +99,31 @@ class Forecaster {
     };
     struct EarlyRows {
         int64_t time_us = 0;
-        Rows rows;
+        std::vector<Packed> values;
     };
     void sample_until(int64_t now_us);
-    static void note(Pending& pending, const Access& access);
-    void settle(State& state);
+    void note(Pending& pending, const Access& access) const;
+    void settle(const Target& target, State& state);
+    void report(const Target& target, const Pending& pending) const;
     Result<std::optional<Trees>> fit(const Target& target, int64_t now_us) const;
     Result<void> try_out(const Target& target, State& state) const;
-    void keep_early(int64_t now_us, const Rows& rows);
-    const Rows* early_rows(int64_t time_us) const;
+    bool any_model() const;
+    void forget_early();
+    std::optional<Rows> early_rows(int64_t time_us) const;
     void settle_until(int64_t now_us);
-    Result<Forecast> forecast(const Moment& moment, const Target& target, State& state, const Rows& rows);
+    bool asks_model(size_t target, int64_t now_us, bool judged) const;
+    std::vector<Forecast> begin(const Moment& moment, const Wanted& wanted) const;
+    void ask_models(const Moment& moment, bool judged, std::vector<Forecast>& forecasts);
+    void complete(const Moment& moment, bool judged, Forecast& forecast) const;
+    void keep(const std::vector<Forecast>& forecasts);
+    size_t index_of_target(const Target& target) const;
 
     const Options options_;
     const OnSettled on_settled_;
     Activity activity_;
     Samples samples_;
     std::vector<State> states_;
-    std::deque<EarlyRows> early_rows_;
+    std::deque<EarlyRows> early_rows_;  // of judged moments, while there is no model at all
     int64_t next_sample_us_ = kNever;
     int64_t last_access_us_ = kNever;
     uint64_t idle_samples_ = 0;

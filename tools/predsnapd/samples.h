@@ -11,6 +11,7 @@
 
 #include "booster.h"
 #include "heuristics.h"
+#include "packed.h"
 
 namespace predsnap::predict {
 
@@ -47,7 +48,7 @@ class Samples {
     };
     struct Taken {
         int64_t time_us = 0;
-        Rows rows;
+        std::vector<Packed> values;  // of rows
         std::vector<float> weights;
         std::vector<Sample> samples;  // does not move: others point to them
     };

@@ -174,11 +174,13 @@ void Trees::add_tree(size_t tree, const float* wide, size_t rows, float* sums) c
     const float* values = values_.data() + tree * leaves();
     const size_t width = 2 * columns_;
     for (size_t first = 0; first < rows; first += kAbreast) {
-        size_t at[kAbreast] = {};
+        const float* row = wide + first * width;
+        uint32_t at[kAbreast] = {};
         for (uint32_t level = 0; level < depth_; ++level) {
+#pragma GCC unroll 8
             for (size_t i = 0; i < kAbreast; ++i) {
                 const Node& node = nodes[at[i]];
-                at[i] = 2 * at[i] + 2 - (wide[(first + i) * width + node.input] < node.threshold ? 1 : 0);
+                at[i] = 2 * at[i] + 2 - (row[i * width + node.input] < node.threshold ? 1u : 0u);
             }
         }
         for (size_t i = 0; i < kAbreast; ++i) {
@@ -189,23 +191,27 @@ void Trees::add_tree(size_t tree, const float* wide, size_t rows, float* sums) c
 
 std::vector<float> Trees::predict(const Rows& rows) const {
     assert(rows.columns == columns_);
+    std::vector<float> result(rows.count());
+    predict(rows.values.data(), result.size(), result.data());
+    return result;
+}
+
+void Trees::predict(const float* rows, size_t count, float* values) const {
     static_assert(kBlock % kAbreast == 0);
-    const size_t count = rows.count(), trees = values_.size() / leaves();
-    std::vector<float> result(count);
+    const size_t trees = values_.size() / leaves();
     std::vector<float> wide(kBlock * 2 * columns_);
     for (size_t first = 0; first < count; first += kBlock) {
         const size_t here = std::min(kBlock, count - first);
         for (size_t i = 0; i < here; ++i) {
-            widen(rows.values.data() + (first + i) * columns_, wide.data() + i * 2 * columns_);
+            widen(rows + (first + i) * columns_, wide.data() + i * 2 * columns_);
         }
         float sums[kBlock];
         std::fill_n(sums, kBlock, base_);
         for (size_t tree = 0; tree < trees; ++tree) {
             add_tree(tree, wide.data(), (here + kAbreast - 1) / kAbreast * kAbreast, sums);
         }
-        std::transform(sums, sums + here, result.begin() + static_cast<ptrdiff_t>(first), logistic);
+        std::transform(sums, sums + here, values + first, logistic);
     }
-    return result;
 }
 
 size_t Trees::memory_bytes() const {

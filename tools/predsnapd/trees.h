@@ -35,6 +35,8 @@ class Trees {
 
     // A probability for each row; these have as many columns as what it was trained on.
     std::vector<float> predict(const Rows& rows) const;
+    // The same, of so many rows, into as many values.
+    void predict(const float* rows, size_t count, float* values) const;
     uint32_t columns() const { return columns_; }
     size_t memory_bytes() const;
 
