@@ -61,10 +61,11 @@ Result<Trees> trees_of(BoosterHandle booster) {
 
 }  // namespace
 
-Result<Trees> train_trees(const Rows& rows, std::span<const float> labels, std::span<const float> weights,
+Result<Trees> train_trees(Rows rows, std::span<const float> labels, std::span<const float> weights,
                           const BoosterOptions& options) {
     assert(labels.size() == rows.count() && weights.size() == rows.count());
-    TRY_ASSIGN(const Matrix matrix, matrix_of(rows));
+    TRY_ASSIGN(Matrix matrix, matrix_of(rows));
+    rows.values = {};
     TRY(done(XGDMatrixSetFloatInfo(matrix.get(), "label", labels.data(), labels.size()), "take labels"));
     TRY(done(XGDMatrixSetFloatInfo(matrix.get(), "weight", weights.data(), weights.size()), "take weights"));
     BoosterHandle handle = nullptr;
@@ -75,6 +76,7 @@ Result<Trees> train_trees(const Rows& rows, std::span<const float> labels, std::
     for (int round = 0; round < options.rounds; ++round) {
         TRY(done(XGBoosterUpdateOneIter(handle, round, matrix.get()), "train"));
     }
+    matrix.reset();
     return trees_of(handle);
 }
 

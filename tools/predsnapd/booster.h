@@ -21,8 +21,9 @@ struct BoosterOptions {
     int threads = 1;
 };
 
-// Trees that say how probable it is that a row's label is 1. `labels` and `weights`: one of each row.
-Result<Trees> train_trees(const Rows& rows, std::span<const float> labels, std::span<const float> weights,
+// Trees that say how probable it is that a row's label is 1. `labels` and `weights`: one of each row. The rows are given up,
+// as XGBoost has its own copy of them.
+Result<Trees> train_trees(Rows rows, std::span<const float> labels, std::span<const float> weights,
                           const BoosterOptions& options);
 
 }  // namespace predsnap::predict

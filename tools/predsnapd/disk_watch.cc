@@ -8,14 +8,17 @@
 
 #include "allocator.h"
 #include "block/engine/text.h"
+#include "cold_start.h"
 
 namespace predsnap::predict {
 namespace {
 
 // What one disk may take of memory: see docs/prediction.md for what it comes to.
-constexpr size_t kChunksMax = 16384, kRowsMax = 20000, kMomentRowsMax = 400, kEarlyRowsMax = 60000;
+constexpr size_t kChunksMax = 16384, kRowsMax = 20000, kMomentRowsMax = 400, kEarlyRowsMax = 27000;
 // Predictions that are judged are kept until their horizon has passed: so not each one is.
 constexpr int64_t kJudgeEvery = 60 * kSecond;
+// While there is no model: how often one of a similar disk is looked for.
+constexpr int64_t kBorrowEvery = 60 * kSecond;
 // What was told holds on while no more than that of it would be told otherwise.
 constexpr double kChangedShare = 0.02, kRateShare = 0.5;
 
@@ -134,23 +137,15 @@ Result<void> DiskWatch::train() {
     return done;
 }
 
-Result<void> DiskWatch::save_models(ModelStore& store) const {
-    const auto& targets = forecaster_.options().targets;
-    for (size_t i = 0; i < targets.size(); ++i) {
-        const Trees* model = forecaster_.model(i);
-        if (model == nullptr) {
-            continue;
-        }
-        const Contest& contest = forecaster_.contest(i);
-        double best_other = -1;
-        for (size_t method = 0; method < kModelMethod; ++method) {
-            best_other = std::max(best_other, contest.standing(method));
-        }
-        TRY(store.save(config_.name, targets[i], *model,
-                       {.trained_us = forecaster_.activity().now_us(), .standing = contest.standing(kModelMethod),
-                        .best_other = best_other, .serves = contest.standing(kModelMethod) > best_other}));
+Result<void> DiskWatch::save_models(ModelStore& store) const { return keep_models(store, config_.name, forecaster_); }
+
+Result<std::string> DiskWatch::borrow_models(ModelStore& store, std::vector<std::string>& messages) {
+    const int64_t now_us = forecaster_.activity().now_us();
+    if (!wants_models(forecaster_) || now_us < next_borrow_us_) {
+        return std::string();
     }
-    return {};
+    next_borrow_us_ = now_us + kBorrowEvery;
+    return predict::borrow_models(store, config_.name, forecaster_, messages);
 }
 
 Result<PredictionSet> DiskWatch::predict(int64_t now_us, int64_t horizon_us, size_t ranges_max) {

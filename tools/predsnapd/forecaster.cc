@@ -13,8 +13,8 @@ constexpr int64_t kIdle = 600 * kSecond;
 constexpr uint64_t kIdleEvery = 10;
 // Chunks that came and were no candidates: of more than so many it does not matter how many.
 constexpr size_t kMissedMax = 1 << 16;
-// Before the first model: so many moments are kept, a third of them to judge it by.
-constexpr size_t kEarlyMax = 9, kEarlyShare = 3;
+// Before the first model: of so many moments rows are kept, to judge it by so many of which the outcome is known.
+constexpr size_t kEarlyMax = 9, kEarlyJudged = 3;
 constexpr size_t kRowsAtOnce = 256;
 
 }  // namespace
@@ -105,81 +105,83 @@ void Forecaster::settle(const Target& target, State& state) {
     if (state.contest.due()) {
         state.contest.choose();
     }
-    if (!any_model()) {
-        state.early.push_back(std::move(judged));
-        if (state.early.size() > kEarlyMax) {
+    if (const EarlyRows* early = early_rows(judged.time_us)) {
+        Judged some{judged.time_us, {}, {}};
+        for (const PackedScores& scores : judged.scores) {
+            some.scores.push_back(scores.of(early->candidates));
+        }
+        for (const uint32_t candidate : early->candidates) {
+            some.came.push_back(judged.came[candidate]);
+        }
+        state.early.push_back(std::move(some));
+        if (state.early.size() > kEarlyJudged) {
             state.early.pop_front();
         }
     }
 }
 
 void Forecaster::report(const Target& target, const Pending& pending) const {
-    Settled settled{.forecast = {.time_us = pending.time_us, .target = target, .chunks = pending.candidates->chunks,
-                                 .seen = pending.candidates->seen, .scores = {}, .served = pending.served,
+    const Settled settled{.forecast = {.time_us = pending.time_us, .target = target, .chunks = pending.candidates->chunks,
+                                 .seen = pending.candidates->seen, .scores = pending.exact, .served = pending.served,
                                  .champion = pending.champion},
                     .came = pending.came, .missed = pending.missed.size()};
-    for (const PackedScores& scores : pending.scores) {
-        settled.forecast.scores.push_back(scores.unpack());
-    }
     on_settled_(settled);
 }
 
 // Nothing where there is too little to learn from yet.
 Result<std::optional<Trees>> Forecaster::fit(const Target& target, int64_t now_us) const {
-    const TrainingSet set = samples_.outcomes(target, now_us);
+    TrainingSet set = samples_.outcomes(target, now_us);
     if (set.rows.count() < kRowsMin || set.positives < kPositivesMin) {
         return std::optional<Trees>();
     }
-    TRY_ASSIGN(Trees model, train_trees(set.rows, set.labels, set.weights, options_.booster));
+    TRY_ASSIGN(Trees model, train_trees(std::move(set.rows), set.labels, set.weights, options_.booster));
     return std::optional(std::move(model));
 }
 
 // Judges a first model before it serves: by the newest of the early moments, by one trained on what came
 // before them.
 Result<void> Forecaster::try_out(const Target& target, State& state) const {
-    const size_t count = state.early.size(), unseen = (count + kEarlyShare - 1) / kEarlyShare;
-    if (unseen == 0) {
+    if (state.early.empty()) {
         return {};
     }
-    const size_t first = count - unseen;
-    TRY_ASSIGN(const std::optional<Trees> trial, fit(target, state.early[first].time_us));
+    TRY_ASSIGN(const std::optional<Trees> trial, fit(target, state.early.front().time_us));
     if (!trial) {
         return {};
     }
-    for (size_t i = first; i < count; ++i) {
-        if (const std::optional<Rows> rows = early_rows(state.early[i].time_us)) {
-            state.early[i].scores[kModelMethod] = PackedScores(trial->predict(*rows), true);
+    state.contest.forget_from(state.early.front().time_us);
+    for (Judged& judged : state.early) {
+        if (const EarlyRows* early = early_rows(judged.time_us)) {
+            const Rows rows{feature_names().size(), {early->values.begin(), early->values.end()}};
+            judged.scores[kModelMethod] = PackedScores(trial->predict(rows), true);
         }
-    }
-    state.contest = Contest(kHeuristics.size());
-    for (const Judged& judged : state.early) {
         state.contest.judge(judged);
     }
     state.contest.choose();
     return {};
 }
 
-std::optional<Rows> Forecaster::early_rows(int64_t time_us) const {
+const Forecaster::EarlyRows* Forecaster::early_rows(int64_t time_us) const {
     const auto found = std::find_if(early_rows_.begin(), early_rows_.end(),
                                     [&](const EarlyRows& early) { return early.time_us == time_us; });
-    if (found == early_rows_.end()) {
-        return std::nullopt;
-    }
-    return Rows{feature_names().size(), {found->values.begin(), found->values.end()}};
+    return found == early_rows_.end() ? nullptr : &*found;
 }
 
 bool Forecaster::any_model() const {
     return std::any_of(states_.begin(), states_.end(), [](const State& state) { return state.model.has_value(); });
 }
 
-void Forecaster::forget_early() {
-    size_t count = 0;
-    for (const EarlyRows& early : early_rows_) {
-        count += early.values.size();
+void Forecaster::begin_early(int64_t now_us, size_t count) {
+    const double share = static_cast<double>(options_.early_rows_max / kEarlyMax) / static_cast<double>(std::max<size_t>(count, 1));
+    std::uniform_real_distribution<double> uniform(0, 1);
+    EarlyRows early{now_us, {}, {}};
+    for (uint32_t i = 0; i < count; ++i) {
+        if (share >= 1 || uniform(random_) < share) {
+            early.candidates.push_back(i);
+        }
     }
-    const size_t room = options_.early_rows_max * feature_names().size();
-    while (early_rows_.size() > kEarlyMax || (count > room && !early_rows_.empty())) {
-        count -= early_rows_.front().values.size();
+    early.values.reserve(early.candidates.size() * feature_names().size());
+    early_rows_.push_back(std::move(early));
+    if (early_rows_.size() > kEarlyMax) {
         early_rows_.pop_front();
     }
 }
@@ -262,8 +264,7 @@ void Forecaster::ask_models(const Moment& moment, bool judged, std::vector<Forec
         return;
     }
     if (keeps) {
-        early_rows_.push_back({moment.now_us(), {}});
-        early_rows_.back().values.reserve(count * columns);
+        begin_early(moment.now_us(), count);
     }
     std::vector<float> rows(kRowsAtOnce * columns);
     for (size_t first = 0; first < count; first += kRowsAtOnce) {
@@ -275,11 +276,23 @@ void Forecaster::ask_models(const Moment& moment, bool judged, std::vector<Forec
             trees->predict(rows.data(), here, scores + first);
         }
         if (keeps) {
-            early_rows_.back().values.insert(early_rows_.back().values.end(), rows.begin(),
-                                             rows.begin() + static_cast<ptrdiff_t>(here * columns));
+            keep_early(rows, first, here);
         }
     }
-    forget_early();
+}
+
+// Of those rows, which are of candidates from `first` on.
+void Forecaster::keep_early(std::span<const float> rows, size_t first, size_t count) {
+    EarlyRows& early = early_rows_.back();
+    const size_t columns = feature_names().size();
+    for (size_t next = early.values.size() / columns; next < early.candidates.size(); ++next) {
+        const size_t candidate = early.candidates[next];
+        if (candidate >= first + count) {
+            break;
+        }
+        const std::span<const float> row = rows.subspan((candidate - first) * columns, columns);
+        early.values.insert(early.values.end(), row.begin(), row.end());
+    }
 }
 
 // All other methods, as far as they are needed; and what is served.
@@ -299,6 +312,11 @@ void Forecaster::complete(const Moment& moment, bool judged, Forecast& forecast)
     if (forecast.scores[forecast.champion].empty()) {
         forecast.champion = 0;
         forecast.scores[0] = scores(kHeuristics[0], moment, forecast.target);
+    }
+    if (forecast.champion < kModelMethod && !contest.calibrated(forecast.champion)) {
+        forecast.champion = static_cast<size_t>(Heuristic::kRecency);
+        forecast.served = unjudged_probabilities(moment, forecast.target);
+        return;
     }
     for (const float score : forecast.scores[forecast.champion]) {
         forecast.served.push_back(contest.probability(forecast.champion, score));
@@ -320,6 +338,7 @@ void Forecaster::keep(const std::vector<Forecast>& forecasts) {
         pending.came.resize(forecast.chunks.size());
         pending.champion = forecast.champion;
         if (on_settled_) {
+            pending.exact = forecast.scores;
             pending.served = forecast.served;
         }
         states_[index_of_target(forecast.target)].pending.push_back(std::move(pending));

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <random>
 #include <unordered_set>
 #include <vector>
 
@@ -49,7 +50,7 @@ class Forecaster {
         SampleOptions samples;
         BoosterOptions booster;
         size_t chunks_max = Activity::kChunksMax;
-        size_t early_rows_max = 120000;  // kept until there is a first model
+        size_t early_rows_max = 120000;  // to judge a first model by, kept until there is one
     };
     explicit Forecaster(Options options, OnSettled on_settled = {});
 
@@ -57,6 +58,9 @@ class Forecaster {
     void observe(const Access& access);
     // To be called when no request came up to that time.
     void advance(int64_t now_us);
+
+    // What is known of the host and the application at that time, which is now: of the past it is not known.
+    void surround(int64_t now_us, const Surroundings& surroundings) { activity_.surround(now_us, surroundings); }
 
     // Trains the models of all targets anew, but for those that have too little to learn from yet.
     Result<void> train();
@@ -85,7 +89,8 @@ class Forecaster {
         std::shared_ptr<const Candidates> candidates;  // those of the same moment share them
         std::vector<PackedScores> scores;
         std::vector<bool> came;
-        // Only for those who want to know of it:
+        // Only for those who want to know of it; exact, as what is equal once it is packed need not be.
+        std::vector<std::vector<float>> exact;
         std::vector<float> served;
         size_t champion = 0;
         std::unordered_set<ChunkId> missed;
@@ -95,10 +100,11 @@ class Forecaster {
         int64_t trained_us = kNever;  // what came by then, the model may have seen
         Contest contest{kHeuristics.size()};
         std::deque<Pending> pending;
-        std::deque<Judged> early;  // while there is no model
+        std::deque<Judged> early;  // the newest of early_rows_ whose outcome is known
     };
-    struct EarlyRows {
+    struct EarlyRows {  // of a judged moment
         int64_t time_us = 0;
+        std::vector<uint32_t> candidates;  // all, or as many of them, by chance, as there is room for
         std::vector<Packed> values;
     };
     void sample_until(int64_t now_us);
@@ -108,8 +114,9 @@ class Forecaster {
     Result<std::optional<Trees>> fit(const Target& target, int64_t now_us) const;
     Result<void> try_out(const Target& target, State& state) const;
     bool any_model() const;
-    void forget_early();
-    std::optional<Rows> early_rows(int64_t time_us) const;
+    void begin_early(int64_t now_us, size_t count);
+    void keep_early(std::span<const float> rows, size_t first, size_t count);
+    const EarlyRows* early_rows(int64_t time_us) const;
     void settle_until(int64_t now_us);
     bool asks_model(size_t target, int64_t now_us, bool judged) const;
     std::vector<Forecast> begin(const Moment& moment, const Wanted& wanted) const;
@@ -123,7 +130,8 @@ class Forecaster {
     Activity activity_;
     Samples samples_;
     std::vector<State> states_;
-    std::deque<EarlyRows> early_rows_;  // of judged moments, while there is no model at all
+    std::deque<EarlyRows> early_rows_;  // while there is no model at all
+    std::minstd_rand random_{1};
     int64_t next_sample_us_ = kNever;
     int64_t last_access_us_ = kNever;
     uint64_t idle_samples_ = 0;

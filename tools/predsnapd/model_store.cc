@@ -100,6 +100,9 @@ class Statement {
     void bind(int at, const std::string& value) {
         sqlite3_bind_text(statement_, at, value.c_str(), -1, SQLITE_TRANSIENT);
     }
+    void bind_bytes(int at, const std::string& value) {
+        sqlite3_bind_blob(statement_, at, value.data(), static_cast<int>(value.size()), SQLITE_TRANSIENT);
+    }
     void bind(int at, int64_t value) { sqlite3_bind_int64(statement_, at, value); }
     void bind(int at, double value) { sqlite3_bind_double(statement_, at, value); }
     int step() { return statement_ == nullptr ? SQLITE_ERROR : sqlite3_step(statement_); }
@@ -111,7 +114,8 @@ class Statement {
 
 constexpr char kSchema[] =
     "CREATE TABLE IF NOT EXISTS model (disk TEXT, target TEXT, version INTEGER, trained_us INTEGER, standing REAL,"
-    " best_other REAL, serves INTEGER, PRIMARY KEY (disk, target))";
+    " best_other REAL, serves INTEGER, PRIMARY KEY (disk, target));"
+    "CREATE TABLE IF NOT EXISTS profile (disk TEXT PRIMARY KEY, statistics BLOB)";
 
 }  // namespace
 
@@ -193,6 +197,35 @@ Result<void> ModelStore::save(const std::string& disk, const Target& target, con
     insert.bind(6, facts.best_other);
     insert.bind(7, int64_t{facts.serves});
     return insert.step() == SQLITE_DONE ? Result<void>() : Result<void>(failed("cannot be written"));
+}
+
+Result<void> ModelStore::save_profile(const std::string& disk, const Profile& profile) {
+    Statement insert(database_.get(), "INSERT OR REPLACE INTO profile VALUES (?, ?)");
+    insert.bind(1, disk);
+    insert.bind_bytes(2, profile.bytes());
+    return insert.step() == SQLITE_DONE ? Result<void>() : Result<void>(failed("cannot be written"));
+}
+
+Result<std::string> ModelStore::most_similar(const std::string& disk, const Profile& profile) const {
+    Statement select(database_.get(), "SELECT disk, statistics FROM profile WHERE disk <> ? AND disk IN"
+                                      " (SELECT disk FROM model WHERE serves <> 0) ORDER BY disk");
+    select.bind(1, disk);
+    std::string nearest;
+    double least = 2;
+    int status = select.step();
+    for (; status == SQLITE_ROW; status = sqlite3_step(select.get())) {
+        const auto* bytes = static_cast<const char*>(sqlite3_column_blob(select.get(), 1));
+        const auto length = static_cast<size_t>(sqlite3_column_bytes(select.get(), 1));
+        const Result<Profile> other = Profile::parse({bytes, length});
+        if (!other.ok()) {
+            continue;  // of another version of this program
+        }
+        if (const double apart = distance(profile, other.value()); apart < least) {
+            least = apart;
+            nearest = reinterpret_cast<const char*>(sqlite3_column_text(select.get(), 0));
+        }
+    }
+    return status == SQLITE_DONE ? Result<std::string>(nearest) : Result<std::string>(failed("cannot be read"));
 }
 
 Result<std::optional<ModelStore::Loaded>> ModelStore::load(const std::string& disk, const Target& target,

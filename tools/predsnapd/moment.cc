@@ -54,6 +54,8 @@ std::span<const std::string_view> feature_names() {
         // Of the disk.
         "disk-write-10", "disk-write-60", "disk-write-600", "disk-read-10", "disk-read-60", "disk-read-600",
         "disk-chunks-60", "hour",
+        // Of what is around it.
+        "io-pressure", "cpu-pressure", "weight",
     };
     return kNames;
 }
@@ -118,6 +120,8 @@ Moment::Moment(const Activity& activity, int64_t now_us) : activity_(activity), 
     whole_.push_back(static_cast<float>(lately));
     const bool knows_days = now_us - activity.begin_us() > kDay;
     whole_.push_back(knows_days ? seconds(now_us % kDay) / 3600 : kUnknown);
+    const Surroundings around = activity.surroundings(now_us);
+    whole_.insert(whole_.end(), {around.io_pressure, around.cpu_pressure, around.weight});
 }
 
 // All that are remembered; and before the heads of streams, which are not.

@@ -71,13 +71,6 @@ class PackedScores {
         }
         return some;
     }
-    std::vector<float> unpack() const {
-        std::vector<float> scores;
-        for (size_t i = 0; i < size(); ++i) {
-            scores.push_back((*this)[i]);
-        }
-        return scores;
-    }
 
   private:
     static constexpr float kLogitMax = 16;

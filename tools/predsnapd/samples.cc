@@ -162,4 +162,38 @@ TrainingSet Samples::outcomes(const Target& target, int64_t now_us) const {
     return set;
 }
 
+Profile Samples::profile() const {
+    const size_t columns = feature_names().size();
+    struct Sums {
+        double all = 0, known = 0, values = 0, distances = 0;
+        double mean() const { return known > 0 ? values / known : 0; }
+    };
+    std::vector<Sums> sums(columns);
+    const auto each = [&](const auto& fn) {
+        for (const Taken& taken : taken_) {
+            for (size_t i = 0; i < taken.values.size(); ++i) {
+                fn(sums[i % columns], static_cast<double>(taken.values[i]), static_cast<double>(taken.weights[i / columns]));
+            }
+        }
+    };
+    each([](Sums& sum, double value, double weight) {
+        sum.all += weight;
+        if (!std::isnan(value)) {
+            sum.known += weight;
+            sum.values += weight * value;
+        }
+    });
+    each([](Sums& sum, double value, double weight) {
+        sum.distances += std::isnan(value) ? 0 : weight * std::abs(value - sum.mean());
+    });
+    Profile profile;
+    for (size_t i = 0; i < columns && row_count_ > 0; ++i) {
+        const Sums& sum = sums[i];
+        profile.columns.push_back({static_cast<float>(sum.mean()),
+                                   static_cast<float>(sum.known > 0 ? sum.distances / sum.known : 0),
+                                   static_cast<float>(sum.known / sum.all)});
+    }
+    return profile;
+}
+
 }  // namespace predsnap::predict

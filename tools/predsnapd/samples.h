@@ -12,6 +12,7 @@
 #include "booster.h"
 #include "heuristics.h"
 #include "packed.h"
+#include "profile.h"
 
 namespace predsnap::predict {
 
@@ -39,6 +40,8 @@ class Samples {
     // Those of which the outcome is known by now.
     TrainingSet outcomes(const Target& target, int64_t now_us) const;
     size_t row_count() const { return row_count_; }
+    // What all rows have in common.
+    Profile profile() const;
 
   private:
     struct Sample {
