@@ -25,9 +25,7 @@ bool Engine::Impl::over_limit() const {
     if (!limit || history.chain_length() == 0) {
         return false;
     }
-    const uint64_t used =
-        segments.log().size() +
-        segments.totals(Cleaner::packed_sectors(core.geometry, log.max_request_sectors())).streams;
+    const uint64_t used = segments.log().size() + segments.totals(packed_sectors()).streams;
     return used * core.geometry.segment_size > *limit;
 }
 
