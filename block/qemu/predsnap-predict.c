@@ -5,6 +5,7 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "qemu/base64.h"
 #include "qapi/qapi-commands-predsnap.h"
 #include "predsnap-int.h"
 
@@ -77,9 +78,10 @@ void qmp_predsnap_set_predictions(const char *node_name, const char *model,
                                   uint64_t base_sequence, double horizon,
                                   PredsnapPredictionList *list,
                                   bool has_write_rate, double write_rate,
-                                  Error **errp)
+                                  const char *packed, Error **errp)
 {
     g_autofree PdsPrediction *predictions = NULL;
+    g_autofree uint8_t *unpacked = NULL;
     PdsPredictions set = {
         .model = model,
         .base = base_sequence,
@@ -91,6 +93,15 @@ void qmp_predsnap_set_predictions(const char *node_name, const char *model,
     set.horizon_us = horizon > 0 && horizon < 1e9 ? horizon * 1e6 : -1;
     predictions = take_predictions(list, &set.count);
     set.predictions = predictions;
+    if (packed) {
+        unpacked = qbase64_decode(packed, -1, &set.packed_length, errp);
+        if (!unpacked) {
+            error_prepend(errp, "'packed' of the predictions for node '%s': ",
+                          node_name);
+            return;
+        }
+        set.packed = unpacked;
+    }
     run_on_engine(node_name, set_predictions, &set, errp);
 }
 

@@ -237,6 +237,8 @@ typedef struct PdsPredictions {
     double write_rate;     /* bytes a second */
     size_t count;
     const PdsPrediction *predictions;
+    const uint8_t *packed; /* more of them, as block/engine/prediction_table.h has it; null: none */
+    size_t packed_length;
 } PdsPredictions;
 
 /*

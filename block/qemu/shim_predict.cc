@@ -3,6 +3,7 @@
 // The C API's part about predictions, hints and the threshold.
 #include <utility>
 
+#include "block/engine/prediction_table.h"
 #include "block/engine/threshold.h"
 #include "block/qemu/shim_engine.h"
 
@@ -52,6 +53,13 @@ int pds_set_predictions(PdsEngine* engine, const PdsPredictions* from, char** me
         const PdsPrediction& one = from->predictions[i];
         set.predictions.push_back({one.offset, one.length, one.write, one.read,
                                    one.has_change ? std::optional(one.change) : std::nullopt});
+    }
+    if (from->packed != nullptr) {
+        auto unpacked = predsnap::unpack_predictions({from->packed, from->packed_length}, engine_of(engine).size());
+        if (!unpacked.ok()) {
+            return finish_call(unpacked.error(), message);
+        }
+        set.predictions.insert(set.predictions.end(), unpacked.value().begin(), unpacked.value().end());
     }
     return finish_call(engine_of(engine).set_predictions(std::move(set)), message);
 }

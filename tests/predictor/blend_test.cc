@@ -9,6 +9,8 @@
 #include "tools/predsnapd/contest.h"
 #include "tools/predsnapd/metrics.h"
 
+#include "packed_scores.h"
+
 namespace predsnap::predict::test {
 namespace {
 
@@ -72,21 +74,22 @@ TEST(Blend, WhatIsCertainOrImpossibleLeavesItFinite) {
 }
 
 // Two rules that each see another half of what comes, and a model that says nothing of worth.
-Judged moment(std::mt19937& random, bool with_blend, const Contest& contest) {
-    Judged judged;
-    judged.scores.resize(4);
+Judged moment(std::mt19937& random, bool with_model, const Contest& contest) {
+    std::vector<std::vector<float>> scores(4);
+    std::vector<bool> chunks;
     std::normal_distribution<float> normal;
     for (int i = 0; i < 500; ++i) {
         const bool came = random() % 20 == 0, first = random() % 2 == 0;
-        judged.came.push_back(came);
-        judged.scores[0].push_back((came && first ? 3.f : 0) + normal(random));
-        judged.scores[1].push_back((came && !first ? 3.f : 0) + normal(random));
-        judged.scores[2].push_back(std::uniform_real_distribution<float>(0, 0.1f)(random));
+        chunks.push_back(came);
+        scores[0].push_back((came && first ? 3.f : 0) + normal(random));
+        scores[1].push_back((came && !first ? 3.f : 0) + normal(random));
+        scores[2].push_back(std::uniform_real_distribution<float>(0, 0.1f)(random));
     }
-    if (with_blend) {
-        judged.scores[3] = contest.blended(std::span(judged.scores).first(3));
+    if (!with_model) {
+        scores[2].clear();
     }
-    return judged;
+    scores[3] = contest.blended(std::span(scores).first(3));
+    return to_judged(2, scores, chunks);
 }
 
 TEST(Contest, WhatIsBlendedIsBetterThanEachAndServes) {
@@ -104,10 +107,7 @@ TEST(Contest, WithoutAModelTheRulesAloneAreBlended) {
     std::mt19937 random(8);
     Contest contest(2);
     for (int i = 0; i < 20; ++i) {
-        Judged judged = moment(random, false, contest);
-        judged.scores[2].clear();
-        judged.scores[3] = contest.blended(std::span(judged.scores).first(3));
-        contest.judge(judged);
+        contest.judge(moment(random, false, contest));
         contest.choose();
     }
     EXPECT_EQ(contest.champion(), 3u);
@@ -129,13 +129,13 @@ TEST(Contest, KeepsMomentsUntilEnoughCame) {
     std::mt19937 random(9);
     Contest contest(1);
     const auto rare = [&](float good) {
-        Judged judged;
-        judged.scores.resize(3);
+        std::vector<std::vector<float>> scores(3);
+        std::vector<bool> came;
         for (int i = 0; i < 50; ++i) {
-            judged.came.push_back(i == 0);
-            judged.scores[0].push_back((i == 0 ? good : 0) + std::uniform_real_distribution<float>(0, 1)(random));
+            came.push_back(i == 0);
+            scores[0].push_back((i == 0 ? good : 0) + std::uniform_real_distribution<float>(0, 1)(random));
         }
-        return judged;
+        return to_judged(1, scores, came);
     };
     for (int i = 0; i < 100; ++i) {
         contest.judge(rare(0.9f));

@@ -4,7 +4,6 @@
 #include "tools/predsnapd/evaluate.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -12,6 +11,7 @@
 
 #include "random_load.h"
 #include "tools/predsnapd/evaluate_text.h"
+#include "trace_on_disk.h"
 
 namespace predsnap::predict::test {
 namespace {
@@ -33,9 +33,7 @@ std::vector<Forecast> forecasts(const std::vector<Access>& accesses) {
             if (next_us == kTrainAt) {
                 EXPECT_TRUE(forecaster.train().ok());
             }
-            auto found = forecaster.forecast(next_us);
-            EXPECT_TRUE(found.ok());
-            made.push_back(std::move(found.value()[0]));
+            made.push_back(std::move(forecaster.forecast(next_us)[0]));
         }
         forecaster.observe(access);
     }
@@ -74,26 +72,6 @@ TEST(Leakage, ShufflingTheFutureChangesNoPredictionOfThePast) {
     EXPECT_GE(with_model, 5u);
     EXPECT_TRUE(differs_later);  // else nothing was tested
 }
-
-class TraceOnDisk {
-  public:
-    explicit TraceOnDisk(const std::vector<Access>& accesses) {
-        const int fd = mkstemp(path_);
-        std::FILE* file = fdopen(fd, "w");
-        std::fputs("time_us,op,offset_bytes,length_bytes\n", file);
-        for (const Access& access : accesses) {
-            std::fprintf(file, "%lld,%c,%llu,%llu\n", static_cast<long long>(access.time_us),
-                         access.op == Op::kWrite ? 'W' : 'R', static_cast<unsigned long long>(access.offset),
-                         static_cast<unsigned long long>(access.length));
-        }
-        std::fclose(file);
-    }
-    ~TraceOnDisk() { ::unlink(path_); }
-    std::string path() const { return path_; }
-
-  private:
-    char path_[32] = "/tmp/predsnap-load-XXXXXX";
-};
 
 TEST(Evaluate, LearnsARhythmThatNoHeuristicKnows) {
     // Each chunk is written every 7 minutes, at a moment of its own: what was written last comes last.

@@ -7,6 +7,8 @@
 
 #include "tools/predsnapd/contest.h"
 
+#include "packed_scores.h"
+
 namespace predsnap::predict::test {
 namespace {
 
@@ -66,18 +68,19 @@ TEST(Isotonic, WithoutBothOutcomesItKnowsNothing) {
 }
 
 Judged judged(std::mt19937& random, double heuristic_skill, double model_skill) {
-    Judged result{.time_us = 0, .scores = {{}, {}, {}}, .came = {}};
+    std::vector<std::vector<float>> scores(3);
+    std::vector<bool> chunks;
     for (int i = 0; i < 300; ++i) {
         const bool came = random() % 10 == 0;
         const auto score = [&](double skill) {
             const double noise = static_cast<double>(random() % 1000) / 1000;
             return static_cast<float>(skill * (came ? 1 : 0) + (1 - skill) * noise);
         };
-        result.came.push_back(came);
-        result.scores[0].push_back(score(heuristic_skill));
-        result.scores[1].push_back(score(model_skill));
+        chunks.push_back(came);
+        scores[0].push_back(score(heuristic_skill));
+        scores[1].push_back(score(model_skill));
     }
-    return result;
+    return to_judged(1, scores, chunks);
 }
 
 TEST(Contest, TheBetterOneServesAndALoserNoLonger) {
@@ -106,7 +109,7 @@ TEST(Contest, OneThatIsTrustedServesUntilItIsJudged) {
     Contest contest(1);
     contest.trust(1);
     Judged without = judged(random, 0.2, 0);
-    without.scores[1].clear();
+    without.scores[1] = {};
     contest.judge(without);
     contest.choose();
     EXPECT_EQ(contest.champion(), 1u);
@@ -122,7 +125,7 @@ TEST(Contest, AModelThatWasNotJudgedDoesNotServe) {
     Contest contest(1);
     for (int i = 0; i < 10; ++i) {
         Judged without = judged(random, 0.2, 0.9);
-        without.scores[1].clear();
+        without.scores[1] = {};
         contest.judge(without);
     }
     contest.choose();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "tools/predsnapd/model_store.h"
 
+#include "tools/predsnapd/booster.h"
+
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -30,12 +32,12 @@ class ModelStoreTest : public testing::Test {
         }
         return rows;
     }
-    static Booster trained() {
+    static Trees trained() {
         std::vector<float> labels, weights(200, 1.f);
         for (size_t i = 0; i < 200; ++i) {
             labels.push_back(i % 2 == 0 ? 0.f : 1.f);
         }
-        auto booster = Booster::train(rows(), labels, weights, {.rounds = 5});
+        auto booster = train_trees(rows(), labels, weights, {.rounds = 5});
         EXPECT_TRUE(booster.ok());
         return booster.take();
     }
@@ -48,17 +50,17 @@ class ModelStoreTest : public testing::Test {
 };
 
 TEST_F(ModelStoreTest, AModelComesBackAsItWas) {
-    const Booster booster = trained();
+    const Trees booster = trained();
     {
         ModelStore store = open();
-        ASSERT_TRUE(store.save("a/b", kTarget, booster.save().take(), {.trained_us = 5, .standing = 0.5, .serves = true}).ok());
-        ASSERT_TRUE(store.save("a/b", kTarget, booster.save().take(), {.trained_us = 7, .standing = 0.6, .serves = true}).ok());
+        ASSERT_TRUE(store.save("a/b", kTarget, booster, {.trained_us = 5, .standing = 0.5, .serves = true}).ok());
+        ASSERT_TRUE(store.save("a/b", kTarget, booster, {.trained_us = 7, .standing = 0.6, .serves = true}).ok());
     }
     ModelStore store = open();
     std::string message;
     auto loaded = store.load("a/b", kTarget, message);
     ASSERT_TRUE(loaded.ok() && loaded.value()) << message;
-    EXPECT_EQ(loaded.value()->model.predict(rows()).take(), booster.predict(rows()).take());
+    EXPECT_EQ(loaded.value()->model.predict(rows()), booster.predict(rows()));
     EXPECT_EQ(loaded.value()->facts.version, 2u);
     EXPECT_EQ(loaded.value()->facts.trained_us, 7);
     EXPECT_TRUE(loaded.value()->facts.serves);
@@ -68,7 +70,7 @@ TEST_F(ModelStoreTest, AModelComesBackAsItWas) {
 
 TEST_F(ModelStoreTest, ADamagedModelIsSetAsideWithAMessage) {
     ModelStore store = open();
-    const std::string model = trained().save().take();
+    const Trees model = trained();
     ASSERT_TRUE(store.save("d", kTarget, model, {}).ok());
     const std::string path = store.path_of("d", kTarget), whole = bytes_of(path);
     for (const size_t at : {size_t{0}, size_t{9}, size_t{30}, whole.size() / 2, whole.size() - 1}) {
@@ -87,7 +89,7 @@ TEST_F(ModelStoreTest, ADamagedModelIsSetAsideWithAMessage) {
 
 TEST_F(ModelStoreTest, ATruncatedModelIsSetAside) {
     ModelStore store = open();
-    ASSERT_TRUE(store.save("d", kTarget, trained().save().take(), {}).ok());
+    ASSERT_TRUE(store.save("d", kTarget, trained(), {}).ok());
     const std::string path = store.path_of("d", kTarget), whole = bytes_of(path);
     for (size_t length = 0; length < whole.size(); length += whole.size() / 17 + 1) {
         std::ofstream(path, std::ios::binary) << whole.substr(0, length);

@@ -8,9 +8,11 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <set>
 
 #include "random_load.h"
+#include "tools/predsnapd/heuristics.h"
 
 namespace predsnap::predict::test {
 namespace {
@@ -187,6 +189,29 @@ TEST_F(MomentTest, SuccessorsAreExpectedWhereWhatCameBeforeThemCame) {
     const Moment moment(activity, 5001 * kSecond);
     for (size_t i = 0; i < moment.candidates().size(); ++i) {
         EXPECT_NEAR(moment.expected_next(Op::kWrite)[i], moment.candidates()[i].id == 9 ? 1 : 0, 0.01);
+    }
+}
+
+// Of 100 chunks written once, and 10 that come back every 20 seconds, ten are likely to come within a minute.
+TEST(Heuristics, BeforeAnythingWasJudgedAsMuchIsExpectedAsCameBack) {
+    Activity activity;
+    for (int64_t second = 0; second < 400; ++second) {
+        if (second % 4 == 0) {
+            activity.observe({second * kSecond, static_cast<uint64_t>(1000 + second) * kChunkSize, 4096, Op::kWrite});
+        }
+        if (second % 2 == 0) {
+            activity.observe({second * kSecond, static_cast<uint64_t>(second / 2 % 10) * 3 * kChunkSize, 4096, Op::kWrite});
+        }
+    }
+    const Moment moment(activity, 400 * kSecond);
+    const Target target{Op::kWrite, 60 * kSecond};
+    const std::vector<float> said = unjudged_probabilities(moment, target);
+    const std::vector<float> recency = scores(Heuristic::kRecency, moment, target);
+    EXPECT_NEAR(std::accumulate(said.begin(), said.end(), 0.0), 10, 2);
+    for (size_t i = 0; i < said.size(); ++i) {
+        for (size_t k = 0; k < i; ++k) {
+            EXPECT_EQ(recency[i] > recency[k], said[i] > said[k]);
+        }
     }
 }
 

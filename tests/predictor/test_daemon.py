@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """predsnapd run, from outside: logs of a guest in, predictions over QMP out. test_daemon.py PREDSNAPD PREDSNAP"""
+import base64
 import json
 import os
 import random
@@ -29,8 +30,37 @@ def trace(span):
         yield f"{second * 1000000 + 500000},W,{noise.randrange(1000, 9000) * CHUNK},8192"
 
 
+def unpack(packed):
+    """What predsnap-set-predictions takes as `packed`, as a list of its predictions."""
+    data = iter(base64.b64decode(packed, validate=True))
+    if next(data) != 1:
+        raise ValueError("not version 1")
+
+    def number():
+        value, shift = 0, 0
+        while True:
+            byte = next(data)
+            value, shift = value | (byte & 0x7F) << shift, shift + 7
+            if byte < 0x80:
+                return value
+
+    predictions, chunk = [], 0
+    try:
+        while True:
+            chunk += number()
+            count = number() + 1
+            write, read, change = next(data), next(data), next(data)
+            one = {"offset": chunk * CHUNK, "length": count * CHUNK, "write": write / 100, "read": read / 100}
+            predictions.append(one if change == 255 else {**one, "change": change / 100})
+            chunk += count
+    except StopIteration:
+        return predictions
+
+
 class Qmp(threading.Thread):
-    """A QMP server that takes predictions, and keeps them. `refuse`: answers with an error."""
+    """A QMP server that takes predictions, and keeps them. `refuse`: answers with an error. `old`: knows only the list."""
+
+    old = False
 
     def __init__(self, path):
         super().__init__(daemon=True)
@@ -60,7 +90,13 @@ class Qmp(threading.Thread):
             command = json.loads(line)
             say({"event": "SOMETHING", "timestamp": {"seconds": 0, "microseconds": 0}})
             if command["execute"] == "predsnap-set-predictions":
-                self.taken.append(command["arguments"])
+                arguments = command["arguments"]
+                if self.old and "packed" in arguments:
+                    say({"error": {"class": "GenericError", "desc": "Parameter 'packed' is unexpected"}})
+                    continue
+                if "packed" in arguments:
+                    arguments["predictions"] += unpack(arguments["packed"])
+                self.taken.append(arguments)
                 if self.refuse:
                     say({"error": {"class": "GenericError", "desc": "not today"}})
                     continue
@@ -142,6 +178,13 @@ class Daemon(unittest.TestCase):
         self.qmp.refuse = True
         self.qmp.wait_for(len(self.qmp.taken) + 3)
         self.assertIsNone(daemon.poll())
+
+    def test_a_qemu_that_knows_only_the_list_is_told_so(self):
+        self.qmp.old = True
+        self.start()
+        arguments = self.qmp.wait_for(2)
+        self.assertNotIn("packed", arguments)
+        self.assertHotIsLikely(arguments)
 
     def test_once_without_telling_anybody(self):
         daemon = self.start("--once", "--dry-run", "--json")

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Predictions, hints and the threshold through QMP; reads from the staging cache."""
+import base64
+
 from case import MIB, QemuTest, content, node
 from lib import process
 
@@ -70,6 +72,19 @@ class Predictions(PredictionCase):
         self.assertEqual(info["judging"]["reads"]["predicted"], 2)
         self.assertEqual(info["judging"]["reads"]["came-true"], 1)
         self.assertEqual(info["judging"]["reads"]["precision"], 0.5)
+
+    def test_packed_predictions_say_the_same(self):
+        self.start()
+        # Chunks 0 and 1, nothing said of their writes; chunk 272, which is not on the disk.
+        packed = base64.b64encode(b"\1" + b"\0\1\0\x5a\0" + b"\x8e\2\0\x64\x64\xff").decode()
+        self.predict([], packed=packed)
+        self.read_page(3)
+        self.read_page(3)
+        self.assertEqual(self.reads()["hits"], 1)
+        info = self.prediction()
+        self.assertEqual((info["source"], info["chunks"]), ("predictions", 2))
+        self.predict([{"offset": 8 * CHUNK, "length": CHUNK, "write": 1}], packed=packed)
+        self.assertEqual(self.prediction()["chunks"], 3)
 
     def test_predicted_pages_are_logged_as_what_differs(self):
         self.start()
@@ -151,6 +166,18 @@ class Refused(PredictionCase):
         info = self.prediction()
         self.assertEqual((info["source"], info["accepted"]), ("heuristic", 0))
         self.assertGreater(info["refused"], 10)
+
+    def test_packed_nonsense(self):
+        self.start()
+        for packed, why in (("!", "Base64"), ("AAAA=A", "Base64"), ("", "cut off"), ("Ag==", "version")):
+            self.refused(why, packed=packed)
+        for packed, why in ((b"\1\0", "cut off"), (b"\1\0\0\x65\0\xff", "hundredths"), (b"\1" + b"\xff" * 8, "7 bytes"),
+                            (b"\1" + b"\xff" * 6 + b"\x7f\0\0\0\0", "beyond")):
+            self.refused(why, packed=base64.b64encode(packed).decode())
+        many = base64.b64encode(b"\1" + b"\0\0\1\1\xff" * 256).decode()
+        self.predict([{"offset": 0, "length": 512}] * 65280, packed=many)
+        self.refused("too many", predictions=[{"offset": 0, "length": 512}] * 65281, packed=many)
+        self.assertEqual(self.prediction()["source"], "predictions")
 
     def test_too_many(self):
         self.start()

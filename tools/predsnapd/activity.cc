@@ -135,6 +135,16 @@ const Region* Activity::region(size_t size, ChunkId id) const {
     return found == regions_[size].end() ? nullptr : &found->second;
 }
 
+Surroundings Activity::surroundings(int64_t now_us) const {
+    constexpr int64_t kHolds = 60 * kSecond;
+    if (surrounded_us_ <= now_us && now_us - surrounded_us_ <= kHolds) {
+        return surroundings_;
+    }
+    Surroundings lasting;
+    lasting.weight = surroundings_.weight;
+    return lasting;
+}
+
 double Activity::write_rate(int64_t now_us) const {
     const FadeValues bytes = written_bytes_.at(now_us);
     return std::max(bytes[0] / kTimeConstants[0], bytes[1] / kTimeConstants[1]);

@@ -14,6 +14,7 @@
 #include "rhythm.h"
 #include "streams.h"
 #include "successors.h"
+#include "surroundings.h"
 
 namespace predsnap::predict {
 
@@ -48,6 +49,14 @@ class Activity {
     // Times must not decrease; one that does counts as the latest.
     void observe(Access access);
 
+    // What is known of the host at that time, and of the application.
+    void surround(int64_t time_us, const Surroundings& surroundings) {
+        surroundings_ = surroundings;
+        surrounded_us_ = time_us;
+    }
+    // As it was seen within the minute before that moment; never what came after it.
+    Surroundings surroundings(int64_t now_us) const;
+
     int64_t now_us() const { return now_us_; }
     int64_t begin_us() const { return begin_us_; }
     std::span<const Chunk> chunks() const { return chunks_; }
@@ -77,6 +86,8 @@ class Activity {
     std::array<uint32_t, 2> last_slots_ = {UINT32_MAX, UINT32_MAX};
     int64_t now_us_ = kNever;
     int64_t begin_us_ = kNever;
+    Surroundings surroundings_;
+    int64_t surrounded_us_ = kNever;
 };
 
 }  // namespace predsnap::predict

@@ -4,6 +4,7 @@
 #include <xgboost/c_api.h>
 
 #include <cassert>
+#include <memory>
 
 #include "block/engine/text.h"
 
@@ -34,7 +35,7 @@ Result<void> set(BoosterHandle booster, const char* name, const std::string& val
 }
 
 Result<void> set_all(BoosterHandle booster, const BoosterOptions& options) {
-    TRY(set(booster, "objective", options.objective));
+    TRY(set(booster, "objective", "binary:logistic"));
     TRY(set(booster, "tree_method", "hist"));
     TRY(set(booster, "max_bin", "64"));
     TRY(set(booster, "verbosity", "0"));
@@ -47,60 +48,36 @@ Result<void> set_all(BoosterHandle booster, const BoosterOptions& options) {
     return set(booster, "min_child_weight", std::to_string(options.leaf_weight_min));
 }
 
+struct FreeBooster {
+    void operator()(void* handle) const { XGBoosterFree(handle); }
+};
+
+Result<Trees> trees_of(BoosterHandle booster) {
+    bst_ulong length = 0;
+    const char* bytes = nullptr;
+    TRY(done(XGBoosterSaveModelToBuffer(booster, R"({"format": "json"})", &length, &bytes), "save a model"));
+    return Trees::of_xgboost(std::string(bytes, length));
+}
+
 }  // namespace
 
-void Booster::Free::operator()(void* handle) const { XGBoosterFree(handle); }
-
-Result<Booster> Booster::train(const Rows& rows, std::span<const float> labels, std::span<const float> weights,
-                               const BoosterOptions& options) {
+Result<Trees> train_trees(Rows rows, std::span<const float> labels, std::span<const float> weights,
+                          const BoosterOptions& options) {
     assert(labels.size() == rows.count() && weights.size() == rows.count());
-    TRY_ASSIGN(const Matrix matrix, matrix_of(rows));
+    TRY_ASSIGN(Matrix matrix, matrix_of(rows));
+    rows.values = {};
     TRY(done(XGDMatrixSetFloatInfo(matrix.get(), "label", labels.data(), labels.size()), "take labels"));
     TRY(done(XGDMatrixSetFloatInfo(matrix.get(), "weight", weights.data(), weights.size()), "take weights"));
     BoosterHandle handle = nullptr;
     DMatrixHandle matrices[] = {matrix.get()};
     TRY(done(XGBoosterCreate(matrices, 1, &handle), "make a model"));
-    Booster booster(handle);
+    const std::unique_ptr<void, FreeBooster> booster(handle);
     TRY(set_all(handle, options));
     for (int round = 0; round < options.rounds; ++round) {
         TRY(done(XGBoosterUpdateOneIter(handle, round, matrix.get()), "train"));
     }
-    return booster;
-}
-
-Result<Booster> Booster::load(std::span<const char> model) {
-    BoosterHandle handle = nullptr;
-    TRY(done(XGBoosterCreate(nullptr, 0, &handle), "make a model"));
-    Booster booster(handle);
-    TRY(set(handle, "verbosity", "0"));
-    TRY(set(handle, "nthread", "1"));
-    TRY(done(XGBoosterLoadModelFromBuffer(handle, model.data(), model.size()), "load a model"));
-    return booster;
-}
-
-Result<std::string> Booster::save() const {
-    bst_ulong length = 0;
-    const char* bytes = nullptr;
-    TRY(done(XGBoosterSaveModelToBuffer(handle_.get(), R"({"format": "ubj"})", &length, &bytes), "save a model"));
-    return std::string(bytes, length);
-}
-
-Result<std::vector<float>> Booster::predict(const Rows& rows) const {
-    if (rows.count() == 0) {
-        return std::vector<float>();
-    }
-    const std::string array =
-        text(R"({"data": [%llu, true], "shape": [%zu, %zu], "typestr": "<f4", "version": 3})",
-             static_cast<ull>(reinterpret_cast<uintptr_t>(rows.values.data())), rows.count(), rows.columns);
-    static constexpr char kConfig[] =
-        R"({"type": 0, "training": false, "iteration_begin": 0, "iteration_end": 0, "strict_shape": false,)"
-        R"( "missing": NaN, "cache_id": 0})";
-    const bst_ulong* shape = nullptr;
-    bst_ulong dimensions = 0;
-    const float* values = nullptr;
-    TRY(done(XGBoosterPredictFromDense(handle_.get(), array.c_str(), kConfig, nullptr, &shape, &dimensions, &values),
-             "predict"));
-    return std::vector<float>(values, values + rows.count());
+    matrix.reset();
+    return trees_of(handle);
 }
 
 }  // namespace predsnap::predict

@@ -1,29 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// Gradient-boosted trees: XGBoost, through its C API. One thread at a time for each.
+// Gradient-boosted trees: learnt by XGBoost, through its C API; kept and evaluated without it (trees.h).
 #pragma once
 
-#include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "block/engine/result.h"
+#include "trees.h"
 
 namespace predsnap::predict {
 
-// Rows of `columns` values each, one after the other. NaN: not known.
-struct Rows {
-    size_t columns = 0;
-    std::vector<float> values;
-    size_t count() const { return columns == 0 ? 0 : values.size() / columns; }
-};
-
 struct BoosterOptions {
-    const char* objective = "binary:logistic";
     int rounds = 60;
-    int depth = 6;
+    int depth = 6;         // at most Trees::kDepthMax
     float rate = 0.12f;
     float rows = 0.8f;     // share of rows that each tree sees
     float columns = 0.6f;  // share of columns that each level of a tree sees
@@ -31,22 +21,9 @@ struct BoosterOptions {
     int threads = 1;
 };
 
-class Booster {
-  public:
-    // `labels` and `weights`: one of each row.
-    static Result<Booster> train(const Rows& rows, std::span<const float> labels, std::span<const float> weights,
-                                 const BoosterOptions& options);
-    static Result<Booster> load(std::span<const char> model);
-    Result<std::string> save() const;
-    // One value of each row: a probability, or what was regressed.
-    Result<std::vector<float>> predict(const Rows& rows) const;
-
-  private:
-    struct Free {
-        void operator()(void* handle) const;
-    };
-    explicit Booster(void* handle) : handle_(handle) {}
-    std::unique_ptr<void, Free> handle_;
-};
+// Trees that say how probable it is that a row's label is 1. `labels` and `weights`: one of each row. The rows are given up,
+// as XGBoost has its own copy of them.
+Result<Trees> train_trees(Rows rows, std::span<const float> labels, std::span<const float> weights,
+                          const BoosterOptions& options);
 
 }  // namespace predsnap::predict

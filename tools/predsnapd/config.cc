@@ -37,11 +37,7 @@ Result<int64_t> whole_number(const std::string& text) {
 
 Result<void> set_member(DiskConfig& disk, const std::string& key, const std::string& value) {
     if (key == "weight") {
-        const Result<int64_t> weight = whole_number(value);
-        if (!weight.ok() || weight.value() < 0 || weight.value() > kWeightMax) {
-            return Error{EINVAL, "weight '" + value + "' is not from 0 to 10"};
-        }
-        disk.weight = static_cast<int>(weight.value());
+        TRY_ASSIGN(disk.weight, parse_weight(value));
         return {};
     }
     std::string* member = key == "name"     ? &disk.name
@@ -129,6 +125,14 @@ Result<void> check(const DiskConfig& disk) {
 }
 
 }  // namespace
+
+Result<int> parse_weight(const std::string& text) {
+    const Result<int64_t> weight = whole_number(text);
+    if (!weight.ok() || weight.value() < 0 || weight.value() > kWeightMax) {
+        return Error{EINVAL, "weight '" + text + "' is not from 0 to 10"};
+    }
+    return static_cast<int>(weight.value());
+}
 
 Result<void> read_config(const std::string& path, DaemonOptions& options) {
     TRY_ASSIGN(const KeyFile file, load(path));

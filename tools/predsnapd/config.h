@@ -32,6 +32,8 @@ Result<void> read_config(const std::string& path, DaemonOptions& options);
 Result<std::vector<DiskConfig>> read_disks(const std::string& path);
 // "name=...,log=...", as on the command line.
 Result<DiskConfig> parse_disk(const std::string& text);
+// How critical an application is: a whole number from 0 to 10.
+Result<int> parse_weight(const std::string& text);
 // Whether all of it makes sense together.
 Result<void> check(const DaemonOptions& options);
 

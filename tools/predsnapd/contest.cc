@@ -44,21 +44,26 @@ void Contest::judge(const Judged& judged) {
             taken.push_back(i);
         }
     }
-    Kept kept{.scores = {}, .came = {}, .came_count = came, .other_weight = 1 / share};
+    Kept kept{.time_us = judged.time_us, .scores = {}, .came = {}, .came_count = came, .other_weight = 1 / share};
     for (const uint32_t i : taken) {
         kept.came.push_back(judged.came[i]);
     }
-    for (const std::vector<float>& scores : judged.scores) {
-        std::vector<float>& of_method = kept.scores.emplace_back();
-        for (size_t i = 0; i < taken.size() && !scores.empty(); ++i) {
-            of_method.push_back(scores[taken[i]]);
-        }
+    for (const PackedScores& scores : judged.scores) {
+        kept.scores.push_back(scores.of(taken));
     }
     ++judged_;
     kept_came_ += came;
     kept_outcomes_ += taken.size();
     kept_.push_back(std::move(kept));
     forget();
+}
+
+void Contest::forget_from(int64_t time_us) {
+    while (!kept_.empty() && kept_.back().time_us >= time_us) {
+        kept_came_ -= kept_.back().came_count;
+        kept_outcomes_ -= kept_.back().came.size();
+        kept_.pop_back();
+    }
 }
 
 bool Contest::due() const { return judged_ < kFewMoments || judged_ % kChooseEvery == 0; }
@@ -89,7 +94,7 @@ size_t Contest::came(Filter filter) const {
 std::vector<Outcome> Contest::outcomes(size_t method, Filter filter) const {
     std::vector<Outcome> result;
     for (const Kept& kept : kept_) {
-        const std::vector<float>& scores = kept.scores[method];
+        const PackedScores& scores = kept.scores[method];
         for (size_t i = 0; i < scores.size() && counts(kept, filter); ++i) {
             result.push_back({scores[i], kept.came[i], kept.came[i] ? 1 : kept.other_weight});
         }
@@ -131,10 +136,13 @@ void Contest::fit_blend(Filter filter) {
     blend_ = Blend(inputs, said, came);
 }
 
+size_t Contest::best_rule() const {
+    const auto end = standings_.begin() + static_cast<ptrdiff_t>(rules_);
+    return static_cast<size_t>(std::max_element(standings_.begin(), end) - standings_.begin());
+}
+
 size_t Contest::winner() const {
-    const auto rules_end = standings_.begin() + static_cast<ptrdiff_t>(rules_);
-    const auto best_rule = static_cast<size_t>(std::max_element(standings_.begin(), rules_end) - standings_.begin());
-    const double rule = standings_[best_rule], of_model = standings_[model()], of_blend = standings_[blend()];
+    const double rule = standings_[best_rule()], of_model = standings_[model()], of_blend = standings_[blend()];
     const bool stays = champion_ == model() && (of_model < 0 || of_model >= rule);  // not judged: nothing speaks against it
     if (stays || (of_model > rule * kModelLead && came({.with_model = true}) >= kCameSure)) {
         return model();
@@ -144,7 +152,7 @@ size_t Contest::winner() const {
         return blend();
     }
     const bool keeps = champion_ < rules_ && rule <= standings_[champion_] * kChangeMin;
-    return keeps ? champion_ : best_rule;
+    return keeps ? champion_ : best_rule();
 }
 
 std::vector<float> Contest::blended(std::span<const std::vector<float>> scores) const {

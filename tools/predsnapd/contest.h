@@ -13,13 +13,14 @@
 
 #include "blend.h"
 #include "isotonic.h"
+#include "packed.h"
 
 namespace predsnap::predict {
 
 // The candidates of one moment: what each method made of them, and what came.
 struct Judged {
     int64_t time_us = 0;
-    std::vector<std::vector<float>> scores;  // by method; empty: the method was not there yet
+    std::vector<PackedScores> scores;  // by method; empty: the method was not there yet
     std::vector<bool> came;
 };
 
@@ -30,6 +31,8 @@ class Contest {
 
     // Keeps some of the candidates: all that came, a share of the others.
     void judge(const Judged& judged);
+    // Forgets the moments from that time on.
+    void forget_from(int64_t time_us);
     // Whether what was judged since the last choice makes another one worth its time.
     bool due() const;
     // Judges all methods anew by the moments kept, the same ones for all: those that the model ranked, if
@@ -43,6 +46,10 @@ class Contest {
     // What rules and model say together, as probabilities, of their scores. Empty while too little is known of
     // them, and where the model says nothing, though it counts.
     std::vector<float> blended(std::span<const std::vector<float>> scores) const;
+    // The rule that was best when they were judged last.
+    size_t best_rule() const;
+    // Whether enough came for the rule's scores to have become probabilities.
+    bool calibrated(size_t rule) const { return calibrators_[rule].fitted(); }
     // Rises with the score.
     float probability(size_t method, float score) const;
     // Average precision on the moments it was judged by; below 0: not judged.
@@ -50,7 +57,8 @@ class Contest {
 
   private:
     struct Kept {
-        std::vector<std::vector<float>> scores;
+        int64_t time_us = 0;
+        std::vector<PackedScores> scores;
         std::vector<bool> came;
         size_t came_count = 0;
         float other_weight = 1;  // each that did not come stands for so many

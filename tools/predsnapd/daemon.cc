@@ -16,6 +16,7 @@
 #include "exposition.h"
 #include "libvirt_disks.h"
 #include "metrics_server.h"
+#include "node_talk.h"
 #include "served.h"
 #include "service.h"
 #include "tools/qmp/client.h"
@@ -235,8 +236,7 @@ Result<void> Daemon::once(Served& served) {
     if (options_.dry_run || !open) {
         return {};
     }
-    const Json arguments = Json::take(to_arguments(set, served.config().node));
-    return open()->execute("predsnap-set-predictions", arguments).discard();
+    return tell(*open(), set, served.config().node);
 }
 
 int Daemon::once() {
@@ -254,6 +254,7 @@ int Daemon::once() {
 void Daemon::tick() {
     const int64_t now_us = g_get_real_time();
     for (const auto& served : disks_) {
+        served->borrow_models(*store_);
         served->tick(options_, now_us);
     }
     board_->put_daemon([](DaemonReport& report) { report.ticked_us = g_get_monotonic_time(); });

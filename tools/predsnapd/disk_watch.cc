@@ -6,15 +6,19 @@
 #include <algorithm>
 #include <cmath>
 
+#include "allocator.h"
 #include "block/engine/text.h"
+#include "cold_start.h"
 
 namespace predsnap::predict {
 namespace {
 
 // What one disk may take of memory: see docs/prediction.md for what it comes to.
-constexpr size_t kChunksMax = 16384, kRowsMax = 20000, kMomentRowsMax = 400, kEarlyRowsMax = 60000;
+constexpr size_t kChunksMax = 16384, kRowsMax = 20000, kMomentRowsMax = 400, kEarlyRowsMax = 27000;
 // Predictions that are judged are kept until their horizon has passed: so not each one is.
 constexpr int64_t kJudgeEvery = 60 * kSecond;
+// While there is no model: how often one of a similar disk is looked for.
+constexpr int64_t kBorrowEvery = 60 * kSecond;
 // What was told holds on while no more than that of it would be told otherwise.
 constexpr double kChangedShare = 0.02, kRateShare = 0.5;
 
@@ -36,6 +40,10 @@ Forecaster::Options disk_options() {
     options.chunks_max = kChunksMax;
     options.early_rows_max = kEarlyRowsMax;
     return options;
+}
+
+bool is_judged(const Target& target, int64_t time_us) {
+    return time_us % (std::max<int64_t>(target.horizon_us / 3 / kJudgeEvery, 1) * kJudgeEvery) == 0;
 }
 
 DiskWatch::DiskWatch(DiskConfig config) : config_(std::move(config)), forecaster_(disk_options()) {}
@@ -73,7 +81,9 @@ Result<void> DiskWatch::advance(int64_t now_us) {
     while (next_judge_us_ + kJudgeEvery <= now_us) {
         next_judge_us_ += kJudgeEvery;
         forecaster_.advance(next_judge_us_);
-        TRY(forecaster_.forecast(next_judge_us_, true).discard());
+        forecaster_.forecast(next_judge_us_, true, [&](const Target& target) {
+            return is_judged(target, next_judge_us_);
+        });
     }
     forecaster_.advance(now_us);
     return {};
@@ -121,30 +131,26 @@ Result<bool> DiskWatch::catch_up(size_t records_max) {
     return true;
 }
 
-Result<void> DiskWatch::train() { return forecaster_.train(); }
+Result<void> DiskWatch::train() {
+    Result<void> done = forecaster_.train();
+    give_memory_back();
+    return done;
+}
 
-Result<void> DiskWatch::save_models(ModelStore& store) const {
-    const auto& targets = forecaster_.options().targets;
-    for (size_t i = 0; i < targets.size(); ++i) {
-        const Booster* model = forecaster_.model(i);
-        if (model == nullptr) {
-            continue;
-        }
-        const Contest& contest = forecaster_.contest(i);
-        double best_other = -1;
-        for (size_t method = 0; method < kModelMethod; ++method) {
-            best_other = std::max(best_other, contest.standing(method));
-        }
-        TRY_ASSIGN(const std::string bytes, model->save());
-        TRY(store.save(config_.name, targets[i], bytes,
-                       {.trained_us = forecaster_.activity().now_us(), .standing = contest.standing(kModelMethod),
-                        .best_other = best_other, .serves = contest.standing(kModelMethod) > best_other}));
+Result<void> DiskWatch::save_models(ModelStore& store) const { return keep_models(store, config_.name, forecaster_); }
+
+Result<std::string> DiskWatch::borrow_models(ModelStore& store, std::vector<std::string>& messages) {
+    const int64_t now_us = forecaster_.activity().now_us();
+    if (!wants_models(forecaster_) || now_us < next_borrow_us_) {
+        return std::string();
     }
-    return {};
+    next_borrow_us_ = now_us + kBorrowEvery;
+    return predict::borrow_models(store, config_.name, forecaster_, messages);
 }
 
 Result<PredictionSet> DiskWatch::predict(int64_t now_us, int64_t horizon_us, size_t ranges_max) {
-    TRY_ASSIGN(const std::vector<Forecast> forecasts, forecaster_.forecast(now_us, false));
+    const std::vector<Forecast> forecasts =
+        forecaster_.forecast(now_us, false, [&](const Target& target) { return target.horizon_us == horizon_us; });
     const auto of = [&](Op op) {
         return std::find_if(forecasts.begin(), forecasts.end(), [&](const Forecast& forecast) {
             return forecast.target == Target{op, horizon_us};

@@ -29,6 +29,10 @@ std::vector<Target> daemon_targets();
 // What one disk may take of memory, and what of it is predicted.
 Forecaster::Options disk_options();
 
+// What is judged of what is predicted at that time, a whole minute: moments closer than a third of a horizon say almost the
+// same of it, and each is kept until it has passed.
+bool is_judged(const Target& target, int64_t time_us);
+
 class DiskWatch {
   public:
     explicit DiskWatch(DiskConfig config);
@@ -41,10 +45,19 @@ class DiskWatch {
     // To be called even if nothing came: judges what was predicted, predicts once a minute what is judged.
     Result<void> advance(int64_t now_us);
 
+    // What the host is like now.
+    void surround(int64_t now_us, Surroundings host) {
+        host.weight = static_cast<float>(config_.weight);
+        forecaster_.surround(now_us, host);
+    }
+
     // Trains anew. May take many seconds of processor time, and touches nothing but this disk.
     Result<void> train();
     // After train(), in the daemon's thread.
     Result<void> save_models(ModelStore& store) const;
+
+    // While it has none of its own, tries those of the most similar disk: its name; empty: nothing happened.
+    Result<std::string> borrow_models(ModelStore& store, std::vector<std::string>& messages);
 
     // What comes within the horizon, which is one of the targets'.
     Result<PredictionSet> predict(int64_t now_us, int64_t horizon_us, size_t ranges_max);
@@ -70,6 +83,7 @@ class DiskWatch {
     bool in_aside_ = false;   // reader_ reads that
     uint64_t records_ = 0, dropped_ = 0;
     int64_t next_judge_us_ = kNever;
+    int64_t next_borrow_us_ = kNever;
     uint64_t sequence_ = 0;   // of the disk, when the newest block was written
     PredictionSet told_;      // last, at that time
     int64_t told_us_ = kNever;

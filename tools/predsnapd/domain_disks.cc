@@ -2,8 +2,8 @@
 #include "domain_disks.h"
 
 #include <algorithm>
-#include <charconv>
 
+#include "config.h"
 #include "tools/qmp/json.h"
 #include "tools/virt/xml.h"
 
@@ -13,22 +13,12 @@ namespace {
 constexpr char kDisks[] = "//*[local-name()='disks' and namespace-uri()='urn:predsnap:libvirt:1']"
                           "/*[local-name()='disk']";
 constexpr char kBlockdevs[] = "//qemu:commandline/qemu:arg[preceding-sibling::qemu:arg[1]/@value='-blockdev']";
-constexpr int kWeightMax = 10;
 
 // --- metadata ---
 
 std::string of_child(const virt::XmlDocument& document, xmlNode* disk, const char* child, const char* name) {
     const std::string path = "*[local-name()='" + std::string(child) + "']";
     return virt::attribute(document.first(path.c_str(), disk), name);
-}
-
-Result<int> to_weight(const std::string& text) {
-    int weight = DiskConfig().weight;
-    const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), weight);
-    if (!text.empty() && (code != std::errc() || end != text.data() + text.size() || weight < 0 || weight > kWeightMax)) {
-        return Error{EINVAL, "weight '" + text + "' is not from 0 to 10"};
-    }
-    return weight;
 }
 
 Result<DiskConfig> in_metadata(const std::string& domain, const virt::XmlDocument& document, xmlNode* element) {
@@ -43,7 +33,9 @@ Result<DiskConfig> in_metadata(const std::string& domain, const virt::XmlDocumen
     disk.log = of_child(document, element, "access-log", "file");
     disk.qmp = of_child(document, element, "monitor", "socket");
     disk.domain = domain;
-    TRY_ASSIGN(disk.weight, to_weight(virt::attribute(element, "weight")));
+    if (const std::string weight = virt::attribute(element, "weight"); !weight.empty()) {
+        TRY_ASSIGN(disk.weight, parse_weight(weight));
+    }
     if (disk.qmp.empty() && virt::attribute(element, "way") == "daemon") {
         disk.domain.clear();
         disk.node.clear();

@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <functional>
 
+#include "cold_start.h"
 #include "tools/replay/trace.h"
 
 namespace predsnap::predict {
@@ -60,7 +62,7 @@ void Record::add(std::span<const float> scores, const Settled& settled) {
 // Takes what is settled, and sums it up in the end.
 class Account {
   public:
-    Account(const Target& target, bool with_map) : with_map_(with_map) { report_.target = target; }
+    Account(const Target& target, const EvaluateOptions& options) : options_(options) { report_.target = target; }
     void add(const Settled& settled);
     TargetReport close();
 
@@ -70,20 +72,24 @@ class Account {
     TargetReport report_;
     std::array<Record, kMeasured> records_;
     bool has_model_ = false;
-    bool with_map_;
+    std::reference_wrapper<const EvaluateOptions> options_;
     HeatMapMaker map_;
     std::array<double, kBudgets.size()> oracle_within_{};
 };
 
 void Account::forget() {
     const Target target = report_.target;
-    *this = Account(target, with_map_);
+    *this = Account(target, options_);
 }
 
 void Account::add(const Settled& settled) {
     const Forecast& forecast = settled.forecast;
     const bool has_model = !forecast.scores[kModelMethod].empty();
-    if (has_model && !has_model_) {
+    if (options_.get().from_us >= 0) {
+        if (forecast.time_us < options_.get().from_us) {
+            return;
+        }
+    } else if (has_model && !has_model_) {
         forget();
         has_model_ = true;
     }
@@ -103,7 +109,7 @@ void Account::add(const Settled& settled) {
         records_[method].add(forecast.scores[method], settled);
     }
     records_[kServed].add(forecast.served, settled);
-    if (with_map_) {
+    if (options_.get().map) {
         map_.add(settled);
     }
 }
@@ -155,7 +161,9 @@ class Evaluation {
   private:
     Result<void> measure_span();
     Result<void> pass(int64_t until_us);
-    Result<void> moment();
+    Result<void> borrow();
+    Result<void> keep() const;
+    std::string name() const { return report_.path.substr(report_.path.rfind('/') + 1); }
 
     const EvaluateOptions options_;
     TraceReport report_;
@@ -178,7 +186,7 @@ Evaluation::Evaluation(const std::string& path, const EvaluateOptions& options)
       next_train_us_(options.train_every_us) {
     report_.path = path;
     for (const Target& target : options.targets) {
-        accounts_.emplace_back(target, options.map);
+        accounts_.emplace_back(target, options_);
     }
 }
 
@@ -216,11 +224,30 @@ Result<void> Evaluation::pass(int64_t until_us) {
             next_train_us_ += std::max(options_.train_every_us, now_us / kTrainingsPerAge);
             continue;
         }
+        TRY(borrow());
         const Stopwatch watch(report_.score_s);
-        TRY(forecaster_.forecast(now_us).discard());
+        forecaster_.forecast(now_us);
         next_moment_us_ += moment_every_us_;
     }
     return {};
+}
+
+Result<void> Evaluation::borrow() {
+    if (options_.state.empty() || !report_.lender.empty() || !wants_models(forecaster_)) {
+        return {};
+    }
+    TRY_ASSIGN(ModelStore store, ModelStore::open(options_.state));
+    std::vector<std::string> messages;
+    TRY_ASSIGN(report_.lender, borrow_models(store, name(), forecaster_, messages));
+    return {};
+}
+
+Result<void> Evaluation::keep() const {
+    if (options_.state.empty()) {
+        return {};
+    }
+    TRY_ASSIGN(ModelStore store, ModelStore::open(options_.state));
+    return keep_models(store, name(), forecaster_);
 }
 
 Result<TraceReport> Evaluation::run() {
@@ -238,6 +265,7 @@ Result<TraceReport> Evaluation::run() {
     forecaster_.advance(static_cast<int64_t>(report_.span_s * 1e6) + 1);
     report_.rows = forecaster_.samples().row_count();
     report_.memory_bytes = forecaster_.activity().memory_bytes();
+    TRY(keep());
     for (Account& account : accounts_) {
         report_.targets.push_back(account.close());
     }

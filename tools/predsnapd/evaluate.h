@@ -59,8 +59,9 @@ struct TraceReport {
     double train_s = 0, observe_s = 0, score_s = 0;  // of this machine's time
     size_t rows = 0;                                 // that the last training learnt from
     size_t memory_bytes = 0;
+    std::string lender;                              // whose models it began with; empty: nobody's
     std::vector<TargetReport> targets;
-    std::vector<SystemFigures> system;  // of each policy, if that was wanted
+    SystemReport system;  // if that was wanted; else without policies
 };
 
 struct EvaluateOptions {
@@ -70,6 +71,8 @@ struct EvaluateOptions {
     int64_t train_every_us = 600 * kSecond;
     BoosterOptions booster;
     bool map = false;  // heat maps are wanted
+    std::string state;     // folder of models: begins with those of the most similar trace, leaves its own; empty: neither
+    int64_t from_us = -1;  // all moments count from then on; below 0: those at which there was a model
 };
 
 Result<TraceReport> evaluate(const std::string& path, const EvaluateOptions& options);

@@ -36,6 +36,8 @@ struct Arguments {
     gboolean align = FALSE;
     gint64 staging_bytes = 64 << 20;
     gint until_s = 0;
+    gchar* state = nullptr;
+    gint from_s = -1;
     gchar* folder = nullptr;
     gchar** traces = nullptr;
 };
@@ -73,6 +75,8 @@ bool parse(int argc, char** argv, Arguments& arguments) {
         {"operation", 0, 0, G_OPTION_ARG_STRING, &arguments.operation, "Predict only 'write' or 'read' (both)", "OP"},
         {"train-every", 0, 0, G_OPTION_ARG_INT, &arguments.train_every, "Seconds of the trace between trainings (600)", "S"},
         {"moments", 0, 0, G_OPTION_ARG_INT, &arguments.moments_max, "Predict at most at so many moments (2000)", "N"},
+        {"state", 0, 0, G_OPTION_ARG_FILENAME, &arguments.state, "Begin with the models of the most similar trace there, and leave one's own", "DIR"},
+        {"from", 0, 0, G_OPTION_ARG_INT, &arguments.from_s, "Count all moments from then on (those at which there is a model)", "S"},
         {"threads", 0, 0, G_OPTION_ARG_INT, &arguments.threads, "Threads of the training (1)", "N"},
         {"system", 0, 0, G_OPTION_ARG_NONE, &arguments.system, "Replay on the engine, too", nullptr},
         {"only-system", 0, 0, G_OPTION_ARG_NONE, &arguments.only_system, "Do nothing but that", nullptr},
@@ -191,11 +195,14 @@ int evaluate_command(int argc, char** argv) {
     options.train_every_us = int64_t{arguments.train_every} * kSecond;
     options.moments_max = static_cast<size_t>(arguments.moments_max);
     options.booster.threads = arguments.threads;
+    options.state = arguments.state != nullptr ? arguments.state : "";
+    options.from_us = arguments.from_s >= 0 ? arguments.from_s * kSecond : -1;
     const int status = run(arguments, options);
     g_free(arguments.plot);
     g_free(arguments.horizons);
     g_free(arguments.operation);
     g_free(arguments.folder);
+    g_free(arguments.state);
     g_strfreev(arguments.traces);
     return status;
 }

@@ -119,9 +119,19 @@ void write_system(Writer& writer, const SystemFigures& of) {
     writer.name("log-bytes").value(of.log_bytes);
     writer.name("copied-bytes").value(of.copied_bytes);
     writer.name("written-bytes").value(of.written_bytes);
+    writer.name("slow-read-p50").value(of.slow_read_p50_s);
+    writer.name("slow-read-p99").value(of.slow_read_p99_s);
     writer.name("restore").value(of.restore_s);
     writer.name("ranges-told").count(of.ranges);
     writer.name("seconds-predicting").value(of.predict_s);
+    writer.end_object();
+}
+
+void write_ideal(Writer& writer, const char* name, const replay::CacheHits& hits) {
+    writer.name(name).begin_object();
+    writer.name("read-hits").value(hits.read_share());
+    writer.name("rewrite-hits").value(hits.write_share());
+    writer.name("hits").value(hits.both_share());
     writer.end_object();
 }
 
@@ -136,16 +146,21 @@ void write_trace(Writer& writer, const TraceReport& report) {
     writer.name("seconds-observing").value(report.observe_s);
     writer.name("seconds-scoring").value(report.score_s);
     writer.name("memory-bytes").count(report.memory_bytes);
+    if (!report.lender.empty()) {
+        writer.name("began-with-models-of").value(report.lender);
+    }
     writer.name("targets").begin_array();
     for (const TargetReport& target : report.targets) {
         write_target(writer, target);
     }
     writer.end_array();
-    if (!report.system.empty()) {
+    if (!report.system.policies.empty()) {
         writer.name("system").begin_object();
-        for (const SystemFigures& of : report.system) {
+        for (const SystemFigures& of : report.system.policies) {
             write_system(writer, of);
         }
+        write_ideal(writer, "cache-least-recently-used", report.system.ideal.least_recent);
+        write_ideal(writer, "cache-that-knows-the-future", report.system.ideal.best);
         writer.end_object();
     }
     writer.end_object();

@@ -81,6 +81,8 @@ SystemFigures figures_of(Policy policy, const replay::RunResult& run) {
     figures.log_bytes = share(log - std::min(log, moved), written);
     figures.copied_bytes = share(moved + stats.stream_bytes - before.stream_bytes, written);
     figures.written_bytes = share(run.at_quiet.written, written);
+    figures.slow_read_p50_s = static_cast<double>(run.slow_reads.percentile(0.5)) * 1e-6;
+    figures.slow_read_p99_s = static_cast<double>(run.slow_reads.percentile(0.99)) * 1e-6;
     figures.restore_s = run.restore.slow_seconds();
     return figures;
 }
@@ -93,8 +95,9 @@ std::string_view name_of(Policy policy) {
     return kNames[static_cast<size_t>(policy)];
 }
 
-Result<std::vector<SystemFigures>> evaluate_system(const std::string& trace, const SystemOptions& options) {
-    std::vector<SystemFigures> all;
+Result<SystemReport> evaluate_system(const std::string& trace, const SystemOptions& options) {
+    SystemReport report;
+    std::vector<SystemFigures>& all = report.policies;
     for (const Policy policy : kPolicies) {
         const ImageFile image(options.folder);
         if (!image.good()) {
@@ -105,6 +108,9 @@ Result<std::vector<SystemFigures>> evaluate_system(const std::string& trace, con
         run.source.placement.align = options.align;
         run.source.placement.until_us = options.until_us;
         run.image = image.path();
+        if (policy == kPolicies.front()) {
+            TRY_ASSIGN(report.ideal, replay::ideal_caches(run.source, options.staging_bytes));
+        }
         run.window_s = kWindowS;
         run.prefill = true;
         run.rules = {{kRuleEvery, kRuleFor}};
@@ -117,7 +123,7 @@ Result<std::vector<SystemFigures>> evaluate_system(const std::string& trace, con
             all.back().predict_s = teller.forecast->seconds();
         }
     }
-    return all;
+    return report;
 }
 
 }  // namespace predsnap::predict

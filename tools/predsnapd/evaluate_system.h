@@ -10,12 +10,13 @@
 #include <vector>
 
 #include "block/engine/result.h"
+#include "tools/replay/ideal_cache.h"
 
 namespace predsnap::predict {
 
 enum class Policy : uint8_t {
     kNone,       // no staging cache
-    kLru,        // everything that is read is staged, the least recently used goes
+    kLru,        // everything that is read or written is staged, the least recently used goes
     kRules,      // the driver's own rules: nobody tells it anything
     kHeuristic,  // the best of the heuristics, as judged on the way
     kModel,      // what the daemon would serve
@@ -42,11 +43,18 @@ struct SystemFigures {
     double log_bytes = 0;         // in the log, headers and all
     double copied_bytes = 0;      // that cleaning and putting away old history wrote
     double written_bytes = 0;     // in all
+    double slow_read_p50_s = 0, slow_read_p99_s = 0;  // if the image were slow; see replay::EnginePlayer
     double restore_s = 0;         // what the guest used in the last minute, from a snapshot; see replay::DeviceReads
     uint64_t ranges = 0;          // told
     double predict_s = 0;         // of this machine's time
 };
 
-Result<std::vector<SystemFigures>> evaluate_system(const std::string& trace, const SystemOptions& options);
+// All policies; and what caches of as many bytes would find that know nothing, and everything.
+struct SystemReport {
+    std::vector<SystemFigures> policies;
+    replay::IdealCaches ideal;
+};
+
+Result<SystemReport> evaluate_system(const std::string& trace, const SystemOptions& options);
 
 }  // namespace predsnap::predict

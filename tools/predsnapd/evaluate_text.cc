@@ -32,15 +32,21 @@ void print_target(const TargetReport& report) {
                 report.oracle_recall[0], report.oracle_recall[1], report.oracle_recall[2]);
 }
 
-void print_system(const std::vector<SystemFigures>& system) {
-    std::printf("  replayed on the engine%29s %9s %9s   %6s %7s %8s   %9s   %8s %9s\n", "read hits", "rewrites", "reads",
-                "log", "copied", "written", "restore", "told", "predicting");
-    for (const SystemFigures& of : system) {
-        std::printf("    %-12s %34.4f %9.4f %9llu   %6.3f %7.3f %8.3f   %7.2f s   %8llu %8.1f s\n",
+void print_ideal(const char* name, const replay::CacheHits& hits) {
+    std::printf("    %-32s %14.4f %9.4f\n", name, hits.read_share(), hits.write_share());
+}
+
+void print_system(const SystemReport& system) {
+    std::printf("  replayed on the engine%29s %9s %9s   %6s %7s %8s   %11s %9s   %8s %9s\n", "read hits", "rewrites", "reads",
+                "log", "copied", "written", "slow p99", "restore", "told", "predicting");
+    for (const SystemFigures& of : system.policies) {
+        std::printf("    %-12s %34.4f %9.4f %9llu   %6.3f %7.3f %8.3f   %9.3f s %7.2f s   %8llu %8.1f s\n",
                     std::string(name_of(of.policy)).c_str(), of.read_hits, of.rewrite_hits,
                     static_cast<unsigned long long>(of.image_reads), of.log_bytes, of.copied_bytes, of.written_bytes,
-                    of.restore_s, static_cast<unsigned long long>(of.ranges), of.predict_s);
+                    of.slow_read_p99_s, of.restore_s, static_cast<unsigned long long>(of.ranges), of.predict_s);
     }
+    print_ideal("a cache: least recently used", system.ideal.least_recent);
+    print_ideal("a cache that knows the future", system.ideal.best);
 }
 
 }  // namespace
@@ -51,7 +57,7 @@ void print_text(const TraceReport& report) {
     for (const TargetReport& target : report.targets) {
         print_target(target);
     }
-    if (!report.system.empty()) {
+    if (!report.system.policies.empty()) {
         print_system(report.system);
     }
     std::printf("  %zu trainings in %.1f s (%zu rows at last), requests observed and sampled in %.1f s, scored in "

@@ -3,6 +3,7 @@
 // Counts that fade with time, at several rates at once.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -11,7 +12,7 @@
 namespace predsnap::predict {
 
 // What is left of a count after so many seconds: 1/e.
-inline constexpr std::array<float, 5> kTimeConstants = {10, 60, 600, 3600, 86400};
+inline constexpr std::array<float, 5> kTimeConstants = {10, 60, 600, 3600, 86400};  // Fade knows them, too
 constexpr size_t kFades = kTimeConstants.size();
 using FadeValues = std::array<float, kFades>;
 
@@ -19,14 +20,25 @@ using FadeValues = std::array<float, kFades>;
 class Fade {
   public:
     explicit Fade(int64_t elapsed_us) {
-        const float elapsed = seconds(elapsed_us);
-        for (size_t i = 0; i < kFades; ++i) {
-            factors_[i] = std::exp(-elapsed / kTimeConstants[i]);
-        }
+        // One exponential; the others are powers of it, which take no time.
+        const double day = std::exp(-static_cast<double>(elapsed_us) / (86400.0 * kSecond));
+        const double hour = power<24>(day), ten_minutes = power<6>(hour), minute = power<10>(ten_minutes);
+        const double factors[] = {power<6>(minute), minute, ten_minutes, hour, day};
+        std::copy_n(factors, kFades, factors_.begin());
     }
     float operator[](size_t i) const { return factors_[i]; }
 
   private:
+    template <int exponent>
+    static constexpr double power(double base) {
+        if constexpr (exponent == 1) {
+            return base;
+        } else if constexpr (exponent % 2 == 0) {
+            return power<exponent / 2>(base * base);
+        } else {
+            return base * power<exponent - 1>(base);
+        }
+    }
     FadeValues factors_;
 };
 
@@ -48,7 +60,7 @@ class FadingCount {
     int64_t last_us() const { return last_us_; }
     FadeValues at(int64_t now_us) const {
         FadeValues values = values_;
-        if (now_us > last_us_) {
+        if (now_us > last_us_ && last_us_ != kNever) {
             const Fade fade(now_us - last_us_);
             for (size_t i = 0; i < kFades; ++i) {
                 values[i] *= fade[i];

@@ -46,7 +46,7 @@ Result<void> ForecastTeller::observe_until(int64_t now_us) {
             next_train_us_ += std::max(kTrainEvery, next_us / kTrainingsPerAge);
         } else if (next_us == next_judge_us_) {
             forecaster_.advance(next_us);
-            TRY(forecaster_.forecast(next_us, true).discard());
+            forecaster_.forecast(next_us, true);
             next_judge_us_ += kJudgeEvery;
         } else {
             const replay::Request& request = *trace_.peek();
@@ -61,7 +61,7 @@ Result<void> ForecastTeller::tell(Engine& engine, int64_t now_us) {
     const auto begin = std::chrono::steady_clock::now();
     TRY(observe_until(now_us));
     forecaster_.advance(now_us);
-    TRY_ASSIGN(const std::vector<Forecast> forecasts, forecaster_.forecast(now_us, false));
+    const std::vector<Forecast> forecasts = forecaster_.forecast(now_us, false);
     predsnap::PredictionSet set;
     set.model = std::string(method_name(forecasts[1].champion));
     set.base = engine.info().sequence;

@@ -13,8 +13,9 @@ constexpr int64_t kIdle = 600 * kSecond;
 constexpr uint64_t kIdleEvery = 10;
 // Chunks that came and were no candidates: of more than so many it does not matter how many.
 constexpr size_t kMissedMax = 1 << 16;
-// Before the first model: so many moments are kept, a third of them to judge it by.
-constexpr size_t kEarlyMax = 9, kEarlyShare = 3;
+// Before the first model: of so many moments rows are kept, to judge it by so many of which the outcome is known.
+constexpr size_t kEarlyMax = 9, kEarlyJudged = 3;
+constexpr size_t kRowsAtOnce = 256;
 
 }  // namespace
 
@@ -40,24 +41,24 @@ void Forecaster::observe(const Access& access) {
     for (ChunkId id = chunk_of(access.offset); id <= last; ++id) {
         samples_.happened(id, access.op, access.time_us);
     }
-    for (State& state : states_) {
-        for (Pending& pending : state.pending) {
-            if (pending.outcome.forecast.target.op == access.op) {
+    for (size_t i = 0; i < states_.size(); ++i) {
+        for (Pending& pending : states_[i].pending) {
+            if (options_.targets[i].op == access.op) {
                 note(pending, access);
             }
         }
     }
 }
 
-void Forecaster::note(Pending& pending, const Access& access) {
-    const auto& chunks = pending.outcome.forecast.chunks;
+void Forecaster::note(Pending& pending, const Access& access) const {
+    const auto& chunks = pending.candidates->chunks;
     const ChunkId first = chunk_of(access.offset), last = last_chunk_of(access);
     auto at = std::lower_bound(chunks.begin(), chunks.end(), first);
     for (ChunkId id = first; id <= last; ++id) {
         if (at != chunks.end() && *at == id) {
-            pending.outcome.came[static_cast<size_t>(at - chunks.begin())] = true;
+            pending.came[static_cast<size_t>(at - chunks.begin())] = true;
             ++at;
-        } else if (pending.missed.size() < kMissedMax) {
+        } else if (on_settled_ && pending.missed.size() < kMissedMax) {
             pending.missed.insert(id);
         }
     }
@@ -84,94 +85,108 @@ void Forecaster::sample_until(int64_t now_us) {
 }
 
 void Forecaster::settle_until(int64_t now_us) {
-    for (State& state : states_) {
-        while (!state.pending.empty()) {
-            const Forecast& forecast = state.pending.front().outcome.forecast;
-            if (forecast.time_us + forecast.target.horizon_us >= now_us) {
-                break;
-            }
-            settle(state);
+    for (size_t i = 0; i < states_.size(); ++i) {
+        const Target& target = options_.targets[i];
+        auto& pending = states_[i].pending;
+        while (!pending.empty() && pending.front().time_us + target.horizon_us < now_us) {
+            settle(target, states_[i]);
         }
     }
 }
 
-void Forecaster::settle(State& state) {
-    Settled outcome = std::move(state.pending.front().outcome);
-    outcome.missed = state.pending.front().missed.size();
+void Forecaster::settle(const Target& target, State& state) {
+    Pending pending = std::move(state.pending.front());
     state.pending.pop_front();
     if (on_settled_) {
-        on_settled_(outcome);
+        report(target, pending);
     }
-    Judged judged{outcome.forecast.time_us, std::move(outcome.forecast.scores), std::move(outcome.came)};
+    Judged judged{pending.time_us, std::move(pending.scores), std::move(pending.came)};
     state.contest.judge(judged);
     if (state.contest.due()) {
         state.contest.choose();
     }
-    if (!state.model) {
-        state.early.push_back(std::move(judged));
-        if (state.early.size() > kEarlyMax) {
+    if (const EarlyRows* early = early_rows(judged.time_us)) {
+        Judged some{judged.time_us, {}, {}};
+        for (const PackedScores& scores : judged.scores) {
+            some.scores.push_back(scores.of(early->candidates));
+        }
+        for (const uint32_t candidate : early->candidates) {
+            some.came.push_back(judged.came[candidate]);
+        }
+        state.early.push_back(std::move(some));
+        if (state.early.size() > kEarlyJudged) {
             state.early.pop_front();
         }
     }
 }
 
+void Forecaster::report(const Target& target, const Pending& pending) const {
+    const Settled settled{.forecast = {.time_us = pending.time_us, .target = target, .chunks = pending.candidates->chunks,
+                                 .seen = pending.candidates->seen, .scores = pending.exact, .served = pending.served,
+                                 .champion = pending.champion},
+                    .came = pending.came, .missed = pending.missed.size()};
+    on_settled_(settled);
+}
+
 // Nothing where there is too little to learn from yet.
-Result<std::optional<Booster>> Forecaster::fit(const Target& target, int64_t now_us) const {
-    const TrainingSet set = samples_.outcomes(target, now_us);
+Result<std::optional<Trees>> Forecaster::fit(const Target& target, int64_t now_us) const {
+    TrainingSet set = samples_.outcomes(target, now_us);
     if (set.rows.count() < kRowsMin || set.positives < kPositivesMin) {
-        return std::optional<Booster>();
+        return std::optional<Trees>();
     }
-    TRY_ASSIGN(Booster model, Booster::train(set.rows, set.labels, set.weights, options_.booster));
+    TRY_ASSIGN(Trees model, train_trees(std::move(set.rows), set.labels, set.weights, options_.booster));
     return std::optional(std::move(model));
 }
 
 // Judges a first model before it serves: by the newest of the early moments, by one trained on what came
 // before them.
 Result<void> Forecaster::try_out(const Target& target, State& state) const {
-    const size_t count = state.early.size(), unseen = (count + kEarlyShare - 1) / kEarlyShare;
-    if (unseen == 0) {
+    if (state.early.empty()) {
         return {};
     }
-    const size_t first = count - unseen;
-    TRY_ASSIGN(const std::optional<Booster> trial, fit(target, state.early[first].time_us));
+    TRY_ASSIGN(const std::optional<Trees> trial, fit(target, state.early.front().time_us));
     if (!trial) {
         return {};
     }
-    for (size_t i = first; i < count; ++i) {
-        if (const Rows* rows = early_rows(state.early[i].time_us)) {
-            TRY_ASSIGN(state.early[i].scores[kModelMethod], trial->predict(*rows));
+    state.contest.forget_from(state.early.front().time_us);
+    for (Judged& judged : state.early) {
+        if (const EarlyRows* early = early_rows(judged.time_us)) {
+            const Rows rows{feature_names().size(), {early->values.begin(), early->values.end()}};
+            judged.scores[kModelMethod] = PackedScores(trial->predict(rows), true);
         }
-    }
-    state.contest = Contest(kHeuristics.size());
-    for (const Judged& judged : state.early) {
         state.contest.judge(judged);
     }
     state.contest.choose();
     return {};
 }
 
-const Rows* Forecaster::early_rows(int64_t time_us) const {
+const Forecaster::EarlyRows* Forecaster::early_rows(int64_t time_us) const {
     const auto found = std::find_if(early_rows_.begin(), early_rows_.end(),
                                     [&](const EarlyRows& early) { return early.time_us == time_us; });
-    return found == early_rows_.end() ? nullptr : &found->rows;
+    return found == early_rows_.end() ? nullptr : &*found;
 }
 
-void Forecaster::keep_early(int64_t now_us, const Rows& rows) {
-    if (std::any_of(states_.begin(), states_.end(), [](const State& state) { return state.model.has_value(); })) {
-        return;
+bool Forecaster::any_model() const {
+    return std::any_of(states_.begin(), states_.end(), [](const State& state) { return state.model.has_value(); });
+}
+
+void Forecaster::begin_early(int64_t now_us, size_t count) {
+    const double share = static_cast<double>(options_.early_rows_max / kEarlyMax) / static_cast<double>(std::max<size_t>(count, 1));
+    std::uniform_real_distribution<double> uniform(0, 1);
+    EarlyRows early{now_us, {}, {}};
+    for (uint32_t i = 0; i < count; ++i) {
+        if (share >= 1 || uniform(random_) < share) {
+            early.candidates.push_back(i);
+        }
     }
-    early_rows_.push_back({now_us, rows});
-    size_t count = 0;
-    for (const EarlyRows& early : early_rows_) {
-        count += early.rows.count();
-    }
-    while (early_rows_.size() > kEarlyMax || (count > options_.early_rows_max && !early_rows_.empty())) {
-        count -= early_rows_.front().rows.count();
+    early.values.reserve(early.candidates.size() * feature_names().size());
+    early_rows_.push_back(std::move(early));
+    if (early_rows_.size() > kEarlyMax) {
         early_rows_.pop_front();
     }
 }
 
-void Forecaster::adopt(size_t target, Booster model, int64_t trained_us, bool serves) {
+void Forecaster::adopt(size_t target, Trees model, int64_t trained_us, bool serves) {
     states_[target].model = std::move(model);
     states_[target].trained_us = trained_us;
     if (serves) {
@@ -182,7 +197,7 @@ void Forecaster::adopt(size_t target, Booster model, int64_t trained_us, bool se
 Result<void> Forecaster::train() {
     bool any = false;
     for (size_t i = 0; i < states_.size(); ++i) {
-        TRY_ASSIGN(std::optional<Booster> model, fit(options_.targets[i], activity_.now_us()));
+        TRY_ASSIGN(std::optional<Trees> model, fit(options_.targets[i], activity_.now_us()));
         if (!model) {
             continue;
         }
@@ -194,54 +209,153 @@ Result<void> Forecaster::train() {
         states_[i].trained_us = activity_.now_us();
         any = true;
     }
-    if (any) {
-        early_rows_.clear();  // those that learn later are judged as time goes on
+    if (any) {  // those that learn later are judged as time goes on
+        early_rows_.clear();
+        for (State& state : states_) {
+            state.early.clear();
+        }
     }
     return {};
 }
 
-Result<std::vector<Forecast>> Forecaster::forecast(int64_t now_us, bool judged) {
-    const Moment moment(activity_, now_us);
-    Rows rows{feature_names().size(), {}};
-    rows.values.resize(moment.candidates().size() * rows.columns);
-    for (size_t i = 0; i < moment.candidates().size(); ++i) {
-        moment.features(i, std::span(rows.values).subspan(i * rows.columns, rows.columns));
-    }
-    if (judged) {
-        keep_early(now_us, rows);
+// --- what comes next ---
+
+size_t Forecaster::index_of_target(const Target& target) const {
+    const auto& targets = options_.targets;
+    return static_cast<size_t>(std::find(targets.begin(), targets.end(), target) - targets.begin());
+}
+
+std::vector<Forecast> Forecaster::begin(const Moment& moment, const Wanted& wanted) const {
+    std::vector<ChunkId> chunks;
+    std::vector<bool> seen;
+    for (const Candidate& candidate : moment.candidates()) {
+        chunks.push_back(candidate.id);
+        seen.push_back(candidate.seen());
     }
     std::vector<Forecast> forecasts;
-    for (size_t i = 0; i < states_.size(); ++i) {
-        TRY_ASSIGN(Forecast made, forecast(moment, options_.targets[i], states_[i], rows));
-        if (judged) {
-            states_[i].pending.push_back({{made, std::vector<bool>(made.chunks.size()), 0}, {}});
+    for (const Target& target : options_.targets) {
+        if (!wanted || wanted(target)) {
+            forecasts.push_back({.time_us = moment.now_us(), .target = target, .chunks = chunks, .seen = seen,
+                                 .scores = std::vector<std::vector<float>>(kMethods), .served = {}});
         }
-        forecasts.push_back(std::move(made));
     }
     return forecasts;
 }
 
-Result<Forecast> Forecaster::forecast(const Moment& moment, const Target& target, State& state,
-                                      const Rows& rows) {
-    Forecast made{.time_us = moment.now_us(), .target = target, .chunks = {}, .seen = {}, .scores = {}, .served = {}};
-    for (const Candidate& candidate : moment.candidates()) {
-        made.chunks.push_back(candidate.id);
-        made.seen.push_back(candidate.seen());
+// Whether what the model says is known at all, and anybody's business.
+bool Forecaster::asks_model(size_t target, int64_t now_us, bool judged) const {
+    const State& state = states_[target];
+    return state.model && now_us >= state.trained_us && (judged || state.contest.champion() >= kModelMethod);
+}
+
+// A few rows at a time go through all models, while they are in the processor's cache.
+void Forecaster::ask_models(const Moment& moment, bool judged, std::vector<Forecast>& forecasts) {
+    const size_t columns = feature_names().size(), count = moment.candidates().size();
+    const bool keeps = judged && !any_model();
+    std::vector<std::pair<const Trees*, float*>> asked;
+    for (Forecast& forecast : forecasts) {
+        const size_t target = index_of_target(forecast.target);
+        if (asks_model(target, moment.now_us(), judged)) {
+            forecast.scores[kModelMethod].resize(count);
+            asked.emplace_back(&*states_[target].model, forecast.scores[kModelMethod].data());
+        }
     }
-    for (const Heuristic heuristic : kHeuristics) {
-        made.scores.push_back(scores(heuristic, moment, target));
+    if (asked.empty() && !keeps) {
+        return;
     }
-    made.scores.emplace_back();
-    if (state.model && moment.now_us() >= state.trained_us) {
-        TRY_ASSIGN(made.scores.back(), state.model->predict(rows));
+    if (keeps) {
+        begin_early(moment.now_us(), count);
     }
-    made.scores.push_back(state.contest.blended(made.scores));
+    std::vector<float> rows(kRowsAtOnce * columns);
+    for (size_t first = 0; first < count; first += kRowsAtOnce) {
+        const size_t here = std::min(kRowsAtOnce, count - first);
+        for (size_t i = 0; i < here; ++i) {
+            moment.features(first + i, std::span(rows).subspan(i * columns, columns));
+        }
+        for (const auto& [trees, scores] : asked) {
+            trees->predict(rows.data(), here, scores + first);
+        }
+        if (keeps) {
+            keep_early(rows, first, here);
+        }
+    }
+}
+
+// Of those rows, which are of candidates from `first` on.
+void Forecaster::keep_early(std::span<const float> rows, size_t first, size_t count) {
+    EarlyRows& early = early_rows_.back();
+    const size_t columns = feature_names().size();
+    for (size_t next = early.values.size() / columns; next < early.candidates.size(); ++next) {
+        const size_t candidate = early.candidates[next];
+        if (candidate >= first + count) {
+            break;
+        }
+        const std::span<const float> row = rows.subspan((candidate - first) * columns, columns);
+        early.values.insert(early.values.end(), row.begin(), row.end());
+    }
+}
+
+// All other methods, as far as they are needed; and what is served.
+void Forecaster::complete(const Moment& moment, bool judged, Forecast& forecast) const {
+    const Contest& contest = states_[index_of_target(forecast.target)].contest;
+    const bool blends = judged || contest.champion() == kBlendMethod;
+    for (size_t method = 0; method < kHeuristics.size(); ++method) {
+        if (blends || method == contest.champion()) {
+            forecast.scores[method] = scores(kHeuristics[method], moment, forecast.target);
+        }
+    }
+    if (blends) {
+        forecast.scores[kBlendMethod] = contest.blended(forecast.scores);
+    }
     // A model serves once it has won.
-    made.champion = made.scores[state.contest.champion()].empty() ? 0 : state.contest.champion();
-    for (const float score : made.scores[made.champion]) {
-        made.served.push_back(state.contest.probability(made.champion, score));
+    forecast.champion = contest.champion();
+    if (forecast.scores[forecast.champion].empty()) {
+        forecast.champion = 0;
+        forecast.scores[0] = scores(kHeuristics[0], moment, forecast.target);
     }
-    return made;
+    if (forecast.champion < kModelMethod && !contest.calibrated(forecast.champion)) {
+        forecast.champion = static_cast<size_t>(Heuristic::kRecency);
+        forecast.served = unjudged_probabilities(moment, forecast.target);
+        return;
+    }
+    for (const float score : forecast.scores[forecast.champion]) {
+        forecast.served.push_back(contest.probability(forecast.champion, score));
+    }
+}
+
+void Forecaster::keep(const std::vector<Forecast>& forecasts) {
+    std::shared_ptr<const Candidates> candidates;
+    for (const Forecast& forecast : forecasts) {
+        if (!candidates) {
+            candidates = std::make_shared<Candidates>(Candidates{forecast.chunks, forecast.seen});
+        }
+        Pending pending;
+        pending.time_us = forecast.time_us;
+        pending.candidates = candidates;
+        for (size_t method = 0; method < kMethods; ++method) {
+            pending.scores.emplace_back(forecast.scores[method], method >= kModelMethod);
+        }
+        pending.came.resize(forecast.chunks.size());
+        pending.champion = forecast.champion;
+        if (on_settled_) {
+            pending.exact = forecast.scores;
+            pending.served = forecast.served;
+        }
+        states_[index_of_target(forecast.target)].pending.push_back(std::move(pending));
+    }
+}
+
+std::vector<Forecast> Forecaster::forecast(int64_t now_us, bool judged, const Wanted& wanted) {
+    const Moment moment(activity_, now_us);
+    std::vector<Forecast> forecasts = begin(moment, wanted);
+    ask_models(moment, judged, forecasts);
+    for (Forecast& forecast : forecasts) {
+        complete(moment, judged, forecast);
+    }
+    if (judged) {
+        keep(forecasts);
+    }
+    return forecasts;
 }
 
 }  // namespace predsnap::predict

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <random>
 #include <unordered_set>
 #include <vector>
 
@@ -28,7 +29,7 @@ struct Forecast {
     Target target;
     std::vector<ChunkId> chunks;              // in order
     std::vector<bool> seen;                   // had been accessed before
-    std::vector<std::vector<float>> scores;   // by method; empty: there is no model, or no blend, yet
+    std::vector<std::vector<float>> scores;   // by method; empty: there is no model, or no blend, yet, or nobody asked
     std::vector<float> served;                // probabilities
     size_t champion = 0;                      // the method served
 };
@@ -49,7 +50,7 @@ class Forecaster {
         SampleOptions samples;
         BoosterOptions booster;
         size_t chunks_max = Activity::kChunksMax;
-        size_t early_rows_max = 120000;  // kept until there is a first model
+        size_t early_rows_max = 120000;  // to judge a first model by, kept until there is one
     };
     explicit Forecaster(Options options, OnSettled on_settled = {});
 
@@ -58,15 +59,20 @@ class Forecaster {
     // To be called when no request came up to that time.
     void advance(int64_t now_us);
 
+    // What is known of the host and the application at that time, which is now: of the past it is not known.
+    void surround(int64_t now_us, const Surroundings& surroundings) { activity_.surround(now_us, surroundings); }
+
     // Trains the models of all targets anew, but for those that have too little to learn from yet.
     Result<void> train();
-    // Predictions for all targets. If they are to be judged, they are kept until their outcomes are known.
-    Result<std::vector<Forecast>> forecast(int64_t now_us, bool judged = true);
+    // Predictions for the targets that are wanted, all if that is empty; in their order. If they are to be judged, they are
+    // kept until their outcomes are known, and have the scores of all methods, else only of the one that serves.
+    using Wanted = std::function<bool(const Target&)>;
+    std::vector<Forecast> forecast(int64_t now_us, bool judged = true, const Wanted& wanted = {});
     // The model of a target; null: none yet.
-    const Booster* model(size_t target) const { return states_[target].model ? &*states_[target].model : nullptr; }
+    const Trees* model(size_t target) const { return states_[target].model ? &*states_[target].model : nullptr; }
     // Uses a model that was trained before, on requests up to that time: what came by then it is not judged
     // by. If it won then, it serves until it loses.
-    void adopt(size_t target, Booster model, int64_t trained_us, bool serves);
+    void adopt(size_t target, Trees model, int64_t trained_us, bool serves);
 
     const Activity& activity() const { return activity_; }
     const Samples& samples() const { return samples_; }
@@ -74,37 +80,58 @@ class Forecaster {
     const Options& options() const { return options_; }
 
   private:
+    struct Candidates {
+        std::vector<ChunkId> chunks;
+        std::vector<bool> seen;
+    };
     struct Pending {  // a forecast whose outcome is not known yet
-        Settled outcome;
+        int64_t time_us = 0;
+        std::shared_ptr<const Candidates> candidates;  // those of the same moment share them
+        std::vector<PackedScores> scores;
+        std::vector<bool> came;
+        // Only for those who want to know of it; exact, as what is equal once it is packed need not be.
+        std::vector<std::vector<float>> exact;
+        std::vector<float> served;
+        size_t champion = 0;
         std::unordered_set<ChunkId> missed;
     };
     struct State {
-        std::optional<Booster> model;
+        std::optional<Trees> model;
         int64_t trained_us = kNever;  // what came by then, the model may have seen
         Contest contest{kHeuristics.size()};
         std::deque<Pending> pending;
-        std::deque<Judged> early;  // while there is no model
+        std::deque<Judged> early;  // the newest of early_rows_ whose outcome is known
     };
-    struct EarlyRows {
+    struct EarlyRows {  // of a judged moment
         int64_t time_us = 0;
-        Rows rows;
+        std::vector<uint32_t> candidates;  // all, or as many of them, by chance, as there is room for
+        std::vector<Packed> values;
     };
     void sample_until(int64_t now_us);
-    static void note(Pending& pending, const Access& access);
-    void settle(State& state);
-    Result<std::optional<Booster>> fit(const Target& target, int64_t now_us) const;
+    void note(Pending& pending, const Access& access) const;
+    void settle(const Target& target, State& state);
+    void report(const Target& target, const Pending& pending) const;
+    Result<std::optional<Trees>> fit(const Target& target, int64_t now_us) const;
     Result<void> try_out(const Target& target, State& state) const;
-    void keep_early(int64_t now_us, const Rows& rows);
-    const Rows* early_rows(int64_t time_us) const;
+    bool any_model() const;
+    void begin_early(int64_t now_us, size_t count);
+    void keep_early(std::span<const float> rows, size_t first, size_t count);
+    const EarlyRows* early_rows(int64_t time_us) const;
     void settle_until(int64_t now_us);
-    Result<Forecast> forecast(const Moment& moment, const Target& target, State& state, const Rows& rows);
+    bool asks_model(size_t target, int64_t now_us, bool judged) const;
+    std::vector<Forecast> begin(const Moment& moment, const Wanted& wanted) const;
+    void ask_models(const Moment& moment, bool judged, std::vector<Forecast>& forecasts);
+    void complete(const Moment& moment, bool judged, Forecast& forecast) const;
+    void keep(const std::vector<Forecast>& forecasts);
+    size_t index_of_target(const Target& target) const;
 
     const Options options_;
     const OnSettled on_settled_;
     Activity activity_;
     Samples samples_;
     std::vector<State> states_;
-    std::deque<EarlyRows> early_rows_;
+    std::deque<EarlyRows> early_rows_;  // while there is no model at all
+    std::minstd_rand random_{1};
     int64_t next_sample_us_ = kNever;
     int64_t last_access_us_ = kNever;
     uint64_t idle_samples_ = 0;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 
 namespace predsnap::predict {
 namespace {
@@ -32,6 +33,23 @@ std::string_view name_of(Heuristic heuristic) {
     static constexpr std::array<std::string_view, kHeuristics.size()> kNames = {"recency", "frequency",
                                                                                 "last-window", "successor"};
     return kNames[static_cast<size_t>(heuristic)];
+}
+
+std::vector<float> unjudged_probabilities(const Moment& moment, const Target& target) {
+    const float horizon = seconds(target.horizon_us);
+    std::vector<float> weights;
+    float sum = 0, came_back = 0.5f;  // never quite nothing
+    for (const Candidate& candidate : moment.candidates()) {
+        const Rhythm& rhythm = candidate.chunk->rhythm[index_of(target.op)];
+        const float age = rhythm.visits() == 0 ? -kLongAgo : seconds(moment.now_us() - rhythm.last_us());
+        came_back += rhythm.visits() > 1 && age <= horizon ? 1.f : 0.f;
+        weights.push_back(horizon / (horizon + age));
+        sum += weights.back();
+    }
+    for (float& weight : weights) {
+        weight = -std::expm1(-came_back * weight / sum);  // of so many that are expected, at least one
+    }
+    return weights;
 }
 
 std::vector<float> scores(Heuristic heuristic, const Moment& moment, const Target& target) {

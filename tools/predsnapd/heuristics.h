@@ -29,6 +29,11 @@ struct Target {
 };
 constexpr int64_t kHorizonMax = 600 * kSecond;
 
+// Probabilities in the order of recency, for when nothing was judged yet. A chunk whose last access is a time t ago, of which
+// nothing else is known (not even on what scale its accesses come), has one within the next h with probability h / (h + t);
+// their sum is made what came back within the last h, as as much is likely to come back within the next.
+std::vector<float> unjudged_probabilities(const Moment& moment, const Target& target);
+
 // One value for each candidate, higher where it is likelier. Not probabilities.
 std::vector<float> scores(Heuristic heuristic, const Moment& moment, const Target& target);
 

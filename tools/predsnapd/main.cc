@@ -2,9 +2,11 @@
 #include <cstdio>
 #include <cstring>
 
+#include "allocator.h"
 #include "commands.h"
 
 int main(int argc, char** argv) {
+    predsnap::predict::keep_memory_small();
     if (argc > 1 && std::strcmp(argv[1], "evaluate") == 0) {
         return predsnap::predict::evaluate_command(argc - 1, argv + 1);
     }

@@ -25,7 +25,7 @@ struct ModelHeader {
 };
 static_assert(sizeof(ModelHeader) == 40);
 constexpr char kMagic[8] = {'P', 'D', 'S', 'm', 'o', 'd', 'e', 'l'};
-constexpr uint32_t kFormat = 1;
+constexpr uint32_t kFormat = 2;  // 1 was XGBoost's own
 
 uint64_t features_hash() {
     uint64_t hash = 0;
@@ -100,6 +100,9 @@ class Statement {
     void bind(int at, const std::string& value) {
         sqlite3_bind_text(statement_, at, value.c_str(), -1, SQLITE_TRANSIENT);
     }
+    void bind_bytes(int at, const std::string& value) {
+        sqlite3_bind_blob(statement_, at, value.data(), static_cast<int>(value.size()), SQLITE_TRANSIENT);
+    }
     void bind(int at, int64_t value) { sqlite3_bind_int64(statement_, at, value); }
     void bind(int at, double value) { sqlite3_bind_double(statement_, at, value); }
     int step() { return statement_ == nullptr ? SQLITE_ERROR : sqlite3_step(statement_); }
@@ -111,7 +114,8 @@ class Statement {
 
 constexpr char kSchema[] =
     "CREATE TABLE IF NOT EXISTS model (disk TEXT, target TEXT, version INTEGER, trained_us INTEGER, standing REAL,"
-    " best_other REAL, serves INTEGER, PRIMARY KEY (disk, target))";
+    " best_other REAL, serves INTEGER, PRIMARY KEY (disk, target));"
+    "CREATE TABLE IF NOT EXISTS profile (disk TEXT PRIMARY KEY, statistics BLOB)";
 
 }  // namespace
 
@@ -172,8 +176,8 @@ Result<ModelFacts> ModelStore::facts_of(const std::string& disk, const Target& t
     return facts;
 }
 
-Result<void> ModelStore::save(const std::string& disk, const Target& target, const std::string& model,
-                              ModelFacts facts) {
+Result<void> ModelStore::save(const std::string& disk, const Target& target, const Trees& trees, ModelFacts facts) {
+    const std::string model = trees.bytes();
     ModelHeader header{};
     std::memcpy(header.magic, kMagic, sizeof(kMagic));
     header.format = kFormat;
@@ -195,6 +199,35 @@ Result<void> ModelStore::save(const std::string& disk, const Target& target, con
     return insert.step() == SQLITE_DONE ? Result<void>() : Result<void>(failed("cannot be written"));
 }
 
+Result<void> ModelStore::save_profile(const std::string& disk, const Profile& profile) {
+    Statement insert(database_.get(), "INSERT OR REPLACE INTO profile VALUES (?, ?)");
+    insert.bind(1, disk);
+    insert.bind_bytes(2, profile.bytes());
+    return insert.step() == SQLITE_DONE ? Result<void>() : Result<void>(failed("cannot be written"));
+}
+
+Result<std::string> ModelStore::most_similar(const std::string& disk, const Profile& profile) const {
+    Statement select(database_.get(), "SELECT disk, statistics FROM profile WHERE disk <> ? AND disk IN"
+                                      " (SELECT disk FROM model WHERE serves <> 0) ORDER BY disk");
+    select.bind(1, disk);
+    std::string nearest;
+    double least = 2;
+    int status = select.step();
+    for (; status == SQLITE_ROW; status = sqlite3_step(select.get())) {
+        const auto* bytes = static_cast<const char*>(sqlite3_column_blob(select.get(), 1));
+        const auto length = static_cast<size_t>(sqlite3_column_bytes(select.get(), 1));
+        const Result<Profile> other = Profile::parse({bytes, length});
+        if (!other.ok()) {
+            continue;  // of another version of this program
+        }
+        if (const double apart = distance(profile, other.value()); apart < least) {
+            least = apart;
+            nearest = reinterpret_cast<const char*>(sqlite3_column_text(select.get(), 0));
+        }
+    }
+    return status == SQLITE_DONE ? Result<std::string>(nearest) : Result<std::string>(failed("cannot be read"));
+}
+
 Result<std::optional<ModelStore::Loaded>> ModelStore::load(const std::string& disk, const Target& target,
                                                            std::string& message) {
     const std::string path = path_of(disk, target);
@@ -205,19 +238,21 @@ Result<std::optional<ModelStore::Loaded>> ModelStore::load(const std::string& di
     }
     const std::string bytes(content, length);
     g_free(content);
-    const Result<std::string_view> model = unwrap(bytes);
-    Result<Booster> booster = model.ok() ? Booster::load({model.value().data(), model.value().size()})
-                                         : Result<Booster>(model.error());
-    if (!booster.ok()) {
+    Result<std::string_view> bare = unwrap(bytes);
+    Result<Trees> model = bare.ok() ? Trees::parse(bare.value()) : Result<Trees>(bare.error());
+    if (model.ok() && model.value().columns() != feature_names().size()) {
+        model = Error{EINVAL, "asks for columns that there are not"};
+    }
+    if (!model.ok()) {
         const std::string aside = path + ".corrupt";
-        message = path + " " + booster.error().message + "; set aside as " + aside;
+        message = path + " " + model.error().message + "; set aside as " + aside;
         if (::rename(path.c_str(), aside.c_str()) != 0) {
             return failed_file(path);
         }
         return std::optional<Loaded>();
     }
     TRY_ASSIGN(const ModelFacts facts, facts_of(disk, target));
-    return std::optional<Loaded>(Loaded{booster.take(), facts});
+    return std::optional<Loaded>(Loaded{model.take(), facts});
 }
 
 }  // namespace predsnap::predict

@@ -9,8 +9,9 @@
 #include <optional>
 #include <string>
 
-#include "booster.h"
 #include "heuristics.h"
+#include "profile.h"
+#include "trees.h"
 
 struct sqlite3;
 
@@ -30,13 +31,18 @@ class ModelStore {
     static Result<ModelStore> open(const std::string& folder);
 
     // Durable when it returns.
-    Result<void> save(const std::string& disk, const Target& target, const std::string& model, ModelFacts facts);
+    Result<void> save(const std::string& disk, const Target& target, const Trees& model, ModelFacts facts);
     struct Loaded {
-        Booster model;
+        Trees model;
         ModelFacts facts;
     };
     // Nothing if there is none, or none that this program can use; `message` says why, if it was damaged.
     Result<std::optional<Loaded>> load(const std::string& disk, const Target& target, std::string& message);
+
+    // What the disk is like, as it was when that was saved last.
+    Result<void> save_profile(const std::string& disk, const Profile& profile);
+    // The other disk that is most like this, of those with a model that won there; empty: none.
+    Result<std::string> most_similar(const std::string& disk, const Profile& profile) const;
 
     std::string path_of(const std::string& disk, const Target& target) const;
 

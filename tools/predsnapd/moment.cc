@@ -54,6 +54,8 @@ std::span<const std::string_view> feature_names() {
         // Of the disk.
         "disk-write-10", "disk-write-60", "disk-write-600", "disk-read-10", "disk-read-60", "disk-read-600",
         "disk-chunks-60", "hour",
+        // Of what is around it.
+        "io-pressure", "cpu-pressure", "weight",
     };
     return kNames;
 }
@@ -68,7 +70,6 @@ class Moment::RowWriter {
         }
     }
     void history(const Chunk& chunk, Op op, int64_t now_us);
-    void region(const Region* region, int64_t now_us);
     size_t count() const { return next_; }
 
   private:
@@ -98,15 +99,6 @@ void Moment::RowWriter::history(const Chunk& chunk, Op op, int64_t now_us) {
     add(rhythm.visits() > 0 ? chunk.length[index_of(op)] : kUnknown);
 }
 
-void Moment::RowWriter::region(const Region* region, int64_t now_us) {
-    if (region == nullptr) {
-        add(std::array<float, 5>{});
-        return;
-    }
-    const FadeValues write = region->counts[1].at(now_us), read = region->counts[0].at(now_us);
-    add(std::array{write[1], write[2], write[3], read[1], read[2]});
-}
-
 Moment::Moment(const Activity& activity, int64_t now_us) : activity_(activity), now_us_(now_us) {
     gather(activity);
     find_ahead();
@@ -120,12 +112,16 @@ Moment::Moment(const Activity& activity, int64_t now_us) : activity_(activity), 
     whole_.insert(whole_.end(), write.begin(), write.begin() + 3);
     whole_.insert(whole_.end(), read.begin(), read.begin() + 3);
     size_t lately = 0;
+    written_600_.resize(candidates_.size());
     for (size_t i = 0; i < candidates_.size(); ++i) {
         lately += written_lately(i) ? 1 : 0;
+        written_600_[i] = candidates_[i].chunk->counts[1].at(now_us)[2];
     }
     whole_.push_back(static_cast<float>(lately));
     const bool knows_days = now_us - activity.begin_us() > kDay;
     whole_.push_back(knows_days ? seconds(now_us % kDay) / 3600 : kUnknown);
+    const Surroundings around = activity.surroundings(now_us);
+    whole_.insert(whole_.end(), {around.io_pressure, around.cpu_pressure, around.weight});
 }
 
 // All that are remembered; and before the heads of streams, which are not.
@@ -234,6 +230,18 @@ void Moment::follow_successors(Op op) {
     }
 }
 
+const std::array<float, 5>& Moment::region_values(size_t size, ChunkId id) const {
+    RegionMemo& memo = memos_[size];
+    if (memo.region != id >> kRegionShifts[size]) {
+        memo = {id >> kRegionShifts[size], {}};
+        if (const Region* region = activity_.region(size, id)) {
+            const FadeValues write = region->counts[1].at(now_us_), read = region->counts[0].at(now_us_);
+            memo.values = {write[1], write[2], write[3], read[1], read[2]};
+        }
+    }
+    return memo.values;
+}
+
 void Moment::features(size_t i, std::span<float> row) const {
     const Chunk& chunk = *candidates_[i].chunk;
     const ChunkId id = candidates_[i].id;
@@ -254,15 +262,15 @@ void Moment::features(size_t i, std::span<float> row) const {
     const bool has_right = i + 1 < candidates_.size() && candidates_[i + 1].id == id + 1;
     const Chunk& left = has_left ? *candidates_[i - 1].chunk : unseen_;
     const Chunk& right = has_right ? *candidates_[i + 1].chunk : unseen_;
-    for (const Chunk* side : {&left, &right}) {
-        writer.add(log_age(side->rhythm[1].last_us(), now_us_));
-        writer.add(side->counts[1].at(now_us_)[2]);
-    }
+    writer.add(log_age(left.rhythm[1].last_us(), now_us_));
+    writer.add(has_left ? written_600_[i - 1] : 0);
+    writer.add(log_age(right.rhythm[1].last_us(), now_us_));
+    writer.add(has_right ? written_600_[i + 1] : 0);
     writer.add(log_age(left.rhythm[0].last_us(), now_us_));
     writer.add(log_age(right.rhythm[0].last_us(), now_us_));
     writer.add(std::array{below_[i].distance, below_[i].age, above_[i].distance, above_[i].age});
     for (size_t size = 0; size < kRegionShifts.size(); ++size) {
-        writer.region(activity_.region(size, id), now_us_);
+        writer.add(region_values(size, id));
     }
     writer.add(whole_);
     assert(writer.count() == feature_names().size());

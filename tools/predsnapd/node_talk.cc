@@ -63,10 +63,21 @@ void ask_node(Courier& courier, const std::shared_ptr<Board>& board, const std::
     });
 }
 
-void tell_node(Courier& courier, const std::shared_ptr<Board>& board, const std::string& disk, Json arguments) {
-    const auto held = std::make_shared<Json>(std::move(arguments));
-    courier.post("tell " + disk, [board, disk, held](qmp::Monitor& monitor) {
-        const Result<void> done = monitor.execute("predsnap-set-predictions", *held).discard();
+Result<void> tell(qmp::Monitor& monitor, const PredictionSet& set, const std::string& node) {
+    const auto execute = [&](Form form) {
+        return monitor.execute("predsnap-set-predictions", Json::take(to_arguments(set, node, form))).discard();
+    };
+    Result<void> done = execute(Form::packed);
+    // "Parameter 'packed' is unexpected": a driver that is older than this program.
+    const bool unknown = !done.ok() && done.error().message.find("'packed' is unexpected") != std::string::npos;
+    return unknown ? execute(Form::list) : done;
+}
+
+void tell_node(Courier& courier, const std::shared_ptr<Board>& board, const std::string& disk, const std::string& node,
+               PredictionSet set) {
+    const auto held = std::make_shared<const PredictionSet>(std::move(set));
+    courier.post("tell " + disk, [board, disk, node, held](qmp::Monitor& monitor) {
+        const Result<void> done = tell(monitor, *held, node);
         board->put(disk, [&](DiskReport& report) {
             ++(done.ok() ? report.told : report.refused);
             report.tell_error = done.ok() ? "" : done.error().message;

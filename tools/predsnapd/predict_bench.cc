@@ -5,23 +5,24 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <memory>
 #include <random>
 
+#include "allocator.h"
 #include "disk_watch.h"
 
 namespace predsnap::predict {
 namespace {
 
 constexpr char kUsage[] =
-    "usage: predict-bench [RECORDS [RATE [MINUTES]]]\n\n"
-    "RECORDS requests (1000000) are counted, then learnt from: records a second, time of training, scoring of a million\n"
-    "chunks. Then the daemon's work for one disk at RATE requests a second (2000) for MINUTES of the guest's time (30):\n"
-    "share of one core, memory. Prints JSON.\n";
+    "usage: predict-bench [RECORDS [RATE [MINUTES [DISKS]]]]\n\n"
+    "The daemon's work for DISKS disks (1), each at RATE requests a second (2000) for MINUTES of the guests' time (30): share\n"
+    "of one core for each disk, memory of the whole process. Then RECORDS requests (1000000) are counted, and learnt from:\n"
+    "records a second, time of training, scoring of a million chunks; with RECORDS 0 that is left out. Prints JSON.\n";
 
 double cpu_seconds() {
     rusage usage{};
@@ -37,6 +38,13 @@ uint64_t resident_bytes() {
     return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
+// The most that was ever resident.
+uint64_t peak_bytes() {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
+}
+
 template <typename Fn>
 double seconds_of(const Fn& fn) {
     const double begin = cpu_seconds();
@@ -49,18 +57,10 @@ double seconds_of(const Fn& fn) {
     std::exit(1);
 }
 
-template <typename T>
-T must(Result<T> result) {
-    if (!result.ok()) {
-        fail(result.error());
-    }
-    return result.take();
-}
-
 // Eight of ten requests go to a tenth of 4 GiB, one runs on from the one before it, one goes anywhere; a third are reads.
 class Load {
   public:
-    explicit Load(int64_t per_second) : step_us_(kSecond / per_second) {}
+    explicit Load(int64_t per_second, uint32_t seed = 1) : random_(seed), step_us_(kSecond / per_second) {}
     Access next() {
         const uint64_t kind = random_() % 10;
         const uint64_t chunk = kind < 8 ? random_() % (kChunks / 10) * 10 : random_() % kChunks;
@@ -76,7 +76,7 @@ class Load {
 
   private:
     static constexpr uint64_t kChunks = 65536;
-    std::minstd_rand random_{1};
+    std::minstd_rand random_;
     const int64_t step_us_;
     int64_t time_us_ = 1'700'000'000 * kSecond;
     uint64_t head_ = 0;
@@ -120,57 +120,84 @@ void measure_training(size_t records) {
 
     constexpr size_t kMillion = 1'000'000;
     const Moment moment(forecaster.activity(), load.now_us());
-    Rows rows{feature_names().size(), {}};
-    rows.values.resize(kMillion * rows.columns);
-    const double features = seconds_of([&] {
-        for (size_t i = 0; i < kMillion; ++i) {
-            moment.features(i % moment.candidates().size(),
-                            std::span(rows.values).subspan(i * rows.columns, rows.columns));
+    // A few rows at a time, as the daemon does.
+    constexpr size_t kBlock = 256;
+    std::vector<float> rows(kBlock * feature_names().size()), scores(kBlock);
+    const Trees* model = forecaster.model(0);
+    if (model == nullptr) {
+        return;
+    }
+    double features = 0, scoring = 0;
+    for (size_t first = 0; first < kMillion; first += kBlock) {
+        const double begin = cpu_seconds();
+        for (size_t i = 0; i < kBlock; ++i) {
+            moment.features((first + i) % moment.candidates().size(),
+                            std::span(rows).subspan(i * feature_names().size(), feature_names().size()));
         }
-    });
-    const Booster* model = forecaster.model(0);
-    const double scoring = model == nullptr ? 0 : seconds_of([&] { must(model->predict(rows)); });
+        const double middle = cpu_seconds();
+        model->predict(rows.data(), kBlock, scores.data());
+        features += middle - begin;
+        scoring += cpu_seconds() - middle;
+    }
     std::printf("  \"scoring\": {\"chunks\": %zu, \"rows-seconds\": %.2f, \"model-seconds\": %.2f},\n", kMillion, features,
                 scoring);
 }
 
-// As the daemon does: a prediction every ten seconds, one that is judged every minute, training every ten minutes.
-void measure_daemon(int64_t per_second, int64_t minutes) {
-    const uint64_t before = resident_bytes();
-    Forecaster forecaster(disk_options());
-    Load load(per_second);
-    const int64_t begin_us = load.now_us();
-    int64_t next_us = begin_us;
+// A disk as the daemon has it: a prediction every ten seconds, what is judged every minute, training every ten minutes.
+struct Disk {
+    Disk(int64_t per_second, uint32_t seed) : load(per_second, seed), forecaster(disk_options()) {}
+    Load load;
+    Forecaster forecaster;
+};
+
+struct Spent {
     double observing = 0, predicting = 0, training = 0;
-    uint64_t peak = 0;
-    for (int64_t tick = 0; tick < minutes * 6; ++tick) {
-        next_us += 10 * kSecond;
-        observing += seconds_of([&] {
-            while (load.now_us() < next_us) {
-                forecaster.observe(load.next());
-            }
-        });
-        predicting += seconds_of([&] {
-            if (tick % 6 == 5) {
-                must(forecaster.forecast(next_us, true));
-            }
-            must(forecaster.forecast(next_us, false));
-        });
-        if (tick % 60 == 59) {
-            training += seconds_of([&] {
-                if (const Result<void> done = forecaster.train(); !done.ok()) {
-                    fail(done.error());
-                }
-            });
+};
+
+void tick(Disk& disk, int64_t minutes_sixth, int64_t now_us, Spent& spent) {
+    spent.observing += seconds_of([&] {
+        while (disk.load.now_us() < now_us) {
+            disk.forecaster.observe(disk.load.next());
         }
-        peak = std::max(peak, resident_bytes());
+    });
+    spent.predicting += seconds_of([&] {
+        if (minutes_sixth % 6 == 5) {
+            disk.forecaster.forecast(now_us, true, [&](const Target& target) { return is_judged(target, now_us); });
+        }
+        disk.forecaster.forecast(now_us, false, [](const Target& target) { return target.horizon_us == 60 * kSecond; });
+    });
+    if (minutes_sixth % 60 == 59) {
+        spent.training += seconds_of([&] {
+            if (const Result<void> done = disk.forecaster.train(); !done.ok()) {
+                fail(done.error());
+            }
+            give_memory_back();
+        });
     }
-    const auto span = static_cast<double>(minutes * 60);
-    std::printf("  \"daemon\": {\"requests-per-second\": %lld, \"minutes\": %lld, \"observing\": %.4f, \"predicting\": %.4f, "
-                "\"training\": %.4f, \"share-of-a-core\": %.4f, \"memory-bytes\": %llu},\n",
-                static_cast<long long>(per_second), static_cast<long long>(minutes), observing / span, predicting / span,
-                training / span, (observing + predicting + training) / span,
-                static_cast<unsigned long long>(peak - before));
+}
+
+void measure_daemon(int64_t per_second, int64_t minutes, int64_t count) {
+    std::vector<std::unique_ptr<Disk>> disks;
+    for (int64_t i = 0; i < count; ++i) {
+        disks.push_back(std::make_unique<Disk>(per_second, static_cast<uint32_t>(i + 1)));
+    }
+    const int64_t begin_us = disks[0]->load.now_us() / (60 * kSecond) * 60 * kSecond;
+    Spent spent;
+    uint64_t resident_max = 0;
+    for (int64_t step = 0; step < minutes * 6; ++step) {
+        for (const auto& disk : disks) {
+            tick(*disk, step, begin_us + (step + 1) * 10 * kSecond, spent);
+        }
+        resident_max = std::max(resident_max, resident_bytes());
+    }
+    const auto span = static_cast<double>(minutes * 60 * count);
+    std::printf("  \"daemon\": {\"disks\": %lld, \"requests-per-second\": %lld, \"minutes\": %lld, \"observing\": %.4f, "
+                "\"predicting\": %.4f, \"training\": %.4f, \"share-of-a-core\": %.4f,\n    \"resident-max\": %llu, "
+                "\"resident-peak-of-training\": %llu},\n",
+                static_cast<long long>(count), static_cast<long long>(per_second), static_cast<long long>(minutes),
+                spent.observing / span, spent.predicting / span, spent.training / span,
+                (spent.observing + spent.predicting + spent.training) / span, static_cast<unsigned long long>(resident_max),
+                static_cast<unsigned long long>(peak_bytes()));
 }
 
 int main(int argc, char** argv) {
@@ -179,12 +206,18 @@ int main(int argc, char** argv) {
         return 0;
     }
     const auto argument = [&](int index, int64_t otherwise) {
-        return argc > index ? std::max<int64_t>(std::atoll(argv[index]), 1) : otherwise;
+        return argc > index ? std::max<int64_t>(std::atoll(argv[index]), 0) : otherwise;
     };
+    const auto records = static_cast<size_t>(argument(1, 1'000'000));
+    const int64_t rate = argument(2, 2000), minutes = argument(3, 30), disks = argument(4, 1);
     std::printf("{\n");
-    measure_daemon(argument(2, 2000), argument(3, 30));  // first, for its memory's sake
-    measure_features(static_cast<size_t>(argument(1, 1'000'000)));
-    measure_training(static_cast<size_t>(argument(1, 1'000'000)));
+    if (rate > 0 && minutes > 0 && disks > 0) {
+        measure_daemon(rate, minutes, disks);  // first, for its memory's sake
+    }
+    if (records > 0) {
+        measure_features(records);
+        measure_training(records);
+    }
     std::printf("  \"columns\": %zu\n}\n", feature_names().size());
     return 0;
 }
@@ -192,4 +225,7 @@ int main(int argc, char** argv) {
 }  // namespace
 }  // namespace predsnap::predict
 
-int main(int argc, char** argv) { return predsnap::predict::main(argc, argv); }
+int main(int argc, char** argv) {
+    predsnap::predict::keep_memory_small();
+    return predsnap::predict::main(argc, argv);
+}

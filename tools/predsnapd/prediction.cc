@@ -5,6 +5,8 @@
 #include <cassert>
 #include <cmath>
 
+#include "block/engine/prediction_table.h"
+
 namespace predsnap::predict {
 namespace {
 
@@ -101,6 +103,35 @@ void add_number(JsonObject* object, const char* name, float value) {
     json_object_set_double_member(object, name, std::round(static_cast<double>(value) * 100) / 100);
 }
 
+std::string packed(const std::vector<Prediction>& predictions) {
+    std::vector<predsnap::Prediction> table;
+    for (const Prediction& p : predictions) {
+        table.push_back({p.offset, p.length, static_cast<double>(p.write), static_cast<double>(p.read),
+                         p.change < 0 ? std::nullopt : std::optional(static_cast<double>(p.change))});
+    }
+    const std::vector<uint8_t> bytes = pack_predictions(table);
+    gchar* encoded = g_base64_encode(bytes.data(), bytes.size());
+    std::string result = encoded;
+    g_free(encoded);
+    return result;
+}
+
+JsonArray* list_of(const std::vector<Prediction>& predictions) {
+    JsonArray* list = json_array_new();
+    for (const Prediction& prediction : predictions) {
+        JsonObject* object = json_object_new();
+        json_object_set_int_member(object, "offset", static_cast<gint64>(prediction.offset));
+        json_object_set_int_member(object, "length", static_cast<gint64>(prediction.length));
+        add_number(object, "write", prediction.write);
+        add_number(object, "read", prediction.read);
+        if (prediction.change >= 0) {
+            add_number(object, "change", prediction.change);
+        }
+        json_array_add_object_element(list, object);
+    }
+    return list;
+}
+
 }  // namespace
 
 std::vector<Prediction> make_predictions(const Forecast& writes, const Forecast& reads, const Activity& activity,
@@ -168,25 +199,17 @@ double changed_share(const std::vector<Prediction>& before, const std::vector<Pr
     return told == 0 ? 0 : static_cast<double>(changed) / static_cast<double>(told);
 }
 
-JsonNode* to_arguments(const PredictionSet& set, const std::string& node_name) {
-    JsonArray* list = json_array_new();
-    for (const Prediction& prediction : set.predictions) {
-        JsonObject* object = json_object_new();
-        json_object_set_int_member(object, "offset", static_cast<gint64>(prediction.offset));
-        json_object_set_int_member(object, "length", static_cast<gint64>(prediction.length));
-        add_number(object, "write", prediction.write);
-        add_number(object, "read", prediction.read);
-        if (prediction.change >= 0) {
-            add_number(object, "change", prediction.change);
-        }
-        json_array_add_object_element(list, object);
-    }
+JsonNode* to_arguments(const PredictionSet& set, const std::string& node_name, Form form) {
     JsonObject* arguments = json_object_new();
     json_object_set_string_member(arguments, "node-name", node_name.c_str());
     json_object_set_string_member(arguments, "model", set.model.c_str());
     json_object_set_int_member(arguments, "base-sequence", static_cast<gint64>(set.base_sequence));
     json_object_set_int_member(arguments, "horizon", set.horizon_us / kSecond);
-    json_object_set_array_member(arguments, "predictions", list);
+    json_object_set_array_member(arguments, "predictions",
+                                 form == Form::list ? list_of(set.predictions) : json_array_new());
+    if (form == Form::packed) {
+        json_object_set_string_member(arguments, "packed", packed(set.predictions).c_str());
+    }
     json_object_set_int_member(arguments, "write-rate", static_cast<gint64>(set.write_rate));
     JsonNode* node = json_node_new(JSON_NODE_OBJECT);
     json_node_take_object(node, arguments);

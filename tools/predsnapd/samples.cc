@@ -35,19 +35,20 @@ void Samples::take(const Moment& moment) {
 
     Taken taken;
     taken.time_us = moment.now_us();
-    taken.rows.columns = feature_names().size();
+    std::vector<float> row(feature_names().size());
     std::uniform_real_distribution<float> uniform(0, 1);
     for (size_t i = 0; i < total; ++i) {
         const float share = active[i] ? share_active : share_other;
         if (uniform(random_) >= share) {
             continue;
         }
-        taken.rows.values.resize(taken.rows.values.size() + taken.rows.columns);
-        moment.features(i, std::span(taken.rows.values).last(taken.rows.columns));
+        moment.features(i, row);
+        taken.values.insert(taken.values.end(), row.begin(), row.end());
         taken.weights.push_back(std::min(1 / share, kWeightMax));
         taken.samples.push_back({.id = moment.candidates()[i].id});
     }
     row_count_ += taken.samples.size();
+    taken.values.shrink_to_fit();
     taken_.push_back(std::move(taken));
     wait_for(taken_.back());
     if (row_count_ > options_.rows_max) {
@@ -122,7 +123,7 @@ size_t Samples::came_count(int64_t now_us) const {
 }
 
 void Samples::halve(Taken& taken, bool spare_came) {
-    const size_t columns = taken.rows.columns;
+    const size_t columns = feature_names().size();
     size_t kept = 0;
     for (size_t i = 0; i < taken.samples.size(); ++i) {
         const bool spared = spare_came && came(taken, taken.samples[i]);
@@ -131,16 +132,16 @@ void Samples::halve(Taken& taken, bool spare_came) {
         }
         taken.weights[kept] = spared ? taken.weights[i] : std::min(2 * taken.weights[i], kWeightMax);
         taken.samples[kept] = taken.samples[i];
-        std::copy_n(taken.rows.values.begin() + static_cast<ptrdiff_t>(i * columns), columns,
-                    taken.rows.values.begin() + static_cast<ptrdiff_t>(kept * columns));
+        std::copy_n(taken.values.begin() + static_cast<ptrdiff_t>(i * columns), columns,
+                    taken.values.begin() + static_cast<ptrdiff_t>(kept * columns));
         ++kept;
     }
     taken.weights.resize(kept);
     taken.samples.resize(kept);
-    taken.rows.values.resize(kept * columns);
+    taken.values.resize(kept * columns);
     taken.weights.shrink_to_fit();
     taken.samples.shrink_to_fit();
-    taken.rows.values.shrink_to_fit();
+    taken.values.shrink_to_fit();
 }
 
 TrainingSet Samples::outcomes(const Target& target, int64_t now_us) const {
@@ -150,7 +151,7 @@ TrainingSet Samples::outcomes(const Target& target, int64_t now_us) const {
         if (taken.time_us + target.horizon_us > now_us) {
             continue;
         }
-        set.rows.values.insert(set.rows.values.end(), taken.rows.values.begin(), taken.rows.values.end());
+        set.rows.values.insert(set.rows.values.end(), taken.values.begin(), taken.values.end());
         set.weights.insert(set.weights.end(), taken.weights.begin(), taken.weights.end());
         for (const Sample& sample : taken.samples) {
             const bool came = sample.next_us[index_of(target.op)] - taken.time_us <= target.horizon_us;
@@ -159,6 +160,40 @@ TrainingSet Samples::outcomes(const Target& target, int64_t now_us) const {
         }
     }
     return set;
+}
+
+Profile Samples::profile() const {
+    const size_t columns = feature_names().size();
+    struct Sums {
+        double all = 0, known = 0, values = 0, distances = 0;
+        double mean() const { return known > 0 ? values / known : 0; }
+    };
+    std::vector<Sums> sums(columns);
+    const auto each = [&](const auto& fn) {
+        for (const Taken& taken : taken_) {
+            for (size_t i = 0; i < taken.values.size(); ++i) {
+                fn(sums[i % columns], static_cast<double>(taken.values[i]), static_cast<double>(taken.weights[i / columns]));
+            }
+        }
+    };
+    each([](Sums& sum, double value, double weight) {
+        sum.all += weight;
+        if (!std::isnan(value)) {
+            sum.known += weight;
+            sum.values += weight * value;
+        }
+    });
+    each([](Sums& sum, double value, double weight) {
+        sum.distances += std::isnan(value) ? 0 : weight * std::abs(value - sum.mean());
+    });
+    Profile profile;
+    for (size_t i = 0; i < columns && row_count_ > 0; ++i) {
+        const Sums& sum = sums[i];
+        profile.columns.push_back({static_cast<float>(sum.mean()),
+                                   static_cast<float>(sum.known > 0 ? sum.distances / sum.known : 0),
+                                   static_cast<float>(sum.known / sum.all)});
+    }
+    return profile;
 }
 
 }  // namespace predsnap::predict

@@ -11,6 +11,8 @@
 
 #include "booster.h"
 #include "heuristics.h"
+#include "packed.h"
+#include "profile.h"
 
 namespace predsnap::predict {
 
@@ -38,6 +40,8 @@ class Samples {
     // Those of which the outcome is known by now.
     TrainingSet outcomes(const Target& target, int64_t now_us) const;
     size_t row_count() const { return row_count_; }
+    // What all rows have in common.
+    Profile profile() const;
 
   private:
     struct Sample {
@@ -47,7 +51,7 @@ class Samples {
     };
     struct Taken {
         int64_t time_us = 0;
-        Rows rows;
+        std::vector<Packed> values;  // of rows
         std::vector<float> weights;
         std::vector<Sample> samples;  // does not move: others point to them
     };

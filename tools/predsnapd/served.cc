@@ -57,10 +57,26 @@ void Served::load_models(ModelStore& store) {
     }
 }
 
+void Served::borrow_models(ModelStore& store) {
+    if (training_ || behind_) {
+        return;
+    }
+    std::vector<std::string> messages;
+    const Result<std::string> lender = disk_.borrow_models(store, messages);
+    if (!lender.ok()) {
+        messages.push_back(lender.error().message);
+    } else if (!lender.value().empty()) {
+        messages.push_back("tries the models of '" + lender.value() + "', which is most like it, until it has its own");
+    }
+    for (const std::string& message : messages) {
+        say(message);
+    }
+}
+
 Result<PredictionSet> Served::predict(const DaemonOptions& options, int64_t now_us) {
     TRY_ASSIGN(PredictionSet set, disk_.predict(now_us, options.horizon_us, options.ranges_max));
     if (options.json) {
-        std::printf("%s\n", Json::take(to_arguments(set, config_.node)).text().c_str());
+        std::printf("%s\n", Json::take(to_arguments(set, config_.node, Form::list)).text().c_str());
         std::fflush(stdout);
     }
     return set;
@@ -71,17 +87,18 @@ Result<void> Served::follow(const DaemonOptions& options, int64_t now_us) {
     if (behind_ || disk_.records() == 0) {
         return {};  // what is old is of no use to the driver
     }
+    disk_.surround(now_us, read_pressure());
     TRY(disk_.advance(now_us));
     TRY_ASSIGN(const PredictionSet set, predict(options, now_us));
     if (!courier_ || options.dry_run) {
         return {};
     }
     if (!disk_.worth_telling(set, now_us)) {
-        ++spared_;
+        board_->put(config_.name, [](DiskReport& report) { ++report.spared; });
         return {};
     }
     disk_.note_told(set, now_us);
-    tell_node(*courier_, board_, config_.name, Json::take(to_arguments(set, config_.node)));
+    tell_node(*courier_, board_, config_.name, config_.node, set);
     return {};
 }
 
@@ -89,7 +106,6 @@ void Served::put_up(const Result<void>& log) {
     board_->put(config_.name, [&](DiskReport& report) {
         report.records = disk_.records();
         report.dropped = disk_.dropped();
-        report.spared = spared_;
         report.log_error = log.ok() ? "" : log.error().message;
     });
 }
@@ -130,13 +146,10 @@ std::vector<Standing> Served::standings() const {
     std::vector<Standing> all;
     for (size_t i = 0; i < targets.size(); ++i) {
         const Contest& contest = forecaster.contest(i);
-        Standing standing{.target = name_of(targets[i]),
+        all.push_back({.target = name_of(targets[i]),
                           .served = contest.standing(contest.champion()),
-                          .model_serves = contest.champion() >= kModelMethod};
-        for (size_t method = 0; method < kModelMethod; ++method) {
-            standing.baseline = std::max(standing.baseline, contest.standing(method));
-        }
-        all.push_back(std::move(standing));
+                          .baseline = contest.standing(contest.best_rule()),
+                          .model_serves = contest.champion() >= kModelMethod});
     }
     return all;
 }

@@ -26,6 +26,8 @@ class Served {
     void become(const DiskConfig& config, std::shared_ptr<Courier> courier);
 
     void load_models(ModelStore& store);
+    // Before a tick: where it has no model yet, that of a similar disk is tried.
+    void borrow_models(ModelStore& store);
     // Reads what is new, tells what comes next, asks how the node is.
     void tick(const DaemonOptions& options, int64_t now_us);
     bool wants_training(int64_t now_us) const;
@@ -56,7 +58,6 @@ class Served {
     bool behind_ = true;           // more of its log is to be read
     int64_t next_train_us_ = 0;
     int64_t training_begun_us_ = 0;
-    uint64_t spared_ = 0;          // sets that were not worth telling
     std::string said_;
 };
 

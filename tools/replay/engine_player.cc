@@ -105,7 +105,22 @@ Result<void> EnginePlayer::carry_out(const std::vector<Request>& requests) {
     reads_.requests += after.requests - before.requests;
     reads_.bytes += after.bytes - before.bytes;
     reads_.staged_blocks += after.staged_blocks - before.staged_blocks;
+    note_slow_reads(requests, {after.requests - before.requests, after.bytes - before.bytes, 0});
     return result;
+}
+
+void EnginePlayer::note_slow_reads(const std::vector<Request>& requests, const ReadCount& taken) {
+    constexpr int64_t kRequestUs = 2000, kBytesPerUs = 100;
+    const int64_t now_us = requests.front().time_us;
+    if (taken.requests > 0) {
+        slow_free_us_ = std::max(slow_free_us_, now_us) + static_cast<int64_t>(taken.requests) * kRequestUs +
+                        static_cast<int64_t>(taken.bytes) / kBytesPerUs;
+    }
+    for (const Request& request : requests) {
+        if (!request.write) {
+            slow_reads_.add(taken.requests > 0 ? slow_free_us_ - now_us : 0, request.length);
+        }
+    }
 }
 
 EnginePlayer::ReadCount EnginePlayer::read_count() const {

@@ -41,6 +41,9 @@ class EnginePlayer {
     struct ReadCount {
         uint64_t requests = 0, bytes = 0, staged_blocks = 0;
     };
+    // How long the guest's reads would take if the image did 500 requests and 100 MB a second, one after the other, and
+    // nothing but them: those of requests that were begun together wait for each other.
+    const Latencies& slow_reads() const { return slow_reads_; }
     const ReadCount& reads() const { return reads_; }
 
   private:
@@ -62,7 +65,10 @@ class EnginePlayer {
     Measures measures_;
     uint64_t read_blocks_ = 0, written_blocks_ = 0;
     const CountingDevice* device_ = nullptr;
+    void note_slow_reads(const std::vector<Request>& requests, const ReadCount& taken);
     ReadCount reads_;
+    Latencies slow_reads_;
+    int64_t slow_free_us_ = 0;  // when the slow image has done all that it was asked for
 };
 
 // Reads of an engine or of a view of it.

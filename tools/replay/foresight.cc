@@ -9,10 +9,20 @@
 namespace predsnap::replay {
 namespace {
 
+// All is as likely to be read and written, so that all is staged, and what was used least recently goes. A disk on which so
+// much cannot be predicted is said to be read only, by a hint.
 class EvenTeller final : public Teller {
   public:
     Result<void> tell(Engine& engine, int64_t) override {
-        return engine.hint({0, engine.size(), HintKind::will_read, {}});
+        if (engine.size() > kMaxPredictedChunks * kChunkBytes) {
+            return engine.hint({0, engine.size(), HintKind::will_read, {}});
+        }
+        PredictionSet set;
+        set.model = "lru";
+        set.base = engine.info().sequence;
+        set.horizon_us = kHorizonUs;
+        set.predictions = {{0, engine.size(), 1, 1, std::nullopt}};
+        return engine.set_predictions(std::move(set));
     }
 };
 

@@ -2,9 +2,20 @@
 #include "measures.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <numeric>
 
 namespace predsnap::replay {
+
+int64_t Latencies::percentile(double share) const {
+    if (us_.empty()) {
+        return 0;
+    }
+    std::vector<int64_t> sorted = us_;
+    const auto at = sorted.begin() + static_cast<ptrdiff_t>(share * static_cast<double>(sorted.size() - 1));
+    std::nth_element(sorted.begin(), at, sorted.end());
+    return *at;
+}
 
 std::string Latencies::json() const {
     JsonObject object;

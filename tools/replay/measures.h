@@ -22,6 +22,8 @@ class Latencies {
     }
     // {"requests": n, "bytes": n, "mean_us": n, "p50_us": n, "p99_us": n, "max_us": n}
     std::string json() const;
+    // Of those whose time is known, the share `share` took no longer; 0 without any.
+    int64_t percentile(double share) const;
     uint64_t bytes() const { return bytes_; }
 
   private:

@@ -48,6 +48,7 @@ RunResult ReplayRun::run() {
     result.read_blocks = player.read_blocks();
     result.written_blocks = player.written_blocks();
     result.guest_reads = {player.reads().requests, player.reads().bytes};
+    result.slow_reads = player.slow_reads();
     result.staged_blocks = player.reads().staged_blocks;
     restore(result);
     must(engine_->settle());

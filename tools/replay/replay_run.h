@@ -54,6 +54,7 @@ struct RunResult {
     uint64_t read_blocks = 0, written_blocks = 0;  // of 4 KiB, that the guest's requests touched
     uint64_t staged_blocks = 0;  // that the guest read, from the staging cache
     DeviceReads guest_reads;     // of the image, for the guest's requests
+    Latencies slow_reads;        // see EnginePlayer
     // Reading from a view of the newest snapshot what the guest used in the minute before it.
     DeviceReads restore;
     uint64_t restore_bytes = 0;

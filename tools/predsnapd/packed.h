@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+//
+// Numbers in 16 bits, where many are kept for long: within 0.1% of what they were, in the same order.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <vector>
+
+namespace predsnap::predict {
+
+// A sign, 6 bits of exponent, 9 of fraction: 0, what is between 2^-30 and 2^33 on both sides of it, and "not known" (NaN).
+// What is nearer to 0 is 0, what is further off is as far as can be.
+class Packed {
+  public:
+    Packed() = default;
+    Packed(float value) : bits_(pack(value)) {}
+    operator float() const {
+        if (bits_ == kUnknown) {
+            return std::numeric_limits<float>::quiet_NaN();
+        }
+        const uint32_t size = bits_ & kSize, sign = (bits_ & 0x8000u) << 16;
+        return std::bit_cast<float>(size == 0 ? sign : sign | ((size << kDropped) + kOffset));
+    }
+
+  private:
+    static constexpr uint32_t kDropped = 14;                            // bits of a float's fraction
+    static constexpr uint32_t kOffset = (127u - 31u) << 23;             // what the exponents differ by
+    static constexpr uint16_t kSize = 0x7fff, kUnknown = 0xffff, kLargest = 0x7ffe;
+    static uint16_t pack(float value) {
+        if (std::isnan(value)) {
+            return kUnknown;
+        }
+        const auto whole = std::bit_cast<uint32_t>(value);
+        const auto sign = static_cast<uint16_t>(whole >> 16 & 0x8000);
+        const uint32_t rounded = (whole & 0x7fffffff) + (1u << (kDropped - 1));
+        if (rounded < kOffset + (1u << 23)) {
+            return 0;
+        }
+        const uint32_t size = (rounded - kOffset) >> kDropped;
+        return static_cast<uint16_t>(sign | (size > kLargest ? kLargest : size));
+    }
+    uint16_t bits_ = 0;
+};
+static_assert(sizeof(Packed) == 2);
+
+// What a method made of each candidate of a moment.
+class PackedScores {
+  public:
+    PackedScores() = default;
+    // Probabilities are kept as logits: near 1 as exact as near 0.
+    PackedScores(std::span<const float> scores, bool probabilities) : probabilities_(probabilities) {
+        values_.reserve(scores.size());
+        for (const float score : scores) {
+            values_.push_back(probabilities ? logit_of(score) : score);
+        }
+    }
+    bool empty() const { return values_.empty(); }
+    size_t size() const { return values_.size(); }
+    float operator[](size_t i) const { return probabilities_ ? probability_of(values_[i]) : float{values_[i]}; }
+    // Of these candidates only.
+    PackedScores of(std::span<const uint32_t> candidates) const {
+        PackedScores some;
+        some.probabilities_ = probabilities_;
+        some.values_.reserve(candidates.size());
+        for (size_t i = 0; i < candidates.size() && !values_.empty(); ++i) {
+            some.values_.push_back(values_[candidates[i]]);
+        }
+        return some;
+    }
+
+  private:
+    static constexpr float kLogitMax = 16;
+    static float logit_of(float p) {
+        return std::fmax(-kLogitMax, std::fmin(kLogitMax, std::log(p / (1 - p))));
+    }
+    static float probability_of(float logit) { return 1 / (1 + std::exp(-logit)); }
+
+    std::vector<Packed> values_;
+    bool probabilities_ = false;
+};
+
+}  // namespace predsnap::predict
