@@ -113,13 +113,14 @@ Result<Moment> parse_moment(const std::string& given, const Json& node, const Cl
     return Error{ENOENT, "there is no snapshot '" + text + "' (" + snapshot_names(node) + "), and " + parsed.error().message};
 }
 
+Json history_begin(const Json& node) {
+    const Json begin = node["history"]["time"];
+    return begin ? begin : node["oldest-point"];
+}
+
 std::string covered(const Json& node, const Clock& clock) {
-    const Json oldest = node["oldest-point"], newest = node["newest-point"], begin = node["history"]["time"];
-    if (!newest) {
-        return "";
-    }
-    const int64_t from = begin ? begin.integer() : oldest.integer();
-    return "from " + show_time(from, clock) + " to " + show_time(newest.integer(), clock);
+    const Json newest = node["newest-point"];
+    return newest ? "from " + show_time(history_begin(node).integer(), clock) + " to " + show_time(newest.integer(), clock) : "";
 }
 
 Error in_words(const Error& error, const Json& node, const Clock& clock) {

@@ -33,6 +33,8 @@ Result<Moment> parse_moment(const std::string& text, const Json& node, const Clo
 // if it is known, "time". Errors: ENOENT, with what the history covers.
 Result<Json> find_state(Target& target, const Json& node, const Moment& moment, const Clock& clock);
 
+// The time its history begins at, by what query-predsnap says of a disk; nothing if there is none yet.
+Json history_begin(const Json& node);
 // What the history covers, in words; empty if there is nothing yet.
 std::string covered(const Json& node, const Clock& clock);
 // QEMU's refusal of a moment in the tool's words: times for people.
