@@ -20,25 +20,6 @@ bool take_prefix(std::string* text, const char* prefix) {
     return there;
 }
 
-bool has_snapshot(const Json& node, const std::string& name) {
-    const Json snapshots = node["snapshots"];
-    for (size_t i = 0; i < snapshots.size(); ++i) {
-        if (snapshots[i]["name"].string() == name) {
-            return true;
-        }
-    }
-    return false;
-}
-
-std::string snapshot_names(const Json& node) {
-    const Json snapshots = node["snapshots"];
-    std::string names;
-    for (size_t i = 0; i < snapshots.size(); ++i) {
-        names += (i > 0 ? ", '" : "'") + snapshots[i]["name"].string() + "'";
-    }
-    return names.empty() ? "it has none" : "it has " + names;
-}
-
 // Eighteen digits fit, and no disk ever gets there.
 bool is_number(const std::string& text) {
     return !text.empty() && text.size() <= 18 && text.find_first_not_of("0123456789") == std::string::npos;
@@ -60,6 +41,25 @@ Result<Moment> sequence_moment(const std::string& text) {
 }
 
 }  // namespace
+
+bool has_snapshot(const Json& node, const std::string& name) {
+    const Json snapshots = node["snapshots"];
+    for (size_t i = 0; i < snapshots.size(); ++i) {
+        if (snapshots[i]["name"].string() == name) {
+            return true;
+        }
+    }
+    return false;
+}
+
+std::string snapshot_names(const Json& node) {
+    const Json snapshots = node["snapshots"];
+    std::string names;
+    for (size_t i = 0; i < snapshots.size(); ++i) {
+        names += (i > 0 ? ", '" : "'") + snapshots[i]["name"].string() + "'";
+    }
+    return names.empty() ? "it has none" : "it has " + names;
+}
 
 void Moment::set(JsonMap& arguments) const {
     switch (kind) {
