@@ -147,6 +147,16 @@ TEST_F(PrefetchTest, UnlikelyReadsAndThoseWithoutNeedAreNotFetched) {
     EXPECT_EQ(reads(base), 0u);
 }
 
+TEST_F(PrefetchTest, ChunksThatFollowEachOtherAreReadInOneGo) {
+    put_base();
+    ASSERT_TRUE(predict({read_of(3, 0.7), read_of(2, 0.6), read_of(1, 0.9), read_of(8, 0.8)}).ok());
+    work_in_background();
+    EXPECT_EQ(prefetch().fetched, 4 * kChunkSectors / kSectorsPerBlock);
+    EXPECT_EQ(reads(base), 2u);
+    expect_read(kChunkSectors, 3 * kChunkSectors);
+    EXPECT_EQ(reads(base), 2u);
+}
+
 TEST_F(PrefetchTest, WhatTheGuestReadsItselfIsNotFetched) {
     put_base();
     ASSERT_TRUE(hint(0, 16).ok());
@@ -283,7 +293,9 @@ TEST_F(PrefetchTest, AStateIsNotFetchedWithoutRoomOrReason) {
 TEST_F(PrefetchTest, AFailingDeviceEndsIt) {
     put_base();
     base.fail = [](const MemoryDevice::Call&) { return EIO; };
-    ASSERT_TRUE(hint(0, kTestSectors).ok());
+    for (uint64_t sector = 0; sector < kTestSectors; sector += 2 * kChunkSectors) {
+        ASSERT_TRUE(hint(sector, kChunkSectors).ok());  // apart, so that each is read alone
+    }
     work_in_background();
     EXPECT_EQ(prefetch().queued, 0u);
     EXPECT_EQ(prefetch().fetched, 0u);
