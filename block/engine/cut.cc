@@ -28,7 +28,8 @@ bool Engine::Impl::over_limit() const {
     const uint64_t used =
         segments.log().size() +
         segments.totals(Cleaner::packed_sectors(core.geometry, log.max_request_sectors())).streams;
-    return used * core.geometry.segment_size > *limit;
+    return used * core.geometry.segment_size > *limit &&
+           (used - std::min(used, pack_segments())) * core.geometry.segment_size > *limit;
 }
 
 bool Engine::Impl::is_snapshot(Sequence state) const {

@@ -154,6 +154,13 @@ struct Engine::Impl {
     int64_t coalesce_credit = 0;
     int64_t credit_at_us = 0;
     bool cut_failed = false;
+    // Packing. What the newest state was at times, ascending, to tell what has not been written for long.
+    struct Mark {
+        int64_t uptime_us;
+        Sequence newest;
+    };
+    std::deque<Mark> pack_marks;
+    bool pack_due = false, pack_failed = false;
     // Coalescing on demand.
     struct Demand {
         std::optional<Time> until;
@@ -294,6 +301,19 @@ struct Engine::Impl {
     bool checkpoint_frees_space() const;
     bool make_space(uint64_t* attempts);
     Result<void> with_space(const std::function<Result<void>()>& call);
+    // Packing: pack.cc. What is packed at once: segments of the log, and packs of which little is in use any more.
+    struct Packable {
+        std::vector<SegmentId> segments;
+        std::vector<StreamInfo> packs;
+    };
+    void note_pack_mark();
+    Sequence cold_before() const;
+    uint64_t pack_segments() const;
+    Packable choose_packable();
+    Result<ExtentMap> collect_packable(const Packable& chosen);
+    void collect_at(Sector start, uint64_t count, Place place, ExtentMap* found);
+    Result<void> pack(Packable& chosen);
+    Result<void> move_into_pack(const ExtentMap& extents, Place base);
     // Tiers: tiers.cc.
     Result<void> open_capacity(Device& device);
     bool needs_capacity_to_open() const;
@@ -386,6 +406,7 @@ struct Engine::Impl {
     bool drop_stream_step();
     bool coalesce_step();
     bool order_step();
+    bool pack_step();
     bool reclaim_step();
     bool learn_deltas_step();
     Result<void> learn_delta(const Extent& extent, uint64_t generation);

@@ -52,6 +52,15 @@ Result<void> StreamWriter::begin_stream(Place base, std::shared_ptr<const Dictio
 void StreamWriter::put_extent(const Extent& extent) {
     Extent stored = extent;
     if (extent.is_data()) {
+        // What follows each other on the disk does so here, too: one extent.
+        if (!index_.extents.empty()) {
+            Extent last = format::unpack(index_.extents.back());
+            if (last.is_data() && last.end() == extent.start && last.count + extent.count <= kMaxDataSectors) {
+                last.count += extent.count;
+                index_.extents.back() = format::pack(last);
+                return;
+            }
+        }
         stored.kind = ExtentKind::run;
         stored.head = stored.tail = 0;
         stored.checksum = 0;

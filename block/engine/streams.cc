@@ -345,12 +345,13 @@ void Engine::Impl::adopt(SealedStreams& sealed, bool appended) {
     Lock lock(core.mutex);
     sealed.writer->keep();
     sealed.adopted = true;
-    core.stats.stream_bytes += sealed.writer->bytes_written();
+    const bool packed = !sealed.streams.empty() && sealed.streams.front().is_pack();
+    (packed ? core.stats.pack_bytes : core.stats.stream_bytes) += sealed.writer->bytes_written();
     tail_of(sealed.tier) = appended ? sealed.writer->tail() : StreamTail{};
     for (const StreamInfo& stream : sealed.streams) {
         hold_segments(sealed.tier, stream.segments);
-        segments.add_stream_use(stream.base, stream.base + stream.sectors);
-        core.stats.sealed_bytes += stream.sectors * kSectorSize;
+        segments.add_stream_use(stream.base, stream.base + stream.sectors, stream.is_pack());
+        (stream.is_pack() ? core.stats.packed_bytes : core.stats.sealed_bytes) += stream.sectors * kSectorSize;
     }
     if (!sealed.held.empty()) {
         let_go_segments(sealed.tier, sealed.held, disk.sequence + 1, disk.next_view());
@@ -403,6 +404,12 @@ const StreamInfo* Engine::Impl::needless_stream(bool in_use) const {
     const Sequence oldest = kept.empty() ? Sequence(UINT64_MAX) : kept.front();
     for (const StreamInfo& stream : history.streams) {
         const SegmentTable::StreamUse* const use = segments.stream_use(stream.base);
+        if (stream.is_pack()) {  // which is emptied by packing what is left of it again
+            if (!in_use && stream_use(stream) == StreamUse::none) {
+                return &stream;
+            }
+            continue;
+        }
         const bool tried = in_use && use != nullptr && use->failures >= Cleaner::kMaxFailures;
         if (stream.lower < oldest && !tried &&
             stream_use(stream) == (in_use ? StreamUse::by_disk : StreamUse::none)) {

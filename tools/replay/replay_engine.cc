@@ -29,6 +29,8 @@ namespace {
         "  --merge-rate N      merging reads at most so many of the guest's bytes a second of the "
         "trace; 0: no limit (0)\n"
         "  --level N           zstd's, of old history (1)\n"
+        "  --pack-after S      data that was not written for so many seconds is compressed; -1: none is (-1)\n"
+        "  --rest S            so long nothing happens after the trace (0)\n"
         "  --dictionary N      old history of so many frames is tried with a dictionary; 0: none is (128)\n"
         "  --points SECONDS    a snapshot after each so many seconds of the trace; 0: none (60)\n"
         "  --flush-every S     the guest flushes after each so many seconds of the trace; 0: only "
@@ -111,6 +113,12 @@ Options parse(int argc, char** argv) {
         TRY_ASSIGN(options.open.dictionary_frames, Arguments::whole(value, 0, UINT64_MAX));
         return {};
     });
+    arguments.option("--pack-after", [&](std::string_view value) -> Result<void> {
+        TRY_ASSIGN(const double seconds, Arguments::number(value, -1, 1e9));
+        options.open.pack_after_us = seconds < 0 ? -1 : static_cast<int64_t>(seconds * 1e6);
+        return {};
+    });
+    arguments.option("--rest", seconds_into(options.rest_us));
     arguments.option("--staging-bytes", [&](std::string_view value) -> Result<void> {
         TRY_ASSIGN(options.open.fine.staging_bytes, Arguments::whole(value, 0, UINT64_MAX));
         return {};
