@@ -120,8 +120,9 @@ struct FineInfo {
 };
 
 // Which neighbouring streams of old history are merged first: those that are expected to free the most for what is read,
-// by how similar their changes are; or, to compare, the oldest.
-enum class MergeOrder : uint8_t { saving, age };
+// by how similar their changes are; or, to compare, the oldest, or those that free the most exactly,
+// for which the indexes of all are read.
+enum class MergeOrder : uint8_t { saving, age, exact };
 
 struct OpenOptions {
     bool writable = true;

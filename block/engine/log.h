@@ -89,6 +89,8 @@ class Log {
     // --- The rest requires Core::mutex. ---
     // Requests wait for those before them.
     bool busy() const { return pending_.size() > 1; }
+    // The next append begins a segment.
+    void close_segment() { position_.offset = core_.geometry.segment_size; }
     Sequence durable() const { return durable_; }
     const LogPosition& position() const { return position_; }
     // Sectors that one append could take without beginning a segment, if no other comes first.

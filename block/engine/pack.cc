@@ -180,8 +180,10 @@ Result<void> Engine::Impl::pack(Packable& chosen) {
         TRY(update_superblock([](format::Superblock& block) { block.incompatible |= format::kIncompatiblePacked; }));
     }
     SealedStreams sealed(*this);
+    sealed.packs = true;
     begin_streams(&sealed);
     TRY(add_stream(content, StreamInfo(), &sealed));
+    TRY(sealed.writer->finish());
     const uint64_t bytes = sealed.writer->bytes_written();
     if (bytes > (sectors - sectors / kWorthPacking) * kSectorSize) {
         Lock lock(core.mutex);

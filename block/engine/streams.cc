@@ -226,7 +226,7 @@ ExtentMap Engine::Impl::lay_out(Overlay& overlay) {
 // What the writer goes on in must not be given away meanwhile, even if all streams in it are dropped, or moved.
 void Engine::Impl::begin_streams(SealedStreams* sealed) {
     Lock lock(core.mutex);
-    const StreamTail tail = tail_of(sealed->tier);
+    const StreamTail tail = tail_of(*sealed);
     StreamTier& tier = sealed->tier == format::Tier::fast ? static_cast<StreamTier&>(fast_tier) : capacity;
     sealed->writer = std::make_unique<StreamWriter>(core, tier, options.compression_level, tail);
     if (!sealed->writer->segments().empty()) {
@@ -258,9 +258,10 @@ void Engine::Impl::let_go_segments(format::Tier tier, const std::vector<SegmentI
         const uint64_t gate = streams.retired_in(tier, id) ? disk.next_view() : view;
         (tier == format::Tier::fast ? leaving : leaving_capacity)
             .push_back({id, since, core.readers.epoch(), gate});
-        if (id == tail_of(tier).segment) {
-            tail_of(tier) = {};
+        for (StreamTail* tail : {&stream_tail, &pack_tail}) {
+            *tail = tier == format::Tier::fast && id == tail->segment ? StreamTail() : *tail;
         }
+        capacity_tail = tier == format::Tier::capacity && id == capacity_tail.segment ? StreamTail() : capacity_tail;
     }
 }
 
@@ -345,9 +346,8 @@ void Engine::Impl::adopt(SealedStreams& sealed, bool appended) {
     Lock lock(core.mutex);
     sealed.writer->keep();
     sealed.adopted = true;
-    const bool packed = !sealed.streams.empty() && sealed.streams.front().is_pack();
-    (packed ? core.stats.pack_bytes : core.stats.stream_bytes) += sealed.writer->bytes_written();
-    tail_of(sealed.tier) = appended ? sealed.writer->tail() : StreamTail{};
+    (sealed.packs ? core.stats.pack_bytes : core.stats.stream_bytes) += sealed.writer->bytes_written();
+    tail_of(sealed) = appended ? sealed.writer->tail() : StreamTail{};
     for (const StreamInfo& stream : sealed.streams) {
         hold_segments(sealed.tier, stream.segments);
         segments.add_stream_use(stream.base, stream.base + stream.sectors, stream.is_pack());

@@ -28,7 +28,7 @@ class Pack(QemuTest):
             self.disk.flush()
 
     def until_packed(self, least=8 * MIB):
-        process.wait_until(lambda: self.daemon_.info()["packed"] >= least, "cold data compressed", timeout=60)
+        process.wait_until(lambda: self.daemon_.info()["packed"] >= least, "cold data compressed")
 
     def assertText(self):
         for at in range(0, 16 * MIB, BLOCK):

@@ -70,7 +70,7 @@ std::string object_of(const T& value, const Named<T> (&members)[kCount]) {
 std::string to_json(const EngineInfo& info, const EngineStats& stats) {
     JsonObject history;
     history.add("sequence", info.floor.value).add("time", info.floor_time.value);
-    history.add("streams", info.streams);
+    history.add("streams", info.streams).add("packs", info.packs).add("packed", info.packed_live_bytes);
     JsonObject object;
     object.add("image-size", info.image_bytes).add("segment-size", uint64_t{info.segment_size});
     object.add("sequence", info.sequence.value).add("live-extents", info.live_extents);

@@ -25,7 +25,8 @@ namespace {
         "many; may be repeated\n"
         "  --bytes N           history takes at most so many bytes; 0: without limit (0)\n"
         "  --merge ORDER       which old history is merged first: saving, what frees the most for "
-        "what is read; or age (saving)\n"
+        "what is read; exact, the same\n"
+        "                      with all indexes read; or age (saving)\n"
         "  --merge-rate N      merging reads at most so many of the guest's bytes a second of the "
         "trace; 0: no limit (0)\n"
         "  --level N           zstd's, of old history (1)\n"
@@ -94,10 +95,12 @@ Options parse(int argc, char** argv) {
         return {};
     });
     arguments.option("--merge", [&](std::string_view value) -> Result<void> {
-        if (value != "saving" && value != "age") {
-            return Error{EINVAL, "'" + std::string(value) + "' is neither saving nor age"};
+        if (value != "saving" && value != "age" && value != "exact") {
+            return Error{EINVAL, "'" + std::string(value) + "' is not saving, age or exact"};
         }
-        options.open.merge_order = value == "age" ? MergeOrder::age : MergeOrder::saving;
+        options.open.merge_order = value == "age"     ? MergeOrder::age
+                                   : value == "exact" ? MergeOrder::exact
+                                                      : MergeOrder::saving;
         return {};
     });
     arguments.option("--merge-rate", [&](std::string_view value) -> Result<void> {
