@@ -40,7 +40,7 @@ uint64_t segments_of(uint64_t sectors, const Geometry& geometry) {
 }  // namespace
 
 Engine::Impl::Space Engine::Impl::space() const {
-    const uint64_t packed = Cleaner::packed_sectors(core.geometry, log.max_request_sectors());
+    const uint64_t packed = packed_sectors();
     const bool history_counts = retention().window_us != 0;
     Space result;
     const SegmentTotals& totals = segments.totals(packed);

@@ -139,14 +139,27 @@ ChunkSet IntervalChange::data_after() const {
     return result;
 }
 
+// Which of three, of chunks that were touched.
+template <typename Three>
+auto& IntervalChange::Chunks::became(Three& three) const {
+    return !has.any() ? three.discarded : had.any() ? three.modified : three.added;
+}
+
 ChangeVector IntervalChange::vector() const {
     ChangeVector result;
     for (const auto& [first, chunks] : map_) {
-        ChunkSet& set = !chunks.has.any()  ? result.discarded
-                        : chunks.had.any() ? result.modified
-                                           : result.added;
         if (chunks.touched.any()) {
-            set.append(static_cast<uint32_t>(first), static_cast<uint32_t>(chunks.last));
+            chunks.became(result).append(static_cast<uint32_t>(first), static_cast<uint32_t>(chunks.last));
+        }
+    }
+    return result;
+}
+
+ChangeCounts IntervalChange::counts() const {
+    ChangeCounts result;
+    for (const auto& [first, chunks] : map_) {
+        if (chunks.touched.any()) {
+            chunks.became(result) += chunks.last - first + 1;
         }
     }
     return result;

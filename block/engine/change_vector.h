@@ -15,12 +15,20 @@
 
 namespace predsnap {
 
+// How many chunks.
+struct ChangeCounts {
+    uint64_t added = 0, modified = 0, discarded = 0;
+
+    bool operator==(const ChangeCounts&) const = default;
+};
+
 struct ChangeVector {
     ChunkSet added, modified, discarded;
 
     bool operator==(const ChangeVector&) const = default;
     ChunkSet changed() const { return added | modified | discarded; }
     ChunkSet after() const { return added | modified; }
+    ChangeCounts counts() const { return {added.count(), modified.count(), discarded.count()}; }
     uint64_t memory_bytes() const { return added.memory_bytes() + modified.memory_bytes() + discarded.memory_bytes(); }
 
     // Of `changed` chunks, those that held data before and those that do after.
@@ -62,6 +70,7 @@ class IntervalChange {
 
     uint64_t sectors() const { return sectors_; }  // each as often as it was changed
     ChangeVector vector() const;
+    ChangeCounts counts() const;  // vector().counts(), without making that
     ChunkSet whole() const;  // all of whose sectors were changed
     void clear();
 
@@ -81,6 +90,9 @@ class IntervalChange {
     struct Chunks {
         uint64_t last;
         Mask touched, had, has;
+
+        template <typename Three>
+        auto& became(Three& three) const;
     };
     using Map = std::map<uint64_t, Chunks>;
 

@@ -25,11 +25,9 @@ bool Engine::Impl::over_limit() const {
     if (!limit || history.chain_length() == 0) {
         return false;
     }
-    const uint64_t used =
-        segments.log().size() +
-        segments.totals(Cleaner::packed_sectors(core.geometry, log.max_request_sectors())).streams;
+    const uint64_t used = segments.log().size() + segments.totals(packed_sectors()).streams;
     return used * core.geometry.segment_size > *limit &&
-           (used - std::min(used, pack_segments())) * core.geometry.segment_size > *limit;
+           (used - std::min(used, pack_segments())) * core.geometry.segment_size > *limit;  // packs are no history
 }
 
 bool Engine::Impl::is_snapshot(Sequence state) const {

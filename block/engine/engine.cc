@@ -512,10 +512,15 @@ EngineInfo Engine::info() const {
     info.live_extents = e.disk.map.extent_count();
     info.map_memory_bytes = e.disk.map.memory_bytes();
     info.views_open = e.disk.view_count();
-    const uint64_t packed = Cleaner::packed_sectors(e.core.geometry, e.log.max_request_sectors());
-    info.totals_right = e.segments.totals(packed) == e.segments.count_all(packed);
     info.corrupt = e.core.corrupt;
     return info;
+}
+
+bool Engine::totals_right() const {
+    Impl& e = *impl_;
+    Lock lock(e.core.mutex);
+    const uint64_t packed = e.packed_sectors();
+    return e.segments.totals(packed) == e.segments.count_all(packed);
 }
 
 }  // namespace predsnap

@@ -353,6 +353,7 @@ struct Engine::Impl {
         int64_t left() const { return static_cast<int64_t>(allowed) - static_cast<int64_t>(taken - ready); }
     };
     Space space() const;
+    uint64_t packed_sectors() const { return Cleaner::packed_sectors(core.geometry, log.max_request_sectors()); }
     uint64_t checkpoint_need() const;
     double most_in_history(const Space& now) const;
     bool choose_victim();

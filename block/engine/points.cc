@@ -41,57 +41,108 @@ void add_row(const SegmentIndex& index, const format::IndexRow& row, size_t entr
     }
 }
 
-// Marks of points, by sequence.
 struct Mark {
+    uint64_t sequence;
     Time time;
     bool flush = false;
+
+    bool operator<(const Mark& o) const { return sequence < o.sequence; }
+};
+// Ascending, one of each sequence number. There may be as many as flushes, so they lie side by side.
+using Marks = std::vector<Mark>;
+
+Mark mark_of(const format::PointRecord& point) {
+    return {point.sequence, Time(point.time), point.kind == static_cast<uint32_t>(format::PointKind::flush)};
+}
+
+// They are recorded in order, so there is nothing to do. Should one be recorded twice, what was said last counts.
+void put_in_order(Marks& marks) {
+    const auto not_after = [](const Mark& a, const Mark& b) { return !(a < b); };
+    if (std::adjacent_find(marks.begin(), marks.end(), not_after) == marks.end()) {
+        return;
+    }
+    std::reverse(marks.begin(), marks.end());
+    std::stable_sort(marks.begin(), marks.end());
+    const auto same = [](const Mark& a, const Mark& b) { return a.sequence == b.sequence; };
+    marks.erase(std::unique(marks.begin(), marks.end(), same), marks.end());
+}
+
+Marks marks_of(const SegmentIndex& index) {
+    Marks marks;
+    for_each_point(index.records, [&](const format::PointRecord& point) { marks.push_back(mark_of(point)); });
+    put_in_order(marks);
+    return marks;
+}
+
+// Of log segments, from the newest to the oldest.
+class SegmentMarks {
+  public:
+    void add(Marks marks) {
+        if (!marks.empty()) {
+            segments_.push_back(std::move(marks));
+        }
+    }
+    // Of what was added.
+    const Mark* oldest() const { return segments_.empty() ? nullptr : &segments_.back().front(); }
+    // Points are recorded in the order of their sequence numbers, each in a batch after it, so the marks of a newer segment all
+    // come after those of an older one.
+    Marks take() {
+        Marks all;
+        for (auto marks = segments_.rbegin(); marks != segments_.rend(); ++marks) {
+            all.insert(all.end(), marks->begin(), marks->end());
+        }
+        segments_.clear();
+        put_in_order(all);
+        return all;
+    }
+
+  private:
+    std::vector<Marks> segments_;
+};
+
+// Those that are in no index, and the names of snapshots; by sequence.
+struct LiveMark {
+    Mark mark;
     std::string snapshot;
 };
-using Marks = std::map<uint64_t, Mark>;
-
-// Keeps the name of a snapshot of the same state.
-void add_point(const format::PointRecord& point, Marks& marks) {
-    Mark& mark = marks[uint64_t{point.sequence}];
-    mark.time = Time(point.time);
-    mark.flush = point.kind == static_cast<uint32_t>(format::PointKind::flush);
-}
-
-void add_marks(const SegmentIndex& index, Marks& marks) {
-    for_each_point(index.records, [&](const format::PointRecord& point) { add_point(point, marks); });
-}
+using LiveMarks = std::map<uint64_t, LiveMark>;
 
 }  // namespace
 
-// Marks that are not in any index: those not yet recorded, snapshots, and the newest state. To be taken before
-// indexes are read: what is recorded meanwhile is then in both.
-static Marks live_marks(Engine::Impl& e) {
-    Marks marks;
+// Not yet recorded ones, snapshots, and the newest state. To be taken before indexes are read: what is recorded meanwhile
+// is then in both.
+static LiveMarks live_marks(Engine::Impl& e) {
+    LiveMarks live;
     Lock lock(e.core.mutex);
     for (const format::PointRecord& point : e.log.pending_points()) {
-        add_point(point, marks);
+        live[point.sequence].mark = mark_of(point);
     }
     for (const SnapshotInfo& snapshot : e.history.snapshots) {
-        Mark& mark = marks[snapshot.sequence.value];
-        mark.time = mark.time == Time() ? snapshot.time : mark.time;
-        mark.snapshot = snapshot.name;
+        const uint64_t sequence = snapshot.sequence.value;
+        live.try_emplace(sequence, LiveMark{{sequence, snapshot.time}, {}}).first->second.snapshot = snapshot.name;
     }
     const Engine::Impl::KeptStates kept = e.kept_states();
     for (const StreamInfo& stream : e.history.streams) {
         if (!stream.is_pack() && Engine::Impl::keeps(kept, stream.lower)) {
             const bool flush = stream.lower_point == static_cast<uint32_t>(format::PointKind::flush);
-            marks.try_emplace(stream.lower.value, Mark{stream.lower_time, flush, {}});
+            live.try_emplace(stream.lower.value, LiveMark{{stream.lower.value, stream.lower_time, flush}, {}});
         }
     }
-    if (e.disk.sequence.value > 0 && !marks.contains(e.disk.sequence.value)) {
-        marks[e.disk.sequence.value] = {e.disk.time, false, {}};
+    if (const uint64_t newest = e.disk.sequence.value; newest > 0) {
+        live.try_emplace(newest, LiveMark{{newest, e.disk.time}, {}});
     }
-    return marks;
+    return live;
 }
 
-static void merge(const Marks& live, Marks& marks) {
-    for (const auto& [sequence, mark] : live) {
-        marks.try_emplace(sequence, mark).first->second.snapshot = mark.snapshot;
+// What an index says of a point counts.
+static void merge(const LiveMarks& live, Marks& marks) {
+    const size_t recorded = marks.size();
+    for (const auto& [sequence, more] : live) {
+        if (!std::binary_search(marks.begin(), marks.begin() + static_cast<ptrdiff_t>(recorded), more.mark)) {
+            marks.push_back(more.mark);
+        }
     }
+    std::inplace_merge(marks.begin(), marks.begin() + static_cast<ptrdiff_t>(recorded), marks.end());
 }
 
 // Those that cannot be gone back to any more. Returns the floor.
@@ -102,8 +153,8 @@ static Sequence erase_dropped(Engine::Impl& e, Marks& marks) {
     for (size_t i = 0; i < count; ++i) {
         in_streams.insert(e.history.streams[i].lower.value);
     }
-    std::erase_if(marks, [&](const auto& mark) {
-        return Sequence(mark.first) < e.history.floor && !in_streams.contains(mark.first);
+    std::erase_if(marks, [&](const Mark& mark) {
+        return Sequence(mark.sequence) < e.history.floor && !in_streams.contains(mark.sequence);
     });
     return e.history.floor;
 }
@@ -123,23 +174,38 @@ static std::vector<Candidate> candidates(Engine::Impl& e) {
     return list;
 }
 
-// The marks a query asks for, and `before`, the point before the first of them, 0 if none. Points are recorded in the
-// order of their sequence numbers, each in a batch after it, so the marks of a newer segment all come
-// after those of an older one. `old`: all points before the floor, ascending.
+// The marks a query asks for, and `before`, the point before the first of them, 0 if none. `old`: all points before the
+// floor, ascending.
 struct Collected {
     Marks marks;
+    LiveMarks live;  // for the names of snapshots
     Sequence before, floor;
     std::vector<Sequence> old;
 };
+
+// Of what is wanted, the newest so many stay.
+template <typename Wanted>
+static void keep_newest(Collected& found, uint64_t limit, const Wanted& wanted) {
+    const auto count = static_cast<uint64_t>(std::count_if(found.marks.begin(), found.marks.end(), wanted));
+    uint64_t skipped = count - std::min(count, limit), previous = 0;
+    bool begun = false;
+    std::erase_if(found.marks, [&](const Mark& mark) {
+        const bool keeps = wanted(mark) && (skipped == 0 || skipped-- == 0);
+        if (keeps && !begun) {
+            found.before = Sequence(previous);
+            begun = true;
+        }
+        previous = mark.sequence;
+        return !keeps;
+    });
+}
+
 static Result<Collected> collect_marks(Engine::Impl& e, const PointQuery& query, Sequence newest) {
-    const auto wanted = [&](const Marks::value_type& mark) {
-        return mark.first <= newest.value && mark.second.time >= query.since &&
-               mark.second.time <= query.until;
+    const auto wanted = [&](const Mark& mark) {
+        return mark.sequence <= newest.value && mark.time >= query.since && mark.time <= query.until;
     };
-    const Marks live = live_marks(e);
     Collected result;
-    Marks& marks = result.marks;
-    uint64_t found = 0;  // of what is wanted
+    result.live = live_marks(e);
     const std::vector<Candidate> segments = candidates(e);
     const auto overlaps = [&](const Candidate& segment) { return segment.times.overlaps(query.since, query.until); };
     std::vector<SegmentId> overlapping;
@@ -149,40 +215,30 @@ static Result<Collected> collect_marks(Engine::Impl& e, const PointQuery& query,
         }
     }
     IndexAhead ahead(e.core, e.indexes, std::move(overlapping), query.limit < kFewPoints ? 1 : IndexAhead::kMost);
+    SegmentMarks recorded;
+    uint64_t found = 0;  // of what is wanted
     for (const Candidate& segment : segments) {
         if (found > query.limit) {
             break;  // one more than asked for: it is the one before the first
         }
-        const bool need_before = found > 0 && wanted(*marks.begin());
+        const bool need_before = found > 0 && wanted(*recorded.oldest());
         if (need_before || overlaps(segment)) {
             TRY_ASSIGN(const SegmentIndex index, overlaps(segment) ? ahead.next() : e.indexes.load(segment.id));
-            const uint64_t known = marks.empty() ? UINT64_MAX : marks.begin()->first;
-            add_marks(index, marks);
-            found += static_cast<uint64_t>(std::count_if(marks.begin(), marks.lower_bound(known), wanted));
+            Marks marks = marks_of(index);
+            found += static_cast<uint64_t>(std::count_if(marks.begin(), marks.end(), wanted));
+            recorded.add(std::move(marks));
         }
     }
-    merge(live, marks);
-    result.floor = erase_dropped(e, marks);
-    for (const auto& [sequence, mark] : marks) {
-        if (Sequence(sequence) >= result.floor) {
+    result.marks = recorded.take();
+    merge(result.live, result.marks);
+    result.floor = erase_dropped(e, result.marks);
+    for (const Mark& mark : result.marks) {
+        if (Sequence(mark.sequence) >= result.floor) {
             break;
         }
-        result.old.push_back(Sequence(sequence));
+        result.old.push_back(Sequence(mark.sequence));
     }
-    // The newest so many of what is wanted, and what comes before the first of them.
-    const auto count = static_cast<uint64_t>(std::count_if(marks.begin(), marks.end(), wanted));
-    uint64_t skipped = count - std::min(count, query.limit);
-    uint64_t previous = 0;
-    bool begun = false;
-    std::erase_if(marks, [&](const auto& mark) {
-        const bool keeps = wanted(mark) && (skipped == 0 || skipped-- == 0);
-        if (keeps && !begun) {
-            result.before = Sequence(previous);
-            begun = true;
-        }
-        previous = mark.first;
-        return !keeps;
-    });
+    keep_newest(result, query.limit, wanted);
     return result;
 }
 
@@ -230,17 +286,17 @@ class StreamChanges {
     std::vector<StreamInfo> chain_;  // oldest first
 };
 
-void set_change(PointInfo& point, const ChangeVector& vector, uint64_t sectors) {
+void set_change(PointInfo& point, const ChangeCounts& chunks, uint64_t sectors) {
     point.bytes_changed = sectors * kSectorSize;
-    point.chunks_added = vector.added.count();
-    point.chunks_modified = vector.modified.count();
-    point.chunks_discarded = vector.discarded.count();
+    point.chunks_added = chunks.added;
+    point.chunks_modified = chunks.modified;
+    point.chunks_discarded = chunks.discarded;
 }
 
 // What changed in the log up to each point, of ascending points after `before`, since the one before it. What `first`
 // says changed before the first of them.
 Result<void> count_log_changes(Engine::Impl& e, Sequence before, std::span<PointInfo> points,
-                               StreamChanges::Change first) {
+                               const StreamChanges::Change& first) {
     IntervalChange change;
     size_t next = 0;
     const auto visit = [&](const SegmentIndex& index) {
@@ -252,9 +308,10 @@ Result<void> count_log_changes(Engine::Impl& e, Sequence before, std::span<Point
             entry += row.entry_count;
             undo += row.undo_count;
             if (next < points.size() && row.sequence == points[next].sequence.value) {
-                set_change(points[next], ChangeVector::join(first.vector, change.vector(), change.whole()),
-                           first.sectors + change.sectors());
-                first = {};
+                // Of all but the first one there are only numbers to make.
+                set_change(points[next],
+                           next == 0 ? ChangeVector::join(first.vector, change.vector(), change.whole()).counts() : change.counts(),
+                           change.sectors() + (next == 0 ? first.sectors : 0));
                 change.clear();
                 ++next;
             }
@@ -279,14 +336,16 @@ Result<std::vector<PointInfo>> Engine::points(const PointQuery& query) {
         newest = e.disk.sequence;
     }
     TRY_ASSIGN(Collected found, collect_marks(e, query, newest));
-    std::vector<PointInfo> points;
-    for (const auto& [sequence, mark] : found.marks) {
-        PointInfo point;
-        point.sequence = Sequence(sequence);
-        point.time = mark.time;
-        point.flush = mark.flush;
-        point.snapshot = mark.snapshot;
-        points.push_back(std::move(point));
+    std::vector<PointInfo> points(found.marks.size());
+    auto live = found.live.begin();
+    for (size_t i = 0; i < points.size(); ++i) {
+        const Mark& mark = found.marks[i];
+        points[i].sequence = Sequence(mark.sequence);
+        points[i].time = mark.time;
+        points[i].flush = mark.flush;
+        for (; live != found.live.end() && live->first <= mark.sequence; ++live) {
+            points[i].snapshot = live->first == mark.sequence ? live->second.snapshot : std::string();
+        }
     }
     if (points.empty()) {
         return points;
@@ -295,7 +354,7 @@ Result<std::vector<PointInfo>> Engine::points(const PointQuery& query) {
     size_t first = 0;  // in the log
     for (; first < points.size() && points[first].sequence <= found.floor; ++first) {
         const StreamChanges::Change change = streams.since_the_point_before(points[first].sequence);
-        set_change(points[first], change.vector, change.sectors);
+        set_change(points[first], change.vector.counts(), change.sectors);
     }
     if (first < points.size()) {
         const Sequence before = first == 0 ? found.before : points[first - 1].sequence;
@@ -323,19 +382,20 @@ Result<Engine::Resolved> Engine::Impl::resolve_time(Time time) {
         }
         newest = oldest = disk.time;
     }
-    const auto best = [&](const Marks& marks) {
-        return std::find_if(marks.rbegin(), marks.rend(),
-                            [&](const auto& mark) { return mark.second.time <= time; });
-    };
-    const Marks live = live_marks(*this);
-    Marks marks;
+    const auto is_before = [&](const Mark& mark) { return mark.time <= time; };
+    const LiveMarks live = live_marks(*this);
+    SegmentMarks recorded;
+    bool known = false;
     for (const Candidate& segment : candidates(*this)) {
         oldest = std::min(oldest, segment.times.first);
-        if (segment.times.first <= time && best(marks) == marks.rend()) {
+        if (segment.times.first <= time && !known) {
             TRY_ASSIGN(const SegmentIndex index, indexes.load(segment.id));
-            add_marks(index, marks);
+            Marks marks = marks_of(index);
+            known = std::any_of(marks.begin(), marks.end(), is_before);
+            recorded.add(std::move(marks));
         }
     }
+    Marks marks = recorded.take();
     merge(live, marks);
     // Where history begins. If that is the beginning nothing was written yet: for an overlay, the disk below as it was
     // when it was put on it.
@@ -347,12 +407,12 @@ Result<Engine::Resolved> Engine::Impl::resolve_time(Time time) {
         created = floor > Sequence(0) ? history.floor_time : created;
     }
     erase_dropped(*this, marks);
-    const auto found = best(marks);
+    const auto found = std::find_if(marks.rbegin(), marks.rend(), is_before);
     if (found == marks.rend() && created <= time) {
         Lock lock(core.mutex);
         return Resolved{floor, created, history.size_at(floor)};
     }
-    if (found != marks.rend() && Sequence(found->first) < floor && created <= time) {
+    if (found != marks.rend() && Sequence(found->sequence) < floor && created <= time) {
         Lock lock(core.mutex);
         return Resolved{floor, created, history.size_at(floor)};  // newer than a snapshot before it
     }
@@ -365,8 +425,8 @@ Result<Engine::Resolved> Engine::Impl::resolve_time(Time time) {
                                   static_cast<long long>(newest.value))};
     }
     Lock lock(core.mutex);
-    const Sequence sequence(found->first);
-    return Resolved{sequence, found->second.time, history.size_at(sequence)};
+    const Sequence sequence(found->sequence);
+    return Resolved{sequence, found->time, history.size_at(sequence)};
 }
 
 }  // namespace predsnap

@@ -13,13 +13,15 @@ namespace {
 
 // What was gone back to is likely to be read; what is said of it in particular counts more.
 constexpr float kRestored = 0.5f;
+// Of 255: rather than not.
+constexpr uint8_t kRather = 128;
 
-// Chunks that are said to be read, the most likely ones.
-std::vector<Prefetcher::Wish> likely_reads(const ChunkTable& table) {
+// Chunks of which something is said to be at least that likely, in 255ths: the most likely ones, as many as can be queued.
+std::vector<Prefetcher::Wish> likeliest(const ChunkTable& table, uint8_t ChunkTable::Entry::* what, uint8_t least) {
     std::vector<Prefetcher::Wish> wishes;
     table.for_each([&](const ChunkTable::Entry& entry) {
-        if (entry.read > 0) {
-            wishes.push_back({entry.chunk, static_cast<float>(entry.read) / 255});
+        if (entry.*what >= least) {
+            wishes.push_back({entry.chunk, static_cast<float>(entry.*what) / 255});
         }
     });
     const size_t count = std::min(wishes.size(), Prefetcher::kMaxQueued);
@@ -29,16 +31,12 @@ std::vector<Prefetcher::Wish> likely_reads(const ChunkTable& table) {
     return wishes;
 }
 
-// Chunks that are rather overwritten than not.
-std::vector<Prefetcher::Wish> likely_writes(const ChunkTable& table) {
-    constexpr uint8_t kRather = 128;
-    std::vector<Prefetcher::Wish> wishes;
-    table.for_each([&](const ChunkTable::Entry& entry) {
-        if (entry.write >= kRather) {
-            wishes.push_back({entry.chunk, static_cast<float>(entry.write) / 255});
-        }
-    });
-    return wishes;
+// The chunks of a range of bytes, which is not empty; no more than can be queued.
+void add_wishes(uint64_t offset, uint64_t length, float score, std::vector<Prefetcher::Wish>* wishes) {
+    const uint64_t last = (offset + length - 1) / kChunkBytes;
+    for (uint64_t chunk = offset / kChunkBytes; chunk <= last && wishes->size() < Prefetcher::kMaxQueued; ++chunk) {
+        wishes->push_back({chunk, score});
+    }
 }
 
 }  // namespace
@@ -55,7 +53,7 @@ void Engine::Impl::wish_restored(std::span<const Extent> piece, Wishes* wishes) 
             if (wishes->size() >= Prefetcher::kMaxQueued) {
                 return;
             }
-            if (wishes->empty() || wishes->back().chunk < chunk) {
+            if (wishes->empty() || wishes->back().chunk != chunk) {
                 const auto said = forecast.relevance(Sector(chunk * kChunkSectors), Staged::prefetch);
                 wishes->push_back({chunk, std::max(said.value_or(kRestored), kRestored)});
             }
@@ -91,7 +89,7 @@ Result<void> Engine::set_predictions(PredictionSet set) {
     }
     Result<Forecast::Prepared> prepared = Forecast::prepare(std::move(set), size, judged, e.core.host.uptime_us());
     const std::vector<Prefetcher::Wish> wishes =
-        prepared.ok() ? likely_reads(*prepared.value().table) : std::vector<Prefetcher::Wish>();
+        prepared.ok() ? likeliest(*prepared.value().table, &ChunkTable::Entry::read, 1) : std::vector<Prefetcher::Wish>();
     Lock lock(e.core.mutex);
     Result<void> done = prepared.ok() ? e.forecast.adopt(prepared.value(), e.disk.sequence) : Error(prepared.error());
     if (!done.ok()) {
@@ -120,10 +118,7 @@ Result<void> Engine::hint(const Hint& hint) {
         const Sector from(hint.offset / kSectorSize);
         const float score = impl_->forecast.relevance(from, Staged::prefetch).value_or(0);
         Impl::Wishes wishes;
-        const uint64_t last = (hint.offset + hint.length - 1) / kChunkBytes;
-        for (uint64_t chunk = hint.offset / kChunkBytes; chunk <= last && wishes.size() < Prefetcher::kMaxQueued; ++chunk) {
-            wishes.push_back({chunk, score});
-        }
+        add_wishes(hint.offset, hint.length, score, &wishes);
         impl_->prefetcher.want(FetchCause::hinted, wishes);
     }
     return {};
@@ -163,16 +158,19 @@ Result<bool> Engine::prefetch(const Moment& moment, const std::vector<FetchRange
                                       static_cast<ull>(part.length), static_cast<ull>(part.offset),
                                       static_cast<ull>(state.size))};
         }
-        const uint64_t last = (part.offset + part.length - 1) / kChunkBytes;
-        for (uint64_t chunk = part.offset / kChunkBytes; chunk <= last && wishes.size() < Prefetcher::kMaxQueued; ++chunk) {
-            wishes.push_back({chunk, static_cast<float>(part.score)});
-        }
+        add_wishes(part.offset, part.length, static_cast<float>(part.score), &wishes);
     }
     return e.stage_state(state, wishes);
 }
 
 // Queues chunks of a state for the staging cache. False if there is no room for a view, or no cache.
 Result<bool> Engine::Impl::stage_state(const Resolved& state, const Wishes& wishes) {
+    {
+        Lock lock(core.mutex);
+        if (!prefetcher.takes_views()) {
+            return false;
+        }
+    }
     TRY_ASSIGN(std::unique_ptr<FrozenState> frozen, freeze(state));
     {
         Lock lock(core.mutex);
@@ -227,7 +225,7 @@ void Engine::Impl::begin_forecast(const SnapshotInfo& snapshot) {
             own->write = static_cast<uint8_t>(std::lround(p * 255));
         }
     }
-    const Wishes overwritten = likely_writes(listed);
+    const Wishes overwritten = likeliest(listed, &ChunkTable::Entry::write, kRather);
     auto judge = std::make_unique<Judge>(std::move(listed), current.table != nullptr ? current.model : "heuristic",
                                          current.table != nullptr ? current.base : snapshot.sequence,
                                          core.host.uptime_us(), int64_t{snapshot.horizon_s} * 1'000'000);

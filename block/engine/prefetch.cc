@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "buffer.h"
 
@@ -18,22 +19,28 @@ constexpr size_t kBlocksPerChunk = kChunkSectors / kSectorsPerBlock;
 
 }  // namespace
 
-// One chunk that is being read.
+// Chunks that are being read, one behind the other.
 struct Prefetcher::Fetch {
-    Item item;
-    float score;
-    uint64_t number;
+    uint64_t chunk = 0;  // the first
+    View* view = nullptr;
+    uint64_t number = 0;
+    std::vector<float> scores;  // of each
     std::vector<Block> blocks;
     std::vector<Piece> pieces;
     std::vector<StreamInfo> streams;  // of pieces, if they lie in one
     std::unique_ptr<ReadPins::Pin> pin;  // while what lies in the log is read
+
+    float score(const Block& block) const { return scores[block.start.value / kChunkSectors - chunk]; }
 };
 
 Prefetcher::~Prefetcher() = default;
 
+bool Prefetcher::stages() const { return fine_.options().stage_reads && fine_.staging().limit() > 0; }
+
+bool Prefetcher::takes_views() const { return stages() && views_.size() < kMaxViews; }
+
 bool Prefetcher::useful() const {
-    const bool staged = fine_.options().stage_reads && fine_.staging().limit() > 0;
-    return staged && (reader_.has_backing() || (capacity_.present() && history_.uses_capacity()));
+    return stages() && (reader_.has_backing() || (capacity_.present() && history_.uses_capacity()));
 }
 
 // --- the queue ---
@@ -49,7 +56,7 @@ void Prefetcher::want(FetchCause cause, std::span<const Wish> wishes) {
 }
 
 std::unique_ptr<FrozenState> Prefetcher::want_of_view(std::unique_ptr<FrozenState> state, std::span<const Wish> wishes) {
-    if (views_.size() >= kMaxViews || fine_.staging().limit() == 0 || !fine_.options().stage_reads) {
+    if (!takes_views()) {
         return state;
     }
     views_.push_back(std::make_unique<View>());
@@ -136,16 +143,16 @@ void Prefetcher::passed(Sector from, uint64_t sectors) {
 // --- the tasks ---
 
 // Whether there is room for copies that nobody has used yet.
-bool Prefetcher::room() const {
+bool Prefetcher::room(size_t chunks) const {
     const uint64_t most = fine_.staging().limit() / kBlockSize * kUnusedEighths / 8;
-    return fine_.staging().unused(Staged::prefetch) + slots_taken_ + kBlocksPerChunk <= most;
+    return fine_.staging().unused(Staged::prefetch) + slots_taken_ + chunks * kBlocksPerChunk <= most;
 }
 
 void Prefetcher::start() {
     if (queue_.empty() || paused_) {
         return;
     }
-    if (!room()) {
+    if (!views_.empty() && !room()) {
         forget(FetchCause::view);  // a view holds space back; what is wanted of the disk itself can wait
     }
     const size_t most = std::min(kMaxRunning, queue_.size());
@@ -163,27 +170,50 @@ void Prefetcher::work() {
     fetched_.wake_all(core_.host);
 }
 
+// The chunk behind those of the fetch, if it waits. In a view's queue it comes next, or later.
+Prefetcher::Queue::iterator Prefetcher::next_of(const Fetch& fetch) {
+    const uint64_t chunk = fetch.chunk + fetch.scores.size();
+    if (fetch.view == nullptr) {
+        const auto known = waiting_.find(chunk);
+        return known == waiting_.end() ? queue_.end() : queue_.find(known->second);
+    }
+    const auto next = queue_.begin();
+    return next != queue_.end() && next->second.view == fetch.view && next->second.chunk == chunk ? next : queue_.end();
+}
+
+// The most relevant chunk, and those behind it that wait, too: a slow tier counts requests more than bytes.
+void Prefetcher::take_chunks(Fetch& fetch) {
+    fetch.chunk = queue_.begin()->second.chunk;
+    fetch.view = queue_.begin()->second.view;
+    fetch.number = next_order_++;
+    if (fetch.view != nullptr) {
+        ++fetch.view->left;
+    }
+    auto next = queue_.begin();
+    do {
+        const Sector start(next->second.chunk * kChunkSectors);
+        // What is said of the disk's future says nothing of its past.
+        fetch.scores.push_back(fetch.view != nullptr ? next->first.score
+                                                     : fine_.relevance(start, Staged::prefetch, next->first.score));
+        remove(next);
+        next = next_of(fetch);
+    } while (next != queue_.end() && fetch.scores.size() < kMaxChunks && room(fetch.scores.size() + 1));
+}
+
 // Requires the lock; drops it while it reads. False if nothing waits.
 bool Prefetcher::fetch_next(Lock& lock) {
     if (queue_.empty()) {
         return false;
     }
-    Fetch fetch{queue_.begin()->second, queue_.begin()->first.score, next_order_++, {}, {}, {}, nullptr};
-    if (fetch.item.view != nullptr) {
-        ++fetch.item.view->left;
-    }
-    remove(queue_.begin());
-    const Sector start(fetch.item.chunk * kChunkSectors);
-    if (fetch.item.view == nullptr) {  // what is said of the disk's future says nothing of its past
-        fetch.score = fine_.relevance(start, Staged::prefetch, fetch.score);
-    }
+    Fetch fetch;
+    take_chunks(fetch);
     look_up(fetch);
-    stats_.needless += fetch.blocks.empty();
+    stats_.needless += needless(fetch);
     take_slots(fetch);
     Result<void> result;
     if (!fetch.blocks.empty()) {
         fetching_.push_back(&fetch);
-        fetch.pin.reset(fetch.item.view != nullptr ? new ReadPins::Pin(core_.readers.pin()) : nullptr);
+        fetch.pin.reset(fetch.view != nullptr ? new ReadPins::Pin(core_.readers.pin()) : nullptr);
         lock.unlock();
         result = read(fetch);
         fetch.pin.reset();
@@ -191,7 +221,7 @@ bool Prefetcher::fetch_next(Lock& lock) {
         std::erase(fetching_, &fetch);
     }
     finish(fetch, result);
-    done_with(fetch.item.view);
+    done_with(fetch.view);
     std::vector<std::unique_ptr<FrozenState>> gone;
     gone.swap(done_views_);
     if (!gone.empty()) {
@@ -210,12 +240,12 @@ bool Prefetcher::is_slow(const Extent& extent) const {
     return stream != nullptr && stream->on_capacity() && capacity_.present();
 }
 
-// Which blocks of the chunk are to be fetched, and where they lie: those that are in one piece.
+// Which blocks of the chunks are to be fetched, and where they lie: those that are in one piece.
 void Prefetcher::look_up(Fetch& fetch) const {
-    const FrozenState* const view = fetch.item.view != nullptr ? fetch.item.view->state.get() : nullptr;
+    const FrozenState* const view = fetch.view != nullptr ? fetch.view->state.get() : nullptr;
     const uint64_t size = (view != nullptr ? view->size : disk_.size) / kSectorSize;
-    const Sector begin(fetch.item.chunk * kChunkSectors);
-    const Sector end(align_down(std::min(begin.value + kChunkSectors, size), kSectorsPerBlock));
+    const Sector begin(fetch.chunk * kChunkSectors);
+    const Sector end(align_down(std::min(begin.value + fetch.scores.size() * kChunkSectors, size), kSectorsPerBlock));
     std::vector<Extent> extents;
     if (begin < end) {
         disk_.lookup(view, begin, end, SIZE_MAX, &extents);
@@ -244,12 +274,24 @@ void Prefetcher::look_up(Fetch& fetch) const {
     }
 }
 
-// Blocks for which there is no room are left out.
+// How many of the chunks there is nothing to be fetched of.
+size_t Prefetcher::needless(const Fetch& fetch) {
+    size_t needed = 0;
+    uint64_t last = UINT64_MAX;
+    for (const Block& block : fetch.blocks) {
+        const uint64_t chunk = block.start.value / kChunkSectors;
+        needed += chunk != std::exchange(last, chunk);
+    }
+    return fetch.scores.size() - needed;
+}
+
+// Blocks that are not relevant enough, or for which there is no room, are left out.
 void Prefetcher::take_slots(Fetch& fetch) {
-    const bool relevant = fetch.score >= fine_.threshold().value();
+    const float threshold = fine_.threshold().value();
+    stats_.refused += std::erase_if(fetch.blocks, [&](const Block& block) { return fetch.score(block) < threshold; });
     size_t taken = 0;
     for (Block& block : fetch.blocks) {
-        const auto slot = relevant ? fine_.staging().take(fetch.score, Staged::prefetch) : std::nullopt;
+        const auto slot = fine_.staging().take(fetch.score(block), Staged::prefetch);
         if (!slot) {
             break;
         }
@@ -326,14 +368,14 @@ Result<void> Prefetcher::read_piece(const Fetch& fetch, const Piece& piece) {
 }
 
 bool Prefetcher::still_wanted(const Fetch& fetch, const Block& block) const {
-    return fetch.item.view != nullptr ? !fine_.staging().contains(block.start)
+    return fetch.view != nullptr ? !fine_.staging().contains(block.start)
                                       : fine_.is_current(block.start, block.source);
 }
 
 void Prefetcher::finish(Fetch& fetch, const Result<void>& result) {
     for (const Block& block : fetch.blocks) {
         if (result.ok() && still_wanted(fetch, block)) {
-            fine_.staging().put(block.slot, block.start, block.source, fetch.score, Staged::prefetch);
+            fine_.staging().put(block.slot, block.start, block.source, fetch.score(block), Staged::prefetch);
             ++stats_.fetched;
             stats_.bytes += kBlockSize;
         } else {
@@ -357,7 +399,7 @@ void Prefetcher::finish(Fetch& fetch, const Result<void>& result) {
 
 bool Prefetcher::is_fetching(Sector from, uint64_t sectors, uint64_t newest) const {
     return std::any_of(fetching_.begin(), fetching_.end(), [&](const Fetch* fetch) {
-        return fetch->number < newest && fetch->item.view == nullptr &&
+        return fetch->number < newest && fetch->view == nullptr &&
                std::any_of(fetch->blocks.begin(), fetch->blocks.end(), [&](const Block& block) {
                    return block.start < from + sectors && from < block.start + kSectorsPerBlock &&
                           still_wanted(*fetch, block);

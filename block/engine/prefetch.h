@@ -29,9 +29,10 @@ enum class FetchCause : uint8_t { predicted, hinted, rollback, view };
 class Prefetcher {
   public:
     static constexpr size_t kMaxQueued = 16 << 10;  // chunks: 1 GiB of the disk
-    static constexpr size_t kMaxRunning = 16;       // tasks, each at one chunk
-    static constexpr uint64_t kMaxBytesAtOnce = 1 << 20;
-    static_assert(kMaxRunning * kChunkBytes <= kMaxBytesAtOnce);
+    // Tasks, and chunks of each. What they read at once is what a guest's own read waits for, where bandwidth is short.
+    static constexpr size_t kMaxRunning = 8, kMaxChunks = 4;
+    static constexpr uint64_t kMaxBytesAtOnce = 2 << 20;
+    static_assert(kMaxRunning * kMaxChunks * kChunkBytes <= kMaxBytesAtOnce);
     static constexpr size_t kMaxViews = 8;
 
     struct Wish {
@@ -61,15 +62,16 @@ class Prefetcher {
     void passed(Sector from, uint64_t sectors);
     // Whether anything lies where reading takes long.
     bool useful() const;
+    // Whether want_of_view() takes one.
+    bool takes_views() const;
     // Goes on with what waits, unless it is paused.
     void start();
-    // Tasks stop when they are done with their chunk. Nothing that waits is lost.
+    // Tasks stop when they are done with their chunks. Nothing that waits is lost.
     void pause() { paused_ = true; }
     void resume() {
         paused_ = false;
         start();
     }
-    bool running() const { return running_ > 0; }
     // Whether a part of the range is being read, which the disk still has there; of those that began before `newest`.
     bool is_fetching(Sector from, uint64_t sectors, uint64_t newest = UINT64_MAX) const;
     // Until that was read. Not for what begins later.
@@ -107,15 +109,19 @@ class Prefetcher {
     };
     struct Fetch;
 
+    bool stages() const;
     void add(FetchCause cause, const Wish& wish, View* view);
     Queue::iterator remove(Queue::iterator item);
     void drop_all();
     void done_with(View* view);
-    bool room() const;
+    bool room(size_t chunks = 1) const;
     void work();
+    Queue::iterator next_of(const Fetch& fetch);
+    void take_chunks(Fetch& fetch);
     bool fetch_next(Lock& lock);
     void look_up(Fetch& fetch) const;
     bool is_slow(const Extent& extent) const;
+    static size_t needless(const Fetch& fetch);
     void take_slots(Fetch& fetch);
     Result<void> read(Fetch& fetch);
     Result<void> read_piece(const Fetch& fetch, const Piece& piece);

@@ -15,6 +15,8 @@ namespace {
 constexpr size_t kLookupLimit = 512;
 // Reads of one request that run at once.
 constexpr size_t kMaxParallel = 16;
+// Sectors that are read from streams at once, through memory of the reader's.
+constexpr uint64_t kMostOfStreams = (1 << 20) / kSectorSize;
 
 size_t bytes_between(Sector from, Sector to) { return (to - from) * kSectorSize; }
 
@@ -168,12 +170,16 @@ Result<void> Reader::read_extents(std::span<const Extent> extents, std::span<con
     return {};
 }
 
+// Extents whose places follow each other.
 Result<void> Reader::read_streams(std::span<const Extent> extents, std::span<const iovec> buffers, size_t skip) {
-    for (const Extent& extent : extents) {
-        AlignedBuffer data(extent.count * kSectorSize);
-        TRY(streams_.read(extent.place, extent.count, data.data()));
-        copy_to(buffers, skip, data.data(), extent.count * kSectorSize);
-        skip += extent.count * kSectorSize;
+    const Place end = extents.back().place + extents.back().count;
+    uint64_t part;
+    for (Place at = extents.front().place; at < end; at = at + part) {
+        part = std::min(end - at, kMostOfStreams);
+        AlignedBuffer data(part * kSectorSize);
+        TRY(streams_.read(at, part, data.data()));
+        copy_to(buffers, skip, data.data(), data.size());
+        skip += data.size();
     }
     return {};
 }

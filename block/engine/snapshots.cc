@@ -188,8 +188,9 @@ Result<void> Engine::Impl::go_to(Sequence target, std::vector<Overlay>& way, Seq
     TRY(log.append_records(records, ExtentKind::hole, Sector(0), 0));
     Lock lock(core.mutex);
     Wishes wishes;
+    const bool fetches = prefetcher.useful();
     const auto restored = [&](std::span<const Extent> piece) {
-        if (prefetcher.useful()) {
+        if (fetches) {
             wish_restored(piece, &wishes);
         }
     };

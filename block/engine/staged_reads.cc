@@ -282,11 +282,8 @@ Result<void> StagedReads::fill(Request& request, std::span<const iovec> buffers)
 void StagedReads::finish(Request& request, bool read) {
     Staging& staging = fine_.staging();
     for (const Block& block : request.blocks) {
-        Extent now;
-        const bool wanted = read && (request.current
-                                         ? disk_.map.find_whole(block.start, block.start + kSectorsPerBlock, &now) &&
-                                               now.is_data() && fine_.source_of(now) == block.source
-                                         : !staging.contains(block.start));
+        const bool wanted = read && (request.current ? fine_.is_current(block.start, block.source)
+                                                     : !staging.contains(block.start));
         if (wanted) {
             staging.put(block.slot, block.start, block.source, request.score, Staged::read);
         } else {

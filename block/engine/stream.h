@@ -195,7 +195,11 @@ class StreamStore {
     Result<std::shared_ptr<const Dictionary>> read_dictionary(const StreamInfo& stream, const StreamSummary& summary);
     Result<uint64_t> length_of_tier(const StreamInfo& stream);
     Result<std::vector<uint8_t>> stored_frame(const StreamInfo& stream, const StreamIndex& index, uint64_t number);
+    // Null if it is not in memory.
+    std::shared_ptr<const Frame> kept_frame(const StreamInfo& stream, uint64_t number);
+    void keep_frame(std::shared_ptr<const Frame> frame);
     Result<std::shared_ptr<const Frame>> frame(const StreamInfo& stream, const StreamIndex& index, uint64_t number);
+    Result<uint64_t> read_run(const StreamInfo& stream, const StreamIndex& index, uint64_t from, uint64_t sectors, uint8_t* to);
     Result<void> read_sectors(const StreamInfo& stream, uint64_t from, uint64_t sectors, uint8_t* to);
 
     Core& core_;

@@ -15,11 +15,43 @@ using format::kFrameSectors;
 namespace {
 
 constexpr uint64_t kMaxIndexBytes = uint64_t{4} << 30;
+// Frames that are read in one go, and unpacked by one piece of the executor's work: 1 MiB.
+constexpr size_t kFramesInARow = 64;
+
+constexpr const char* kFrameDamaged = "a frame of it is damaged";
+constexpr const char* kNotUnpacked = "a frame of it cannot be unpacked";
 
 // Within this file: what was read is not what was written. Everything else is what a device returned.
 constexpr int kDamaged = EBADMSG;
 
 Error torn(const StreamInfo& stream, const char* what) { return Error{kDamaged, damaged(stream, what).message}; }
+
+uint64_t sectors_of_frame(const StreamInfo& stream, uint64_t number) {
+    return std::min(stream.sectors - number * kFrameSectors, kFrameSectors);
+}
+
+// From `first` to `last` at most: as far as each begins where the one before ends.
+std::span<const FrameRow> frames_in_a_row(const StreamIndex& index, uint64_t first, uint64_t last) {
+    const FrameRow* const rows = &index.frames[first];
+    const size_t most = std::min<uint64_t>(last - first + 1, kFramesInARow);
+    size_t count = 1;
+    while (count < most && rows[count - 1].offset + rows[count - 1].stored == rows[count].offset) {
+        ++count;
+    }
+    return {rows, count};
+}
+
+// False if a frame, whose checksum is right, does not hold just so much.
+bool unpack(const FrameRow& row, std::span<const uint8_t> stored, const Dictionary* dictionary, std::span<uint8_t> to) {
+    if (row.raw == 0) {
+        return unpack_frame(stored, dictionary, to);
+    }
+    if (stored.size() != to.size()) {
+        return false;
+    }
+    std::memcpy(to.data(), stored.data(), to.size());
+    return true;
+}
 
 template <typename T>
 Result<T> as_eio(Result<T> result) {
@@ -226,7 +258,7 @@ Result<std::vector<uint8_t>> StreamStore::stored_frame(const StreamInfo& stream,
     std::vector<uint8_t> stored(row.stored);
     TRY(read_content(stream, row.offset, stored.size(), stored.data()));
     if (xxh3(stored.data(), stored.size(), core_.seed) != row.hash) {
-        return torn(stream, "a frame of it is damaged");
+        return torn(stream, kFrameDamaged);
     }
     return stored;
 }
@@ -236,57 +268,68 @@ Result<std::vector<uint8_t>> StreamStore::read_stored(const StreamInfo& stream, 
     return as_eio(stored_frame(stream, index, number));
 }
 
-Result<std::shared_ptr<const StreamStore::Frame>> StreamStore::frame(const StreamInfo& stream,
-                                                                     const StreamIndex& index, uint64_t number) {
-    {
-        Lock lock(core_.mutex);
-        for (auto found = frames_.begin(); found != frames_.end(); ++found) {
-            if ((*found)->stream == stream.id && (*found)->number == number) {
-                frames_.splice(frames_.begin(), frames_, found);
-                return frames_.front();
-            }
-        }
-    }
-    const FrameRow& row = index.frames[number];
-    TRY_ASSIGN(std::vector<uint8_t> stored, stored_frame(stream, index, number));
-    auto frame = std::make_shared<Frame>();
-    frame->stream = stream.id;
-    frame->number = number;
-    const uint64_t sectors = std::min(stream.sectors - number * kFrameSectors, kFrameSectors);
-    if (row.raw != 0) {
-        frame->bytes = std::move(stored);
-    } else {
-        TRY_ASSIGN(const auto needed, read_dictionary(stream, index.summary));
-        frame->bytes.resize(sectors * kSectorSize);
-        if (!unpack_frame(stored, needed.get(), frame->bytes)) {
-            frame->bytes.clear();
-        }
-    }
-    if (frame->bytes.size() != sectors * kSectorSize) {
-        return torn(stream, "a frame of it cannot be unpacked");
-    }
+std::shared_ptr<const StreamStore::Frame> StreamStore::kept_frame(const StreamInfo& stream, uint64_t number) {
     Lock lock(core_.mutex);
-    frames_.push_front(frame);
+    for (auto found = frames_.begin(); found != frames_.end(); ++found) {
+        if ((*found)->stream == stream.id && (*found)->number == number) {
+            frames_.splice(frames_.begin(), frames_, found);
+            return frames_.front();
+        }
+    }
+    return nullptr;
+}
+
+void StreamStore::keep_frame(std::shared_ptr<const Frame> frame) {
+    Lock lock(core_.mutex);
+    frames_.push_front(std::move(frame));
     if (frames_.size() > kMaxFrames) {
         frames_.pop_back();
     }
+}
+
+Result<std::shared_ptr<const StreamStore::Frame>> StreamStore::frame(const StreamInfo& stream,
+                                                                     const StreamIndex& index, uint64_t number) {
+    if (auto kept = kept_frame(stream, number)) {
+        return kept;
+    }
+    const FrameRow& row = index.frames[number];
+    TRY_ASSIGN(const std::vector<uint8_t> stored, stored_frame(stream, index, number));
+    std::shared_ptr<const Dictionary> needed;
+    if (row.raw == 0) {
+        TRY_ASSIGN(needed, read_dictionary(stream, index.summary));
+    }
+    auto frame = std::make_shared<Frame>(Frame{stream.id, number, {}});
+    frame->bytes.resize(sectors_of_frame(stream, number) * kSectorSize);
+    if (!unpack(row, stored, needed.get(), frame->bytes)) {
+        return torn(stream, kNotUnpacked);
+    }
+    keep_frame(frame);
     return std::shared_ptr<const Frame>(frame);
 }
 
 Result<void> StreamStore::read(Place place, uint64_t sectors, uint8_t* to) {
-    StreamInfo stream;
-    {
-        Lock lock(core_.mutex);
-        const StreamInfo* found = find(place);
-        if (found == nullptr || place + sectors > found->base + found->sectors) {
-            lock.unlock();
-            return corruption(core_, 0, 0,
-                              text("there is no stream at virtual place %llu", static_cast<ull>(place.value)));
+    while (sectors > 0) {
+        StreamInfo stream;
+        {
+            Lock lock(core_.mutex);
+            const StreamInfo* found = find(place);
+            if (found == nullptr) {
+                lock.unlock();
+                return corruption(core_, 0, 0,
+                                  text("there is no stream at virtual place %llu", static_cast<ull>(place.value)));
+            }
+            stream = *found;
         }
-        stream = *found;
+        const uint64_t part = std::min(sectors, stream.places_end() - place);
+        const Result<void> done = read_sectors(stream, place - stream.base, part, to);
+        if (!done.ok()) {
+            return done.error().code == kDamaged ? corruption(core_, 0, 0, done.error().message) : done;
+        }
+        place = place + part;
+        sectors -= part;
+        to += part * kSectorSize;
     }
-    const Result<void> done = read_sectors(stream, place - stream.base, sectors, to);
-    return !done.ok() && done.error().code == kDamaged ? corruption(core_, 0, 0, done.error().message) : done;
+    return {};
 }
 
 Result<void> StreamStore::read_data(const StreamInfo& stream, uint64_t from, uint64_t sectors, uint8_t* to) {
@@ -296,15 +339,70 @@ Result<void> StreamStore::read_data(const StreamInfo& stream, uint64_t from, uin
 Result<void> StreamStore::read_sectors(const StreamInfo& stream, uint64_t from, uint64_t sectors, uint8_t* to) {
     TRY_ASSIGN(const auto index, load_index(stream));
     while (sectors > 0) {
+        const uint64_t number = from / kFrameSectors;
         const uint64_t within = from % kFrameSectors;
-        const uint64_t part = std::min(sectors, kFrameSectors - within);
-        TRY_ASSIGN(const auto unpacked, frame(stream, *index, from / kFrameSectors));
-        std::memcpy(to, unpacked->bytes.data() + within * kSectorSize, part * kSectorSize);
+        uint64_t part = std::min(sectors, kFrameSectors - within);
+        if (part == sectors || kept_frame(stream, number) != nullptr) {
+            TRY_ASSIGN(const auto unpacked, frame(stream, *index, number));
+            std::memcpy(to, unpacked->bytes.data() + within * kSectorSize, part * kSectorSize);
+        } else {
+            TRY_ASSIGN(part, read_run(stream, *index, from, sectors, to));
+        }
         to += part * kSectorSize;
         from += part;
         sectors -= part;
     }
     return {};
+}
+
+// Reads frames that lie one behind the other in one go. Returns how many sectors of the data these were. What is wanted
+// of whole frames is unpacked where it is to go; the others are kept, as what is read next begins there.
+Result<uint64_t> StreamStore::read_run(const StreamInfo& stream, const StreamIndex& index, uint64_t from, uint64_t sectors,
+                                       uint8_t* to) {
+    const uint64_t first = from / kFrameSectors;
+    const std::span<const FrameRow> rows = frames_in_a_row(index, first, (from + sectors - 1) / kFrameSectors);
+    std::vector<uint8_t> stored(rows.back().offset + rows.back().stored - rows.front().offset);
+    TRY(read_content(stream, rows.front().offset, stored.size(), stored.data()));
+    std::shared_ptr<const Dictionary> needed;
+    if (std::any_of(rows.begin(), rows.end(), [](const FrameRow& row) { return row.raw == 0; })) {
+        TRY_ASSIGN(needed, read_dictionary(stream, index.summary));
+    }
+    const uint64_t end = std::min(from + sectors, (first + rows.size()) * kFrameSectors);
+    std::vector<std::shared_ptr<const Frame>> partly;
+    const char* wrong = nullptr;
+    const auto unpack_one = [&](uint64_t number) {
+        const FrameRow& row = index.frames[number];
+        const auto packed = std::span(stored).subspan(row.offset - rows.front().offset, row.stored);
+        if (xxh3(packed.data(), packed.size(), core_.seed) != row.hash) {
+            return kFrameDamaged;
+        }
+        const uint64_t start = number * kFrameSectors;
+        const size_t length = sectors_of_frame(stream, number) * kSectorSize;
+        if (start >= from && start + length / kSectorSize <= end) {
+            return unpack(row, packed, needed.get(), {to + (start - from) * kSectorSize, length}) ? nullptr : kNotUnpacked;
+        }
+        auto frame = std::make_shared<Frame>(Frame{stream.id, number, std::vector<uint8_t>(length)});
+        if (!unpack(row, packed, needed.get(), frame->bytes)) {
+            return kNotUnpacked;
+        }
+        const uint64_t begin = std::max(from, start);
+        std::memcpy(to + (begin - from) * kSectorSize, &frame->bytes[(begin - start) * kSectorSize],
+                    (std::min(end, start + length / kSectorSize) - begin) * kSectorSize);
+        partly.push_back(std::move(frame));
+        return static_cast<const char*>(nullptr);
+    };
+    compute(core_, stored.size(), [&] {
+        for (uint64_t number = first; number < first + rows.size() && wrong == nullptr; ++number) {
+            wrong = unpack_one(number);
+        }
+    });
+    if (wrong != nullptr) {
+        return torn(stream, wrong);
+    }
+    for (auto& frame : partly) {
+        keep_frame(std::move(frame));
+    }
+    return end - from;
 }
 
 }  // namespace predsnap

@@ -55,6 +55,11 @@ class Facts(CliTest):
         changed = self.ask("threshold", self.socket, "--set", "0.25", "--adaptive", "off", "--max", "0.5")
         self.assertEqual((changed["threshold"], changed["adaptive"], changed["max"]), (0.25, False, 0.5))
         self.assertIn("0.25, fixed", self.tool("threshold", self.socket))
+        # Shown is what is in force, not what was asked for.
+        self.tool("threshold", self.socket, "--set", "0.9", "--adaptive", "on", "--max", "0.5")
+        self.assertIn("threshold 0.5, adaptive", self.tool("threshold", self.socket))
+        self.assertIn("0.5, adaptive", self.tool("watch", self.socket, "--count", 1))
+        self.assertEqual(json.loads(self.tool("watch", self.socket, "--count", 1, "--json"))["threshold"], 0.5)
         for wrong in (("--set", "2"), ("--set", "x"), ("--adaptive", "maybe")):
             self.assertNotEqual(self.refusal("threshold", self.socket, *wrong), "")
         self.assertIn("open disk", self.refusal("threshold", self.disk("other.pds")))

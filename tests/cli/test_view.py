@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Views: over NBD, as a file, as a writable clone; of an image and of an open disk."""
 import os
+import signal
 import subprocess
+import time
 
-from case import CliTest
-from lib import image
+from case import CliTest, program
+from lib import image, process
 from lib.nbd import NbdClient
 
 MIB = 1 << 20
@@ -100,11 +102,75 @@ class View(CliTest):
         self.tool("view", "close", view["id"])
         self.assertEqual(self.views(), {})
 
+    def kill_daemon(self, view):
+        """The view's own."""
+        os.kill(int((self.work / "run" / f"{view['id']}.pid").read_text(encoding="ascii")), signal.SIGKILL)
+
+    def test_as_a_file_whose_daemon_was_killed(self):
+        """A mount is left that answers nothing: closing takes it away, and another view can have the name."""
+        path, file = self.make(), self.work / "then.raw"
+        view = self.ask("view", "open", path, "one", "--fuse", file)
+        self.kill_daemon(view)
+        process.wait_until(lambda: not self.views()[view["id"]], "the view to be seen as gone")
+        with self.assertRaises(OSError):
+            os.stat(file)
+        self.tool("view", "close", view["id"])
+        self.assertFalse(os.path.lexists(file))
+        self.assertEqual(os.listdir(self.work / "run"), [])
+        self.tool("view", "open", path, "one", "--fuse", file)
+
+    def command_line(self, pid):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as stream:
+                return stream.read()
+        except FileNotFoundError:
+            return b""
+
+    def test_one_whose_daemon_does_not_answer(self):
+        view = self.ask("view", "open", self.make(), "one")
+        pid = int((self.work / "run" / f"{view['id']}.pid").read_text(encoding="ascii"))
+        os.kill(pid, signal.SIGSTOP)
+        self.tool("view", "close", view["id"])
+        self.assertEqual(self.command_line(pid), b"")  # gone, or nobody's yet, but ended
+
+    def test_opening_killed_at_any_moment(self):
+        """Whatever is there by then is in the list, and is closed."""
+        path, file = self.make(), self.work / "then.raw"
+        begin = time.monotonic()
+        self.tool("view", "open", path, "one", "--fuse", file)
+        self.tool("view", "close", "--all")
+        took_s = time.monotonic() - begin
+        for step in range(12):
+            opening = subprocess.Popen([program(), "view", "open", path, "one", "--fuse", file], env=self.environment,
+                                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(took_s * step / 12)
+            opening.kill()
+            opening.wait()
+            self.tool("view", "close", "--all")
+            self.assertFalse(os.path.lexists(file), f"step {step}")
+            self.assertEqual([name for name in os.listdir(self.work / "run") if ".draft-" not in name], [])
+        image.check(path, "predsnap")  # nobody has it open
+
+    def test_a_file_that_came_meanwhile_stays(self):
+        """What closing removes is what opening made, which is empty."""
+        path, file = self.make(), self.work / "then.raw"
+        view = self.ask("view", "open", path, "one", "--fuse", file)
+        self.kill_daemon(view)
+        process.wait_until(lambda: not self.views()[view["id"]], "the view to be seen as gone")
+        subprocess.run(["umount", "-l", file], check=True)
+        file.write_bytes(b"precious")
+        self.tool("view", "close", view["id"])
+        self.assertEqual(file.read_bytes(), b"precious")
+
     def test_refusals(self):
         path = self.make()
         self.assertSaysAll(self.refusal("view", "open", path, "two"), "'two'", "'one'")
         self.assertSaysAll(self.refusal("view", "open", path, "one", "--clone", path), "there already")
         self.assertSaysAll(self.refusal("view", "open", path, "one", "--fuse", path), "there already")
+        daemon = self.daemon(self.disk("other.pds"))
+        daemon.qmp.execute("nbd-server-start", addr={"type": "unix", "data": {"path": str(self.work / "other.nbd")}})
+        self.assertSaysAll(self.refusal("view", "open", path, "one", "--socket", self.work / "other.nbd"), "other.nbd", "--socket")
+        self.assertTrue((self.work / "other.nbd").exists())
         self.assertSaysAll(self.refusal("view", "close", "v77"), "v77", "view list")
         self.assertSaysAll(self.refusal("view", "open", path, "-9h"), "before the history", "'one'")
         self.assertSaysAll(self.refusal("view", "open", self.work / "no.pds", "one"), "no.pds")

@@ -79,6 +79,7 @@ TEST(ChangeVectorTest, OfBatchesItIsExact) {
             sectors += step.count;
         }
         EXPECT_EQ(change.vector(), NaiveDisk::difference(before, disk, changed)) << round;
+        EXPECT_EQ(change.counts(), change.vector().counts()) << round;
         EXPECT_EQ(change.sectors(), sectors);
         for (uint32_t chunk = 0; chunk < kChunks; ++chunk) {
             const auto begin = changed.begin() + static_cast<ptrdiff_t>(chunk * kChunkSectors);

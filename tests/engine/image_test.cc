@@ -161,6 +161,25 @@ void ImageTest::churn(uint64_t segments) {
     }
 }
 
+void ImageTest::expect_stamps(uint64_t sector, const std::vector<uint8_t>& data) const {
+    for (uint64_t i = 0; i < data.size() / kSectorSize; ++i) {
+        uint8_t expected[kSectorSize] = {};
+        if (now[sector + i] != 0) {
+            fill_sector(expected, now[sector + i], sector + i);
+        }
+        ASSERT_EQ(std::memcmp(&data[i * kSectorSize], expected, kSectorSize), 0) << sector + i;
+    }
+}
+
+Result<void> ImageTest::predict(std::vector<Prediction> predictions) {
+    PredictionSet set;
+    set.model = "test";
+    set.base = sequence();
+    set.horizon_us = 60'000'000;
+    set.predictions = std::move(predictions);
+    return engine->set_predictions(std::move(set));
+}
+
 Stamps ImageTest::content() { return read_stamps(*engine); }
 Stamps ImageTest::content(View& view) { return read_stamps(view); }
 

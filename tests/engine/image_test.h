@@ -67,6 +67,11 @@ class ImageTest : public ::testing::Test {
     static Moment at(const std::string& snapshot);
     static Moment at(Time time);
 
+    // Data read from a sector on is what `now` says.
+    void expect_stamps(uint64_t sector, const std::vector<uint8_t>& data) const;
+    // A set of predictions from now on, for a minute.
+    Result<void> predict(std::vector<Prediction> predictions);
+
     // Offset in the image of a byte of a segment.
     uint64_t image_offset(uint32_t segment, uint64_t offset) const {
         return format::kSuperblockArea + uint64_t{segment} * kTestSegment + offset;

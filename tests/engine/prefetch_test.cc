@@ -27,14 +27,6 @@ class PrefetchTest : public WithoutWindowTest {
     Result<void> hint(uint64_t sector, uint64_t count, HintKind kind = HintKind::will_read) {
         return engine->hint({sector * kSectorSize, count * kSectorSize, kind, {}});
     }
-    Result<void> predict(std::vector<Prediction> predictions) {
-        PredictionSet set;
-        set.model = "test";
-        set.base = sequence();
-        set.horizon_us = 60'000'000;
-        set.predictions = std::move(predictions);
-        return engine->set_predictions(std::move(set));
-    }
     static Prediction read_of(uint64_t chunk, double read) {
         return {chunk * kChunkBytes, kChunkBytes, 0, read, {}};
     }
@@ -58,13 +50,7 @@ class PrefetchTest : public WithoutWindowTest {
         std::vector<uint8_t> data(count * kSectorSize);
         const iovec buffer{data.data(), data.size()};
         ASSERT_TRUE(engine->read(sector * kSectorSize, {&buffer, 1}).ok());
-        for (uint64_t i = 0; i < count; ++i) {
-            uint8_t expected[kSectorSize] = {};
-            if (now[sector + i] != 0) {
-                fill_sector(expected, now[sector + i], sector + i);
-            }
-            ASSERT_EQ(std::memcmp(&data[i * kSectorSize], expected, kSectorSize), 0) << sector + i;
-        }
+        expect_stamps(sector, data);
     }
 
     MemoryDevice slow, base;
@@ -159,6 +145,16 @@ TEST_F(PrefetchTest, UnlikelyReadsAndThoseWithoutNeedAreNotFetched) {
     EXPECT_EQ(prefetch().needless, 1u);
     EXPECT_EQ(prefetch().refused, 16u);
     EXPECT_EQ(reads(base), 0u);
+}
+
+TEST_F(PrefetchTest, ChunksThatFollowEachOtherAreReadInOneGo) {
+    put_base();
+    ASSERT_TRUE(predict({read_of(3, 0.7), read_of(2, 0.6), read_of(1, 0.9), read_of(8, 0.8)}).ok());
+    work_in_background();
+    EXPECT_EQ(prefetch().fetched, 4 * kChunkSectors / kSectorsPerBlock);
+    EXPECT_EQ(reads(base), 2u);
+    expect_read(kChunkSectors, 3 * kChunkSectors);
+    EXPECT_EQ(reads(base), 2u);
 }
 
 TEST_F(PrefetchTest, WhatTheGuestReadsItselfIsNotFetched) {
@@ -297,7 +293,9 @@ TEST_F(PrefetchTest, AStateIsNotFetchedWithoutRoomOrReason) {
 TEST_F(PrefetchTest, AFailingDeviceEndsIt) {
     put_base();
     base.fail = [](const MemoryDevice::Call&) { return EIO; };
-    ASSERT_TRUE(hint(0, kTestSectors).ok());
+    for (uint64_t sector = 0; sector < kTestSectors; sector += 2 * kChunkSectors) {
+        ASSERT_TRUE(hint(sector, kChunkSectors).ok());  // apart, so that each is read alone
+    }
     work_in_background();
     EXPECT_EQ(prefetch().queued, 0u);
     EXPECT_EQ(prefetch().fetched, 0u);

@@ -25,19 +25,7 @@ class StagedReadsTest : public ImageTest {
         file.fail = nullptr;
         ASSERT_TRUE(read.ok());
         EXPECT_EQ(device_reads > 0, from_device) << "sector " << sector;
-        for (uint64_t i = 0; i < count; ++i) {
-            uint8_t expected[kSectorSize];
-            fill_sector(expected, now[sector + i], sector + i);
-            EXPECT_EQ(std::memcmp(&data[i * kSectorSize], expected, kSectorSize), 0) << sector + i;
-        }
-    }
-    Result<void> predict(std::vector<Prediction> predictions) {
-        PredictionSet set;
-        set.model = "test";
-        set.base = sequence();
-        set.horizon_us = 60'000'000;
-        set.predictions = std::move(predictions);
-        return engine->set_predictions(std::move(set));
+        expect_stamps(sector, data);
     }
 };
 

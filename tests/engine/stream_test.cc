@@ -27,6 +27,23 @@ class StreamTest : public WithoutWindowTest {
         return then;
     }
     void ASSERT_NO_ERROR(const Result<void>& result) { ASSERT_TRUE(result.ok()); }
+    // What a view holds from a sector on is what the stamps say; returns how often the device was read.
+    uint64_t expect_view(View& view, const Stamps& then, uint64_t sector, uint64_t count) {
+        std::vector<uint8_t> data(count * kSectorSize);
+        const iovec buffer{data.data(), data.size()};
+        uint64_t reads = 0;
+        file.fail = [&](const MemoryDevice::Call& call) {
+            reads += call.op == MemoryDevice::Op::read;
+            return 0;
+        };
+        const Result<void> read = view.read(sector * kSectorSize, {&buffer, 1});
+        file.fail = nullptr;
+        EXPECT_TRUE(read.ok());
+        const Stamps present = std::exchange(now, then);
+        expect_stamps(sector, data);
+        now = present;
+        return reads;
+    }
     uint64_t stream_segments() const { return engine->info().segments_stream; }
 };
 
@@ -124,6 +141,28 @@ TEST_F(StreamTest, AnOpenViewOfADroppedOneStaysWhatItIs) {
     view.value().reset();
     churn(2);
     EXPECT_EQ(engine->info().streams, 0u);
+}
+
+TEST_F(StreamTest, FramesThatFollowEachOtherAreReadInOneGo) {
+    const Stamps then = old_snapshot("old");
+    auto view = engine->open_view(at("old"));
+    ASSERT_TRUE(view.ok());
+    expect_view(*view.value(), then, 0, 1);  // the index is in memory now
+    EXPECT_EQ(expect_view(*view.value(), then, 155, 130), 1u);
+    // What was unpacked at the edges is still there.
+    EXPECT_EQ(expect_view(*view.value(), then, 285, 1), 0u);
+}
+
+TEST_F(StreamTest, AnyPartOfAStreamIsWhatItWas) {
+    const Stamps then = old_snapshot("old");
+    auto view = engine->open_view(at("old"));
+    ASSERT_TRUE(view.ok());
+    std::mt19937 random(1);
+    for (int i = 0; i < 500; ++i) {
+        const uint64_t from = random() % 299;
+        expect_view(*view.value(), then, from, 1 + random() % (300 - from));
+        ASSERT_FALSE(HasFailure()) << "from sector " << from;
+    }
 }
 
 TEST_F(StreamTest, ADamagedFrameIsAnErrorAndTheRestIsReadable) {

@@ -23,13 +23,16 @@ class TestKills(HookTest):
             domain.guest.run(f"stamp write {STAMP} --count 200 --sync-every 20")
             self.synced[sample] = 200
 
-    def writers(self):
-        return {sample: domain.guest.background(f"{WRITE} --resume") for sample, domain in self.domains.items()}
+    def writers(self, *samples):
+        """In all domains, or in these."""
+        return {sample: domain.guest.background(f"{WRITE} --resume") for sample, domain in self.domains.items()
+                if sample in samples or not samples}
 
     def finish(self, writers):
         """Ends the writers and checks every sector."""
         for sample, writer in writers.items():
-            self.assertTrue(writer.running(), f"the writer in '{sample}' has ended")
+            if not writer.running():
+                self.fail(f"the writer in '{sample}' has ended: {writer.wait()}")
             writer.stop()
             end = writer.wait_json()["prefix"][0]
             self.assertGreater(end, self.synced[sample])
@@ -55,13 +58,17 @@ class TestKills(HookTest):
             self.domains["daemon"].guest.run("dd if=/dev/vda of=/dev/null bs=4k count=1 skip=20000 iflag=direct 2>&1")
             self.finish(writers)
         with self.subTest("the keeper: its daemon ends in order; libvirtd's next start brings both back"):
-            writers = self.writers()
+            # QEMU's export keeps no list of requests in flight: one that meets its orderly end may fail. See docs/libvirt.md.
+            writers = self.writers("node")
             self.host.kill(self.keeper_pids(daemon)[0])
             wait_until(lambda: not self.daemon_pids(daemon), "the end of the daemon without a keeper")
             self.host.kill_libvirtd()
             self.host.start_libvirtd()
             self.assertNotEqual(self.wait_daemon(daemon), another)
             self.domains["daemon"].guest.run("dd if=/dev/vda of=/dev/null bs=4k count=1 skip=20001 iflag=direct 2>&1")
+            self.finish(writers)
+            writers = self.writers("daemon")
+            self.domains["daemon"].guest.run("sleep 0.5")
             self.finish(writers)
         with self.subTest("the whole host"):
             self.writers()

@@ -9,7 +9,7 @@ import threading
 import samples
 from hook import QEMU_USER, HookTest
 
-from lib import image
+from lib import image, paths
 from lib.process import wait_until
 
 NODE_IMAGE = "/var/lib/libvirt/images/sample-node-vda.pds"
@@ -195,6 +195,32 @@ class TestPhases(HookTest):
         self.wait_daemon("sample-daemon", before)
         self.call_hook("sample-daemon", "release", xml, "end")
         self.assertEqual(self.daemon_pids("sample-daemon"), [])
+
+    def test_its_log_is_rotated(self):
+        """logrotate itself, with the file that is installed: daemon and keeper write on to what was cut, and access logs stay."""
+        self.create("sample-daemon.raw")
+        domain = self.define(samples.load("daemon")).start(wait_boot=False)
+        folder = self.inside("/var/log/predsnap/sample-daemon")
+        log, first = folder / "vda-daemon.log", self.wait_daemon(domain.name)
+        self.host.kill(first[0])
+        second = self.wait_daemon(domain.name, first)
+        wait_until(lambda: "started again" in log.read_text(), "what the keeper says")
+        conf = self.inside("/etc/logrotate.d")
+        conf.mkdir(exist_ok=True)
+        shutil.copy(paths.CHECKOUT / "tools/services/predsnap.logrotate", conf / "predsnap")
+        (conf / "predsnap").chmod(0o644)
+        rotate = ["/usr/sbin/logrotate", "--force", "--state", "/var/lib/predsnap/rotated", "/etc/logrotate.d/predsnap"]
+        said, owner = log.read_text(), log.stat()
+        self.host.run(rotate)
+        self.assertEqual((folder / "vda-daemon.log.1").read_text(), said)
+        self.assertEqual((log.read_text(), log.stat().st_ino, log.stat().st_mode), ("", owner.st_ino, owner.st_mode))
+        self.host.kill(second[0])
+        self.wait_daemon(domain.name, [*first, *second])
+        wait_until(lambda: log.read_text().count("started again") == 1, "what the keeper says to the cut file")
+        self.assertNotIn("\0", log.read_text())  # appended, not written where it was before
+        self.host.run(rotate)
+        self.assertEqual(len(list(folder.glob("vda-daemon.log.2.gz"))), 1)
+        self.assertEqual([path.name for path in folder.glob("vda.log*")], ["vda.log"])
 
     def test_concurrent_starts(self):
         """Of one domain: one image, one daemon, whoever comes first."""

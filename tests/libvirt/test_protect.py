@@ -57,6 +57,18 @@ class ProtectTest(HookTest):
         self.report = writer.wait_json()
         return self.report["prefix"][0]
 
+    def kill_after(self, seconds, command):
+        """Runs predsnap, and kills it after so many seconds; 1 if it was still there."""
+        process = subprocess.Popen(self.host.inside(["/opt/predsnap-tools/predsnap", *command]),
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(seconds)
+        # The program itself: nsenter, which waits for it, would leave it running.
+        pids = self.host.pids_of("^/opt/predsnap-tools/predsnap")
+        for pid in pids:
+            self.host.try_run(["kill", "-9", pid])  # it may have ended by now
+        process.wait()
+        return 1 if pids else 0
+
 
 class TestProtect(ProtectTest):
     def test_live_and_off_again_under_load(self):
@@ -142,6 +154,25 @@ class TestProtect(ProtectTest):
         domain.start()
         self.verify(domain, 200)
 
+    def test_relative_paths(self):
+        """They are meant from where the tool was called: QEMU has another working folder, and so has the hook."""
+        self.create("sample-live.raw")
+        domain = self.define(samples.load("live")).start()
+        command = "mkdir -p mine && cd mine && /opt/predsnap-tools/predsnap protect sample-live --image here.pds --capacity ../there.pdc --json"
+        answer = json.loads(self.host.run(["bash", "-c", f"cd {IMAGES} && {command}"]))
+        self.assertEqual(answer["image"], f"{IMAGES}/mine/here.pds")
+        self.assertEqual({path.name for path in self.host.images.rglob("*.pd?")}, {"here.pds", "there.pdc"})
+        disk = samples.protected(ElementTree.fromstring(domain.xml("--inactive")))
+        self.assertEqual(samples.part(disk, "capacity").get("file"), f"{IMAGES}/there.pdc")
+        domain.guest.run(f"stamp write {STAMP} --count 20")
+        domain.destroy()
+        domain.start()
+        self.verify(domain, 20)
+        domain.destroy()
+        self.predsnap("unprotect", "sample-live", "--yes")
+        self.assertEqual(list(self.host.images.rglob("*.pd?")), [])
+        (self.host.images / "mine").rmdir()
+
     def test_refusals(self):
         self.create("refused.raw")
         domain = self.define(libvirt.domain_xml("refused", disk_xml(f"{IMAGES}/refused.raw")))
@@ -181,17 +212,6 @@ class TestCutOff(ProtectTest):
             self.assertEqual(self.definition(domain), before)
         print(f"    killed in the middle: {killed} of 24")
         self.assertGreater(killed, 0)
-
-    def kill_after(self, seconds, command):
-        process = subprocess.Popen(self.host.inside(["/opt/predsnap-tools/predsnap", *command]),
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(seconds)
-        # The program itself: nsenter, which waits for it, would leave it running.
-        pids = self.host.pids_of("^/opt/predsnap-tools/predsnap")
-        for pid in pids:
-            self.host.run(["kill", "-9", pid])
-        process.wait()
-        return 1 if pids else 0
 
     def test_start_is_refused_until_unprotect_is_through(self):
         self.create("sample-node.raw")

@@ -51,6 +51,15 @@ class Services(unittest.TestCase):
         for folder in ("run/predsnap/disks.d", "var/log/predsnap"):
             self.assertEqual((root / folder).stat().st_mode & 0o777, 0o755)
 
+    def test_logrotate_takes_its_file(self):
+        conf = self.work / "logrotate"
+        conf.write_bytes((SERVICES / "predsnap.logrotate").read_bytes())
+        conf.chmod(0o644)
+        done = subprocess.run(["/usr/sbin/logrotate", "--debug", "--state", self.work / "state", conf], capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("error", done.stderr)
+        self.assertIn("-daemon.log", done.stderr)
+
     def test_apparmor_rules(self):
         for name in ("predsnap-qemu", "predsnap-libvirtd"):
             rules = (SERVICES / f"{name}.apparmor").read_text(encoding="utf-8")

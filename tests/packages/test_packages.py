@@ -82,6 +82,7 @@ class Packages(unittest.TestCase):
         self.assertIn("the configuration is good", self.debian.run(*command, "--check"))
 
     def test_the_hook_runs_where_libvirt_looks(self):
+        self.assertIn("-daemon.log", self.debian.run("cat", "/etc/logrotate.d/predsnap"))
         hook = "/etc/libvirt/hooks/qemu.d/predsnap"
         domain = "<domain type='kvm'><name>plain</name><devices/></domain>"
         done = self.debian.try_run(hook, "plain", "prepare", "begin", "-", input=domain)

@@ -152,7 +152,7 @@ void note_deltas(World& world) {
     world.coverage.hit("staged block found", fine.staging.hits > 0);
     world.coverage.hit("staged block evicted", fine.staging.evictions > 0);
     note_predictions(world);
-    if (!world.engine->info().totals_right) {
+    if (!world.engine->totals_right()) {
         world.fail("what is counted of the segments is not what they say");
     }
 }

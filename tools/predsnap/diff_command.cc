@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <cinttypes>
 #include <cstdio>
+#include <optional>
 #include <vector>
 
 #include "commands.h"
+#include "diff_files.h"
 #include "moment.h"
 #include "options.h"
 #include "show.h"
@@ -17,7 +19,7 @@ struct Arguments {
     TargetOptions target;
     std::string from, to;
     int64_t limit = 0;
-    bool json = false;
+    bool files = false, json = false;
 };
 
 struct Range {
@@ -27,6 +29,7 @@ struct Difference {
     Json from, to;  // sequence, time, size
     std::vector<Range> ranges;
     int64_t bytes = 0;
+    std::optional<std::vector<FileSystemChanges>> file_systems;  // if they were asked for
 };
 
 // What the two have in common at a page's border is one range.
@@ -74,6 +77,12 @@ Result<Difference> compare(Target& target, const Json& from, const Json& to) {
 void print(const Target& target, const Difference& difference, int64_t limit, const Clock& clock) {
     std::printf("%s: from %s to %s\n", target.name().c_str(), show_state(difference.from, clock).c_str(), show_state(difference.to, clock).c_str());
     std::printf("%s differ, in %s ranges\n", show_bytes(static_cast<uint64_t>(difference.bytes)).c_str(), show_count(difference.ranges.size()).c_str());
+    if (difference.file_systems) {
+        for (const FileSystemChanges& changes : *difference.file_systems) {
+            print(changes, limit);
+        }
+        return;
+    }
     if (!difference.ranges.empty()) {
         std::printf("%16s %14s\n", "OFFSET", "LENGTH");
     }
@@ -92,13 +101,26 @@ void print_json(const Target& target, const Difference& difference) {
     for (const Range& range : difference.ranges) {
         ranges.add(JsonMap().set("offset", range.offset).set("length", range.length).done());
     }
-    print_json(JsonMap()
-                   .set("target", target.name())
-                   .set("from", difference.from)
-                   .set("to", difference.to)
-                   .set("bytes", difference.bytes)
-                   .set("ranges", ranges.done())
-                   .done());
+    JsonMap map;
+    map.set("target", target.name()).set("from", difference.from).set("to", difference.to).set("bytes", difference.bytes).set("ranges", ranges.done());
+    if (difference.file_systems) {
+        JsonList file_systems;
+        for (const FileSystemChanges& changes : *difference.file_systems) {
+            file_systems.add(changes.json());
+        }
+        map.set("file-systems", file_systems.done());
+    }
+    print_json(map.done());
+}
+
+Result<void> find_files(Target& target, const TargetOptions& options, Difference* difference) {
+    std::vector<ByteRange> ranges;
+    for (const Range& range : difference->ranges) {
+        ranges.push_back({static_cast<uint64_t>(range.offset), static_cast<uint64_t>(range.length)});
+    }
+    const int64_t from = difference->from["sequence"].integer(), to = difference->to["sequence"].integer();
+    TRY_ASSIGN(difference->file_systems, changed_files(target, options, from, to, ranges));
+    return {};
 }
 
 Result<void> diff(const Arguments& arguments) {
@@ -112,9 +134,12 @@ Result<void> diff(const Arguments& arguments) {
         TRY_ASSIGN(const Moment moment, parse_moment(arguments.to, node, clock));
         to = moment.json();
     }
-    const auto found = compare(*target, from.json(), to);
+    auto found = compare(*target, from.json(), to);
     if (!found.ok()) {
         return in_words(found.error(), node, clock);
+    }
+    if (arguments.files) {
+        TRY(find_files(*target, arguments.target, &found.value()));
     }
     if (arguments.json) {
         print_json(*target, found.value());
@@ -133,7 +158,8 @@ int diff_command(int argc, char** argv) {
                     std::string("Shows which parts of a disk differ between two states of it (the second: as it is now), to the sector. What was\n"
                                 "written again as it was is no difference.\n\n") + kMomentHelp);
     options.target(&arguments.target)
-        .number("limit", &arguments.limit, "Print so many ranges (50); 0: all", "N", 'n')
+        .flag("files", &arguments.files, "Say which files differ, of ext2, ext3 and ext4 (not their ranges)")
+        .number("limit", &arguments.limit, "Print so many ranges, or files (50); 0: all", "N", 'n')
         .json(&arguments.json);
     if (!options.parse(argc, argv)) {
         return kMisused;

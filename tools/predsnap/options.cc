@@ -27,6 +27,16 @@ struct Options::Entry {
     int64_t* number = nullptr;
 };
 
+std::string absolute(const std::string& path) {
+    if (path.empty()) {
+        return path;
+    }
+    char* made = g_canonicalize_filename(path.c_str(), nullptr);
+    std::string result = made;
+    g_free(made);
+    return result;
+}
+
 Options::Options(const char* usage, std::string summary)
     : usage_(usage), command_("predsnap " + usage_.substr(0, usage_.find(' '))), summary_(std::move(summary)) {}
 

@@ -24,6 +24,10 @@ struct TargetOptions {
     std::string capacity;      // its capacity image, if it has one
 };
 
+// A path the user gave, for processes whose working folder is another: QEMU's, and whoever reads a definition later. Nothing
+// stays nothing.
+std::string absolute(const std::string& path);
+
 class Options {
   public:
     // `usage`: what follows the program's name, such as "points TARGET". Both texts are for --help.

@@ -267,6 +267,8 @@ int protect_command(int argc, char** argv) {
     if (!options.parse(argc, argv) || !take_domain(options, target) || !options.finish()) {
         return kMisused;
     }
+    wish.image = absolute(wish.image);
+    wish.capacity = absolute(wish.capacity);
     Result<Work> work = open_work(target);
     if (!work.ok()) {
         return fail("protect", work.error());

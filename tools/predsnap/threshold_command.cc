@@ -50,7 +50,7 @@ Result<bool> change(Target& target, const Arguments& arguments) {
 }
 
 void print(const Target& target, const Json& threshold) {
-    std::printf("%s: threshold %.3g, %s\n", target.name().c_str(), threshold["threshold"].number(),
+    std::printf("%s: threshold %.3g, %s\n", target.name().c_str(), threshold["value"].number(),
                 threshold["adaptive"].boolean() ? "adaptive" : "fixed");
     if (threshold["adaptive"].boolean()) {
         std::printf("  between %.3g and %.3g, for %.0f%% of lookups in the staging cache to find something\n", threshold["min"].number(),

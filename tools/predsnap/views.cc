@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "views.h"
 
-#include <fcntl.h>
 #include <glib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -21,6 +20,20 @@ constexpr int kViewsMax = 10000;
 
 Error system_error(const std::string& what) { return Error{errno, what + ": " + std::strerror(errno)}; }
 
+Result<void> write_record(const std::string& path, const ViewRecord& view) {
+    GError* error = nullptr;
+    if (g_file_set_contents(path.c_str(), view.json().text(true).c_str(), -1, &error) == FALSE) {
+        const std::string message = error->message;
+        g_error_free(error);
+        return Error{EIO, message};
+    }
+    return {};
+}
+
+int number_of(const std::string& id) { return std::atoi(id.c_str() + 1); }
+
+}  // namespace
+
 bool somebody_listens(const std::string& path) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
@@ -33,10 +46,6 @@ bool somebody_listens(const std::string& path) {
     ::close(fd);
     return there;
 }
-
-int number_of(const std::string& id) { return std::atoi(id.c_str() + 1); }
-
-}  // namespace
 
 Result<std::string> runtime_folder() {
     const char *told = std::getenv("PREDSNAP_RUNTIME_DIR"), *xdg = std::getenv("XDG_RUNTIME_DIR");
@@ -67,6 +76,7 @@ Json ViewRecord::json() const {
         .set("image", target.image)
         .set("capacity", target.capacity)
         .set("background", background)
+        .set("bridged", bridged)
         .set("own-server", own_server)
         .set("socket", socket)
         .set("file", file)
@@ -85,6 +95,7 @@ ViewRecord ViewRecord::of(const Json& json) {
                    .qmp = json["qmp"].string(), .node = json["node"].string(), .image = json["image"].string(),
                    .capacity = json["capacity"].string()};
     view.background = json["background"].boolean();
+    view.bridged = json["bridged"].boolean();
     view.own_server = json["own-server"].boolean();
     view.socket = json["socket"].string();
     view.file = json["file"].string();
@@ -103,9 +114,19 @@ std::string ViewRecord::url() const {
     return url;
 }
 
-bool ViewRecord::is_served() const {
+bool ViewRecord::is_mounted() const {
     struct statfs status {};
-    return kind == "fuse" ? ::statfs(file.c_str(), &status) == 0 && status.f_type == kFuseMagic : somebody_listens(socket);
+    return ::statfs(file.c_str(), &status) == 0 && status.f_type == kFuseMagic;
+}
+
+bool ViewRecord::is_dead_mount() const {
+    struct statfs status {};
+    return ::statfs(file.c_str(), &status) != 0 && errno == ENOTCONN;
+}
+
+bool ViewRecord::is_served() const {
+    const bool has_server = kind != "fuse" || bridged, has_file = kind == "fuse";
+    return (!has_server || somebody_listens(socket)) && (!has_file || is_mounted());
 }
 
 Result<std::string> view_path(const std::string& id) {
@@ -132,17 +153,24 @@ Result<std::vector<ViewRecord>> load_views() {
     return views;
 }
 
-Result<std::string> reserve_view() {
+Result<void> reserve_view(ViewRecord* view) {
     for (int number = 1; number < kViewsMax; ++number) {
-        const std::string id = "v" + std::to_string(number);
-        TRY_ASSIGN(const std::string path, view_path(id));
-        const int fd = ::open((path + ".json").c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
-        if (fd >= 0) {
-            ::close(fd);
-            return id;
+        view->id = "v" + std::to_string(number);
+        TRY_ASSIGN(const std::string path, view_path(view->id));
+        if (::access((path + ".json").c_str(), F_OK) == 0) {
+            continue;
         }
-        if (errno != EEXIST) {
-            return system_error(path);
+        // Whole from the first moment on, whenever this is cut off, and never another's.
+        const std::string draft = path + ".draft-" + std::to_string(::getpid());
+        TRY(write_record(draft, *view));
+        const bool taken = ::link(draft.c_str(), (path + ".json").c_str()) == 0;
+        const int why = errno;
+        ::unlink(draft.c_str());
+        if (taken) {
+            return {};
+        }
+        if (why != EEXIST) {
+            return Error{why, path + ".json: " + std::strerror(why)};
         }
     }
     return Error{ENOSPC, "there are too many views: close some ('predsnap view list')"};
@@ -150,13 +178,7 @@ Result<std::string> reserve_view() {
 
 Result<void> save_view(const ViewRecord& view) {
     TRY_ASSIGN(const std::string path, view_path(view.id));
-    GError* error = nullptr;
-    if (g_file_set_contents((path + ".json").c_str(), view.json().text(true).c_str(), -1, &error) == FALSE) {
-        const std::string message = error->message;
-        g_error_free(error);
-        return Error{EIO, message};
-    }
-    return {};
+    return write_record(path + ".json", view);
 }
 
 void forget_view(const std::string& id) {

@@ -21,9 +21,10 @@ struct ViewRecord {
     std::string kind;        // nbd, fuse, clone
     TargetOptions target;
     std::string name;        // of the target, for people
-    bool background = false; // a daemon of its own serves it
+    bool background = false; // a daemon of its own has the image open
+    bool bridged = false;    // the machine serves it over NBD, a daemon of its own makes the file of that
     bool own_server = false; // the NBD server was started for views
-    std::string socket;      // nbd, clone
+    std::string socket;      // nbd, clone, and what is bridged
     std::string file;        // fuse, clone
     std::string state;       // what it shows, in words
     Json moment;             // the same for programs
@@ -36,16 +37,21 @@ struct ViewRecord {
     std::string node() const { return kind == "clone" ? clone_node() : view_node(); }
     // "nbd+unix:///v1?socket=..."
     std::string url() const;
-    // Whether somebody still serves it.
+    // Whether somebody still serves it, as far as can be seen without asking libvirt.
     bool is_served() const;
+    // Of a file: somebody serves it; or who did was killed, and all it answers is an error.
+    bool is_mounted() const;
+    bool is_dead_mount() const;
 };
 
 // Those that are noted, in order of their numbers.
 Result<std::vector<ViewRecord>> load_views();
-// Takes a free number: its file is there from then on.
-Result<std::string> reserve_view();
+// Gives it a free number, under which it is noted from then on.
+Result<void> reserve_view(ViewRecord* view);
 Result<void> save_view(const ViewRecord& view);
 void forget_view(const std::string& id);
+// Whether a server is behind a Unix socket.
+bool somebody_listens(const std::string& path);
 // Where files of a view are, without a suffix: .json, .qmp, .pid, .nbd.
 Result<std::string> view_path(const std::string& id);
 

@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "activity.h"
+#include "block/engine/text.h"
 #include "commands.h"
 #include "moment.h"
 #include "options.h"
@@ -67,7 +68,7 @@ void print(const Target& target, const Look& now, const Look& before, const Cloc
     }
     print_line("staging", show_bytes(static_cast<uint64_t>(staging["used"].integer())) + " of " + show_bytes(static_cast<uint64_t>(staging["size"].integer())) +
                               (lookups > 0 ? ", hit rate " + show_count(static_cast<uint64_t>(staging["hits"].number() * 100 / lookups)) + " %" : ""));
-    print_line("threshold", std::to_string(threshold["threshold"].number()).substr(0, 5) + (threshold["adaptive"].boolean() ? ", adaptive" : ", fixed"));
+    print_line("threshold", text("%.3g", threshold["value"].number()) + (threshold["adaptive"].boolean() ? ", adaptive" : ", fixed"));
     print_line("predicted", "by " + node["prediction"]["source"].string("the built-in rules"));
     if (!now.chart.empty()) {
         std::printf("\n");
@@ -87,7 +88,7 @@ void print_json_line(const Target& target, const Look& now, const Look& before) 
                             .set("point-rate", rate(now, before, "points"))
                             .set("tiers", node["tiers"])
                             .set("staging", node["staging"])
-                            .set("threshold", node["threshold"]["threshold"])
+                            .set("threshold", node["threshold"]["value"])
                             .set("corrupt", node["corrupt"])
                             .done()
                             .text()

@@ -12,9 +12,11 @@ RAMP_S = 0.5  # before fio measures
 
 
 @contextmanager
-def exported(work, node):
-    """The daemon, with the node as NBD export; it ends in order afterwards."""
+def exported(work, node, objects=()):
+    """The daemon, with the node as NBD export; it ends in order afterwards. `objects`: what the node needs."""
     with StorageDaemon(work) as daemon:
+        for made in objects:
+            daemon.qmp.command("object-add", made)
         daemon.qmp.command("blockdev-add", {**node, "node-name": NODE})
         address = {"type": "unix", "data": {"path": str(work / "nbd.socket")}}
         daemon.qmp.command("nbd-server-start", {"addr": address})
