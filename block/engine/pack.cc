@@ -241,7 +241,7 @@ bool Engine::Impl::pack_step() {
     }
     pack_failed = !done.ok() && !only_paused;
     reclaim_due = clean_due = true;
-    return done.ok();
+    return done.ok() || (only_paused && !paused);
 }
 
 }  // namespace predsnap

@@ -179,7 +179,7 @@ Result<void> Engine::Impl::write_stream(StreamWriter& writer, const StreamConten
                 }
             }
         }
-        if (paused) {
+        if (paused || (stream->is_pack() && pressing)) {  // guest writes wait for the cleaner
             return Error{ECANCELED, "background work is paused"};
         }
     }
