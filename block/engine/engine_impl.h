@@ -156,11 +156,11 @@ struct Engine::Impl {
     int64_t credit_at_us = 0;
     bool cut_failed = false;
     // Packing. What the newest state was at times, ascending, to tell what has not been written for long.
-    struct Mark {
+    struct PackMark {
         int64_t uptime_us;
         Sequence newest;
     };
-    std::deque<Mark> pack_marks;
+    std::deque<PackMark> pack_marks;
     bool pack_due = false, pack_failed = false;
     // Coalescing on demand.
     struct Demand {
