@@ -15,18 +15,6 @@ namespace {
 
 constexpr useconds_t kPollUs = 10'000;
 
-Result<void> write_all(int fd, const std::string& path, const std::string& content) {
-    size_t written = 0;
-    while (written < content.size()) {
-        const ssize_t n = write(fd, content.data() + written, content.size() - written);
-        if (n < 0) {
-            return errno_error("cannot write " + path);
-        }
-        written += static_cast<size_t>(n);
-    }
-    return fsync(fd) == 0 ? Result<void>() : errno_error("cannot write " + path);
-}
-
 }  // namespace
 
 Fd::~Fd() {
@@ -73,20 +61,34 @@ Result<void> make_folder(const std::string& path, mode_t mode, uid_t user, gid_t
 }
 
 Result<void> write_atomically(const std::string& path, const std::string& content) {
-    const std::string fresh = path + ".new-" + std::to_string(getpid());
-    {
-        const Fd fd(open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-        if (fd.get() < 0) {
-            return errno_error("cannot write " + fresh);
-        }
-        TRY(write_all(fd.get(), fresh, content));
-    }
-    if (rename(fresh.c_str(), path.c_str()) != 0) {
-        const Error error = errno_error("cannot write " + path);
-        unlink(fresh.c_str());
-        return error;
+    GError* error = nullptr;
+    const auto flags = static_cast<GFileSetContentsFlags>(G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE);
+    if (g_file_set_contents_full(path.c_str(), content.data(), static_cast<gssize>(content.size()), flags, 0644, &error) == FALSE) {
+        const Error failed{EIO, "cannot write: " + std::string(error->message)};
+        g_error_free(error);
+        return failed;
     }
     return {};
+}
+
+std::vector<std::string> names_in(const std::string& folder) {
+    std::vector<std::string> names;
+    GDir* dir = g_dir_open(folder.c_str(), 0, nullptr);
+    while (const char* name = dir != nullptr ? g_dir_read_name(dir) : nullptr) {
+        names.emplace_back(name);
+    }
+    g_clear_pointer(&dir, g_dir_close);
+    return names;
+}
+
+// A domain's name may begin with another's, so what is left of the file's must be a target.
+std::vector<std::string> files_of_domain(const std::string& folder, const std::string& domain, const std::string& suffix) {
+    std::vector<std::string> names = names_in(folder);
+    std::erase_if(names, [&](const std::string& name) {
+        const std::string rest = name.starts_with(domain + "-") ? name.substr(domain.size() + 1) : "";
+        return !rest.ends_with(suffix) || rest.find('-') != std::string::npos;
+    });
+    return names;
 }
 
 Result<std::string> read_file(const std::string& path) {

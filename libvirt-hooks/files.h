@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include <string>
+#include <vector>
 
 #include "block/engine/result.h"
 
@@ -35,6 +36,10 @@ Result<void> make_folder(const std::string& path, mode_t mode, uid_t user, gid_t
 // All or nothing: readers see the content before or this one.
 Result<void> write_atomically(const std::string& path, const std::string& content);
 Result<std::string> read_file(const std::string& path);
+// What a folder holds; nothing if it cannot be read.
+std::vector<std::string> names_in(const std::string& folder);
+// DOMAIN-TARGET.suffix, of all targets; names.
+std::vector<std::string> files_of_domain(const std::string& folder, const std::string& domain, const std::string& suffix);
 // Gone afterwards; it need not have been there.
 Result<void> remove_file(const std::string& path);
 Result<void> give_to(const std::string& path, uid_t user, gid_t group);

@@ -2,7 +2,6 @@
 #include "image.h"
 
 #include <fcntl.h>
-#include <json-glib/json-glib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,6 +15,7 @@
 #include "block/engine/superblock.h"
 #include "files.h"
 #include "programs.h"
+#include "tools/qmp/json.h"
 
 namespace predsnap::hook {
 namespace {
@@ -175,13 +175,8 @@ Result<uint64_t> base_size(const Config& config, const Base& base) {
     TRY_ASSIGN(const std::string qemu_img, config.program("qemu-img"));
     TRY_ASSIGN(const std::string printed,
                run_program({qemu_img, "info", "-U", "--output=json", "-f", base.format, base.file}));
-    JsonParser* parser = json_parser_new();
-    int64_t size = -1;
-    if (json_parser_load_from_data(parser, printed.data(), static_cast<gssize>(printed.size()), nullptr) != FALSE) {
-        size = json_object_get_int_member_with_default(json_node_get_object(json_parser_get_root(parser)), "virtual-size",
-                                                       -1);
-    }
-    g_object_unref(parser);
+    const Result<Json> info = Json::parse(printed);
+    const int64_t size = info.ok() ? info.value()["virtual-size"].integer(-1) : -1;
     return size >= 0 ? Result<uint64_t>(static_cast<uint64_t>(size)) : Error{EIO, base.file + ": qemu-img tells no size"};
 }
 

@@ -1,117 +1,49 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "node.h"
 
-#include <json-glib/json-glib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <memory>
-
 #include "files.h"
 #include "programs.h"
+#include "tools/qmp/json.h"
 
 namespace predsnap::hook {
 namespace {
 
-struct Unref {
-    void operator()(gpointer object) const { g_object_unref(object); }
-};
-
-std::string to_text(JsonBuilder* builder) {
-    JsonNode* root = json_builder_get_root(builder);
-    char* made = json_to_string(root, FALSE);
-    std::string text = made;
-    g_free(made);
-    json_node_unref(root);
-    return text;
+// A file, or a block device, as a node.
+Json file_node(const std::string& path, bool direct) {
+    struct stat found;
+    const bool device = stat(path.c_str(), &found) == 0 && S_ISBLK(found.st_mode);
+    JsonMap node;
+    node.set("driver", device ? "host_device" : "file").set("filename", path);
+    if (direct) {
+        node.set("cache", JsonMap().set("direct", true).done());
+    }
+    return node.done();
 }
 
-// Adds members to the object under construction.
-class Members {
-  public:
-    explicit Members(JsonBuilder* builder) : builder_(builder) {}
-
-    Members& add(const char* name, const std::string& value) {
-        json_builder_set_member_name(builder_, name);
-        json_builder_add_string_value(builder_, value.c_str());
-        return *this;
+void set_given(JsonMap& map, const char* name, const std::optional<int64_t>& value) {
+    if (value.has_value()) {
+        map.set(name, *value);
     }
-    Members& add(const char* name, const std::optional<int64_t>& value) {
-        if (value.has_value()) {
-            json_builder_set_member_name(builder_, name);
-            json_builder_add_int_value(builder_, *value);
-        }
-        return *this;
-    }
-    Members& flag(const char* name, bool value) {
-        json_builder_set_member_name(builder_, name);
-        json_builder_add_boolean_value(builder_, value ? TRUE : FALSE);
-        return *this;
-    }
-    Members& null(const char* name) {
-        json_builder_set_member_name(builder_, name);
-        json_builder_add_null_value(builder_);
-        return *this;
-    }
-    // A file, or a block device, as a node.
-    Members& file(const char* name, const std::string& path, bool direct = false) {
-        struct stat found;
-        const bool device = stat(path.c_str(), &found) == 0 && S_ISBLK(found.st_mode);
-        json_builder_set_member_name(builder_, name);
-        json_builder_begin_object(builder_);
-        add("driver", device ? "host_device" : "file").add("filename", path);
-        if (direct) {
-            json_builder_set_member_name(builder_, "cache");
-            json_builder_begin_object(builder_);
-            flag("direct", true);
-            json_builder_end_object(builder_);
-        }
-        json_builder_end_object(builder_);
-        return *this;
-    }
-    Members& retention(const std::vector<RetentionRule>& rules) {
-        if (rules.empty()) {
-            return *this;
-        }
-        json_builder_set_member_name(builder_, "retention");
-        json_builder_begin_array(builder_);
-        for (const RetentionRule& rule : rules) {
-            json_builder_begin_object(builder_);
-            add("every", std::optional(rule.every_s)).add("for", std::optional(rule.for_s));
-            json_builder_end_object(builder_);
-        }
-        json_builder_end_array(builder_);
-        return *this;
-    }
-
-  private:
-    JsonBuilder* builder_;
-};
-
-template <typename Fill>
-std::string object(Fill fill) {
-    const std::unique_ptr<JsonBuilder, Unref> builder(json_builder_new());
-    json_builder_begin_object(builder.get());
-    fill(Members(builder.get()));
-    json_builder_end_object(builder.get());
-    return to_text(builder.get());
 }
 
-const char* string_member(JsonObject* object, const char* name) {
-    JsonNode* node = json_object_get_member(object, name);
-    return node != nullptr && JSON_NODE_HOLDS_VALUE(node) && json_node_get_value_type(node) == G_TYPE_STRING
-               ? json_node_get_string(node)
-               : "";
+Json retention(const std::vector<RetentionRule>& rules) {
+    JsonList list;
+    for (const RetentionRule& rule : rules) {
+        list.add(JsonMap().set("every", rule.every_s).set("for", rule.for_s).done());
+    }
+    return list.done();
 }
 
 // Path of the file that a node, given inline, keeps its image in; other nodes may lie between (luks, throttle).
-std::string filename_of(JsonObject* node) {
-    for (int depth = 0; node != nullptr && depth < 8; ++depth) {
-        if (const std::string name = string_member(node, "filename"); !name.empty()) {
+std::string filename_of(Json node) {
+    for (int depth = 0; node && depth < 8; ++depth) {
+        if (const std::string name = node["filename"].string(); !name.empty()) {
             return name;
         }
-        JsonNode* file = json_object_get_member(node, "file");
-        node = file != nullptr && JSON_NODE_HOLDS_OBJECT(file) ? json_node_get_object(file) : nullptr;
+        node = node["file"];
     }
     return "";
 }
@@ -122,17 +54,12 @@ struct Blockdev {
 
 // Nothing for arguments that are not JSON: `-blockdev driver=...` says the same in a form that libvirt users do not need.
 Blockdev parse_blockdev(const std::string& argument) {
-    const std::unique_ptr<JsonParser, Unref> parser(json_parser_new());
-    Blockdev found;
-    if (json_parser_load_from_data(parser.get(), argument.data(), static_cast<gssize>(argument.size()), nullptr) == FALSE) {
-        return found;
+    const Result<Json> parsed = Json::parse(argument);
+    if (!parsed.ok() || !parsed.value().is_object()) {
+        return {};
     }
-    JsonNode* root = json_parser_get_root(parser.get());
-    if (root != nullptr && JSON_NODE_HOLDS_OBJECT(root)) {
-        JsonObject* object = json_node_get_object(root);
-        found = {string_member(object, "driver"), string_member(object, "node-name"), filename_of(object)};
-    }
-    return found;
+    const Json& node = parsed.value();
+    return {node["driver"].string(), node["node-name"].string(), filename_of(node)};
 }
 
 Result<void> check_emulator(const Domain& domain) {
@@ -147,32 +74,37 @@ Result<void> check_emulator(const Domain& domain) {
 
 }  // namespace
 
+// The order of the members is that in which they were always written: `virsh edit` shows it, and a changed one would be another
+// daemon (storage_daemon.cc).
 std::string node_json(const ProtectedDisk& disk, const std::optional<std::string>& backing, bool direct) {
-    return object([&](Members members) {
-        members.add("driver", "predsnap").add("node-name", disk.node).add("discard", "unmap");
-        members.file("file", disk.image, direct);
-        if (backing.has_value()) {
-            members.add("backing", *backing);
-        } else {
-            members.null("backing");
-        }
-        if (!disk.capacity.empty()) {
-            members.file("capacity", disk.capacity, direct);
-        }
-        if (!disk.access_log.empty()) {
-            members.add("access-log", disk.access_log);
-        }
-        members.add("cdp-window", disk.window_s).add("cdp-bytes", disk.history_bytes).retention(disk.retention);
-        members.add("staging-bytes", disk.staging_bytes).add("weight", disk.weight);
-    });
+    JsonMap node;
+    node.set("driver", "predsnap").set("node-name", disk.node).set("discard", "unmap").set("file", file_node(disk.image, direct));
+    if (backing.has_value()) {
+        node.set("backing", *backing);
+    } else {
+        node.set("backing", Json());
+    }
+    if (!disk.capacity.empty()) {
+        node.set("capacity", file_node(disk.capacity, direct));
+    }
+    if (!disk.access_log.empty()) {
+        node.set("access-log", disk.access_log);
+    }
+    set_given(node, "cdp-window", disk.window_s);
+    set_given(node, "cdp-bytes", disk.history_bytes);
+    if (!disk.retention.empty()) {
+        node.set("retention", retention(disk.retention));
+    }
+    set_given(node, "staging-bytes", disk.staging_bytes);
+    set_given(node, "weight", disk.weight);
+    return node.done().text();
 }
 
 std::vector<std::string> daemon_nodes(const ProtectedDisk& disk) {
     std::vector<std::string> nodes;
     if (!disk.base.empty()) {
-        nodes.push_back(object([&](Members members) {
-            members.add("driver", disk.base_format).add("node-name", "base").flag("read-only", true).file("file", disk.base);
-        }));
+        const Json file = file_node(disk.base, false);
+        nodes.push_back(JsonMap().set("driver", disk.base_format).set("node-name", "base").set("read-only", true).set("file", file).done().text());
     }
     nodes.push_back(node_json(disk, disk.base.empty() ? std::nullopt : std::optional<std::string>("base"), false));
     return nodes;

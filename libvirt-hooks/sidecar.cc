@@ -72,16 +72,10 @@ Result<void> announce(const Config& config, const Domain& domain, const Protecte
 
 Result<void> retract(const Config& config, const std::string& domain) {
     Result<void> result;
-    GDir* dir = g_dir_open(folder(config).c_str(), 0, nullptr);
-    while (const char* entry = dir != nullptr ? g_dir_read_name(dir) : nullptr) {
-        const std::string name = entry;
-        const std::string rest = name.starts_with(domain + "-") ? name.substr(domain.size() + 1) : "";
-        if (rest.ends_with(kSuffix) && rest.find('-') == std::string::npos && result.ok()) {
+    for (const std::string& name : files_of_domain(folder(config), domain, kSuffix)) {
+        if (result.ok()) {
             result = remove_file(folder(config) + "/" + name);
         }
-    }
-    if (dir != nullptr) {
-        g_dir_close(dir);
     }
     return result;
 }

@@ -253,18 +253,6 @@ Result<void> start(const Config& config, const Domain& domain, const ProtectedDi
     return wait_ready(keeper, paths, config.start_timeout_s, log_begin);
 }
 
-std::vector<std::string> names_in(const std::string& folder) {
-    std::vector<std::string> names;
-    GDir* dir = g_dir_open(folder.c_str(), 0, nullptr);
-    while (const char* name = dir != nullptr ? g_dir_read_name(dir) : nullptr) {
-        names.emplace_back(name);
-    }
-    if (dir != nullptr) {
-        g_dir_close(dir);
-    }
-    return names;
-}
-
 Result<void> stop_one(const Config& config, const std::string& path) {
     TRY_ASSIGN(const Lock lock, lock_daemon(config, path));
     TRY_ASSIGN(const PidFile file, open_pid_file(path));
@@ -289,12 +277,7 @@ Result<void> start_daemon(const Config& config, const Domain& domain, const Prot
 Result<void> stop_daemons(const Config& config, const std::string& domain) {
     Result<void> first;
     const std::string folder = config.run + "/daemons";
-    for (const std::string& name : names_in(folder)) {
-        // A domain's name may begin with another's, so what is left of the file's must be a target.
-        const std::string rest = name.starts_with(domain + "-") ? name.substr(domain.size() + 1) : "";
-        if (!rest.ends_with(".pid") || rest.find('-') != std::string::npos) {
-            continue;
-        }
+    for (const std::string& name : files_of_domain(folder, domain, ".pid")) {
         const Result<void> stopped = stop_one(config, folder + "/" + name);
         if (first.ok() && !stopped.ok()) {
             first = stopped;

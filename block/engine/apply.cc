@@ -17,7 +17,7 @@ void include_points(std::span<const uint8_t> records, TimeSpan* times) {
 void apply_move(const Geometry& geometry, const Extent& extent, Sequence sequence, SegmentTable& segments,
                 format::Entry& entry, DiskState& disk) {
     std::vector<Extent> before;
-    entry.flags = format::kEntryMoved;
+    entry.flags &= static_cast<uint8_t>(~format::kEntryVoid);
     if (!disk.move(extent, format::get_from(entry), &before)) {
         entry.flags |= format::kEntryVoid;
         return;
@@ -71,7 +71,7 @@ void apply_batch(const Geometry& geometry, const PlacedBatch& batch, SegmentTabl
             disk.apply(extent, &index.undo);
             segments.added(geometry, extent);
         }
-        entry.first_sum += sum_base;
+        entry.first_sum += entry.has(format::kEntryPacked) ? 0 : sum_base;
         index.entries.push_back(entry);
     }
     for (size_t i = undo_before; i < index.undo.size(); ++i) {

@@ -94,6 +94,14 @@ Batch::Slot Batch::add_move(Sector start, uint64_t sectors, Place from) {
     return slot;
 }
 
+void Batch::add_packed(Sector start, uint64_t sectors, Place from, Place to) {
+    add_mapping(ExtentKind::run, start, sectors);
+    format::Entry& entry = entries_.back();
+    entry.flags = format::kEntryMoved | format::kEntryPacked;
+    set_from(entry, from);
+    set_packed(entry, to);
+}
+
 void Batch::add_delta(const DeltaChain& chain, std::span<const uint8_t> delta, uint32_t sum) {
     add_mapping(ExtentKind::unit, chain.block, kSectorsPerBlock);
     format::Entry& entry = entries_.back();

@@ -58,6 +58,8 @@ class Batch {
     Slot add_data(Sector start, uint64_t sectors);
     // The same, of data that was at `from` before.
     Slot add_move(Sector start, uint64_t sectors, Place from);
+    // Data that was at `from` is in a pack now, at `to`.
+    void add_packed(Sector start, uint64_t sectors, Place from, Place to);
     // Adds a delta in place of a block's data; all of it is taken now.
     void add_delta(const DeltaChain& chain, std::span<const uint8_t> delta, uint32_t sum);
     void set_sums(const Slot& slot, const uint32_t* sums, size_t count);

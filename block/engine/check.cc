@@ -174,10 +174,12 @@ void Checker::check_against_index(const ScannedBatch& batch, const SegmentIndex&
     for (size_t i = 0; same && i < batch.entries.size(); ++i) {
         const format::Entry& a = batch.entries[i];
         const format::Entry& b = index.entries[first_entry + i];
-        const uint64_t sums = a.is_data() ? unit_count(Sector(a.start), a.count) : 0;
+        const bool packed = a.has(format::kEntryPacked);
+        const uint64_t sums = a.is_data() && !packed ? unit_count(Sector(a.start), a.count) : 0;
         same = a.start == b.start && a.count == b.count && a.place == b.place && a.kind == b.kind && a.units == b.units &&
                (a.flags & ~format::kEntryVoid) == (b.flags & ~format::kEntryVoid) &&
                format::get_from(a) == format::get_from(b) &&
+               (!packed || a.first_sum == b.first_sum) &&
                // first_sum means nothing where there is no data.
                (sums == 0 ||
                 std::equal(batch.sums.begin() + a.first_sum, batch.sums.begin() + a.first_sum + sums,

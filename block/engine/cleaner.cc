@@ -115,7 +115,7 @@ Result<void> Cleaner::load() {
     }
     TRY_ASSIGN(const SegmentIndex index, indexes_.load(victim_));
     for (const format::Entry& entry : index.entries) {
-        if (entry.is_data() && !entry.has(format::kEntryVoid)) {
+        if (entry.is_data() && !entry.has(format::kEntryVoid) && !entry.has(format::kEntryPacked)) {
             const Place place = entry.is_plain() ? core_.geometry.place(victim_) + entry.place : get_from(entry);
             collect(Sector(entry.start), entry.count, place);
         }

@@ -202,8 +202,10 @@ Engine::Impl::StreamRun Engine::Impl::choose_run(std::vector<StreamRun> runs) {
             runs[i] = std::move(ranked[i].second);
         }
     };
-    best_first([&](const StreamRun& run) { return expected_saving(run); });
-    runs.resize(std::min(runs.size(), kLookedAt));
+    if (options.merge_order != MergeOrder::exact) {
+        best_first([&](const StreamRun& run) { return expected_saving(run); });
+        runs.resize(std::min(runs.size(), kLookedAt));
+    }
     if (runs.size() > 1) {
         best_first([&](const StreamRun& run) { return exact_saving(run); });
     }
@@ -403,7 +405,7 @@ void Engine::Impl::end_demand() {
 void Engine::begin_coalescing(std::optional<Time> until) {
     Impl& e = *impl_;
     Lock lock(e.core.mutex);
-    e.demand = {until, true, false, 0, 0, 0};
+    e.demand = {until, true, false, 0, 0, 0, false};
     e.assessed.clear();
     e.tiers_failed = false;
     e.tiers_wait = 0;

@@ -26,7 +26,8 @@ bool Engine::Impl::over_limit() const {
         return false;
     }
     const uint64_t used = segments.log().size() + segments.totals(packed_sectors()).streams;
-    return used * core.geometry.segment_size > *limit;
+    return used * core.geometry.segment_size > *limit &&
+           (used - std::min(used, pack_segments())) * core.geometry.segment_size > *limit;  // packs are no history
 }
 
 bool Engine::Impl::is_snapshot(Sequence state) const {

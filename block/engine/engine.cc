@@ -421,6 +421,20 @@ void Engine::set_compression_level(int level) {
     impl_->options.compression_level = level;
 }
 
+void Engine::set_pack_after(int64_t pack_after_us) {
+    Lock lock(impl_->core.mutex);
+    impl_->options.pack_after_us = pack_after_us;
+    impl_->pack_marks.clear();
+    impl_->pack_due = impl_->again = true;
+    impl_->on_progress();
+}
+
+void Engine::tend() {
+    Lock lock(impl_->core.mutex);
+    impl_->again = true;
+    impl_->on_progress();
+}
+
 void Engine::pause_background() { impl_->pause(); }
 void Engine::resume_background() { impl_->resume(); }
 Result<void> Engine::checkpoint() {
@@ -472,7 +486,9 @@ EngineInfo Engine::info() const {
     info.segments_ready = e.segments.ready_count();
     info.segments_free = info.segments_total - info.segments_log - info.segments_index -
                          info.segments_checkpoint - info.segments_ready - info.segments_stream;
-    info.streams = e.history.streams.size();
+    info.packs = static_cast<uint64_t>(std::count_if(e.history.streams.begin(), e.history.streams.end(),
+                                                     [](const StreamInfo& stream) { return stream.is_pack(); }));
+    info.streams = e.history.streams.size() - info.packs;
     info.fast.attached = true;
     info.fast.bytes = e.core.geometry.image_bytes(e.segments.size());
     info.fast.used = (info.segments_total - info.segments_ready - info.segments_free) * uint64_t{info.segment_size};
@@ -483,6 +499,11 @@ EngineInfo Engine::info() const {
     info.capacity.used = e.capacity.used() * uint64_t{info.segment_size};
     info.capacity.full = e.capacity.full();
     for (const StreamInfo& stream : e.history.streams) {
+        if (stream.is_pack()) {
+            const SegmentTable::StreamUse* const use = e.segments.stream_use(stream.base);
+            info.packed_live_bytes += (use == nullptr ? 0 : use->live) * kSectorSize;
+            continue;
+        }
         TierInfo& tier = stream.on_capacity() ? info.capacity : info.fast;
         ++tier.streams;
         tier.stream_bytes += stream.sectors * kSectorSize;

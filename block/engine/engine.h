@@ -120,8 +120,9 @@ struct FineInfo {
 };
 
 // Which neighbouring streams of old history are merged first: those that are expected to free the most for what is read,
-// by how similar their changes are; or, to compare, the oldest.
-enum class MergeOrder : uint8_t { saving, age };
+// by how similar their changes are; or, to compare, the oldest, or those that free the most exactly,
+// for which the indexes of all are read.
+enum class MergeOrder : uint8_t { saving, age, exact };
 
 struct OpenOptions {
     bool writable = true;
@@ -146,6 +147,9 @@ struct OpenOptions {
     MergeOrder merge_order = MergeOrder::saving;
     // Bytes of the guest's data in streams that merging may read, a second; 0: without limit. Not on demand.
     uint64_t coalesce_rate = 0;
+    // Data that nobody has written for so long, in microseconds, is compressed (pack.cc), where history is limited; less
+    // than 0: none is.
+    int64_t pack_after_us = -1;
     bool repair = false;  // open without a damaged checkpoint, or even without acknowledged history; for check -r
 };
 
@@ -246,6 +250,7 @@ struct EngineInfo {
              segments_ready = 0, segments_free = 0;
     uint64_t segments_stream = 0;   // they hold old history
     uint64_t streams = 0;
+    uint64_t packs = 0, packed_live_bytes = 0;  // of cold data of the current state; bytes of the guest's that lie there
     TierInfo fast, capacity;
     Uuid capacity_id{};             // of the capacity image, attached or not; all zeros: there has been none
     uint64_t segments_past = 0;     // of segments_log: they hold data of the current state, no history
@@ -270,6 +275,8 @@ struct EngineStats {
     uint64_t reclaimed_segments = 0, given_back_bytes = 0;
     uint64_t deltas = 0, delta_bytes = 0;  // blocks written as deltas, and what these took
     uint64_t materialised = 0;             // parts of deltas written out again
+    uint64_t packed_bytes = 0, pack_bytes = 0;    // of the guest's cold data, put into packs; and what these take
+    uint64_t packs = 0;                           // made
     uint64_t sealed_bytes = 0, stream_bytes = 0;  // of the guest's, put into streams; and what these take
     uint64_t moved_streams = 0, moved_stream_bytes = 0;  // to the capacity image; bytes of the guest's
     uint64_t coalesced_bytes = 0;              // of the guest's, in streams that were merged
@@ -361,6 +368,10 @@ class Engine {
     void set_point_interval(int64_t interval_us);
     // As OpenOptions::compression_level; of streams made from now on. Any context.
     void set_compression_level(int level);
+    // As OpenOptions::pack_after_us. Any context.
+    void set_pack_after(int64_t pack_after_us);
+    // Looks whether there is work whose time has come: for when the guest does nothing, every few seconds. Any context.
+    void tend();
     // Stored in the image. Errors: as check_retention.
     Result<void> set_retention(const Retention& retention);
     Retention retention() const;

@@ -129,6 +129,7 @@ struct Engine::Impl {
     uint64_t bytes_to_training = 0;
     std::deque<Leaving> leaving_capacity;  // segments of the capacity image
     StreamTail stream_tail, capacity_tail;
+    StreamTail pack_tail;  // packs share segments among themselves: they are dropped sooner than history is
     // Work between the tiers: one task at a time, beside the other one, which a slow tier does not stop.
     bool tiers_working = false, tiers_again = false;
     bool coalesce_capacity_due = false;
@@ -154,12 +155,20 @@ struct Engine::Impl {
     int64_t coalesce_credit = 0;
     int64_t credit_at_us = 0;
     bool cut_failed = false;
+    // Packing. What the newest state was at times, ascending, to tell what has not been written for long.
+    struct Mark {
+        int64_t uptime_us;
+        Sequence newest;
+    };
+    std::deque<Mark> pack_marks;
+    bool pack_due = false, pack_failed = false;
     // Coalescing on demand.
     struct Demand {
         std::optional<Time> until;
         bool running = false, paused = false;
         uint64_t total = 0, left = 0;
         int error = 0;
+        bool closed = false;  // the segment of the log that was being filled, so that the floor can pass it
     };
     Demand demand;
     std::atomic<bool> pressing = false;  // guest writes wait for the cleaner
@@ -217,6 +226,7 @@ struct Engine::Impl {
         std::vector<StreamInfo> streams;  // oldest first
         std::unique_ptr<StreamWriter> writer;
         std::vector<SegmentId> held;      // what the first goes on in
+        bool packs = false;
         bool adopted = false;
     };
     struct StreamContent {
@@ -227,8 +237,8 @@ struct Engine::Impl {
     Result<void> write_stream(StreamWriter& writer, const StreamContent& content, StreamInfo* stream);
     Result<std::shared_ptr<const Dictionary>> dictionary_for(const ExtentMap& extents);
     Result<std::vector<std::vector<uint8_t>>> sample(const ExtentMap& extents, uint64_t frames, uint64_t most);
-    StreamTail& tail_of(format::Tier tier) {
-        return tier == format::Tier::fast ? stream_tail : capacity_tail;
+    StreamTail& tail_of(const SealedStreams& sealed) {
+        return sealed.packs ? pack_tail : sealed.tier == format::Tier::fast ? stream_tail : capacity_tail;
     }
     void hold_segments(format::Tier tier, const std::vector<SegmentId>& ids);
     void let_go_segments(format::Tier tier, const std::vector<SegmentId>& ids, Sequence since, uint64_t view);
@@ -284,6 +294,7 @@ struct Engine::Impl {
     StreamUse stream_use(const StreamInfo& stream) const;
     const StreamInfo* needless_stream(bool in_use) const;
     bool splits_branch(Sequence floor) const;
+    Result<void> close_newest_segment();
     SegmentId choose_floor(bool* forced, size_t most_segments = SIZE_MAX) const;
     Kept why_kept(Sequence point, const KeptStates& kept) const;
     Sequence oldest_reachable() const;
@@ -294,6 +305,19 @@ struct Engine::Impl {
     bool checkpoint_frees_space() const;
     bool make_space(uint64_t* attempts);
     Result<void> with_space(const std::function<Result<void>()>& call);
+    // Packing: pack.cc. What is packed at once: segments of the log, and packs of which little is in use any more.
+    struct Packable {
+        std::vector<SegmentId> segments;
+        std::vector<StreamInfo> packs;
+    };
+    void note_pack_mark();
+    Sequence cold_before() const;
+    uint64_t pack_segments() const;
+    Packable choose_packable();
+    Result<ExtentMap> collect_packable(const Packable& chosen);
+    void collect_at(Sector start, uint64_t count, Place place, ExtentMap* found);
+    Result<void> pack(Packable& chosen);
+    Result<void> move_into_pack(const ExtentMap& extents, Place base);
     // Tiers: tiers.cc.
     Result<void> open_capacity(Device& device);
     bool needs_capacity_to_open() const;
@@ -387,6 +411,7 @@ struct Engine::Impl {
     bool drop_stream_step();
     bool coalesce_step();
     bool order_step();
+    bool pack_step();
     bool reclaim_step();
     bool learn_deltas_step();
     Result<void> learn_delta(const Extent& extent, uint64_t generation);

@@ -29,7 +29,8 @@ constexpr uint32_t kMaxSegmentSize = 64 << 20;
 // Feature bits. Incompatible: refuse to open if any is unknown. Autoclear: cleared when opened for
 // writing by a program that does not know them.
 constexpr uint64_t kIncompatibleCapacity = 1;  // streams may lie on a capacity image
-constexpr uint64_t kKnownIncompatible = kIncompatibleCapacity;
+constexpr uint64_t kIncompatiblePacked = 2;    // the current state may have data in packs
+constexpr uint64_t kKnownIncompatible = kIncompatibleCapacity | kIncompatiblePacked;
 constexpr uint64_t kKnownAutoclear = 0;
 
 // Where in the log or index stream the next record is expected.
@@ -168,10 +169,10 @@ struct Entry {
     uint64_t count;      // sectors
     uint32_t place;      // sector of the payload, from the start of the segment; of what has none there,
                          // where the payload before it ends, so that entries ascend by place
-    uint32_t first_sum;  // data: index of its first unit's checksum in the batch (or index)
+    uint32_t first_sum;  // data: index of its first unit's checksum in the batch (or index); packed: low part of its Place
     uint8_t kind;        // ExtentKind
-    uint8_t flags;       // kEntryMoved, kEntryVoid, kEntryDelta
-    uint8_t units;       // delta: its length, in kDeltaUnit
+    uint8_t flags;       // kEntryMoved, kEntryVoid, kEntryDelta, kEntryPacked
+    uint8_t units;       // delta: its length, in kDeltaUnit; packed: high part of its Place
     uint8_t from[5];     // moved: the Place it was at. Delta: the Place it is at
 
     bool has(uint8_t flag) const { return (flags & flag) != 0; }
@@ -187,8 +188,17 @@ constexpr uint8_t kEntryMoved = 1;
 constexpr uint8_t kEntryVoid = 2;
 // A block as what differs from its content before; behind the batch's header, not in its payload.
 constexpr uint8_t kEntryDelta = 4;
+// Moved into a pack: the data is there, not in the batch, and the checksums are those of the pack's frames.
+constexpr uint8_t kEntryPacked = 8;
 
-inline bool Entry::is_plain() const { return is_data() && !has(kEntryDelta); }
+inline bool Entry::is_plain() const { return is_data() && !has(kEntryDelta) && !has(kEntryPacked); }
+
+inline void set_packed(Entry& entry, Place place) {
+    entry.first_sum = static_cast<uint32_t>(place.value);
+    entry.units = static_cast<uint8_t>(place.value >> 32);
+}
+
+inline Place get_packed(const Entry& entry) { return Place(uint64_t{entry.units} << 32 | entry.first_sum); }
 
 inline void set_from(Entry& entry, Place from) {
     for (unsigned i = 0; i < sizeof(entry.from); ++i) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "text.h"
 
@@ -116,7 +117,8 @@ Result<StreamInfo> parse_stream(std::span<const uint8_t> payload) {
     stream.index_bytes = record.index_bytes;
     stream.index_hash = record.index_hash;
     stream.tier = static_cast<format::Tier>(record.tier);
-    if (record.tier > static_cast<uint32_t>(format::Tier::capacity) || stream.lower >= stream.upper || stream.base < kStreamPlaces || stream.sectors > kPlaceLimit.value ||
+    if (record.tier > static_cast<uint32_t>(format::Tier::capacity) ||
+        (stream.is_pack() ? stream.lower > Sequence(0) || stream.on_capacity() : stream.lower >= stream.upper) || stream.base < kStreamPlaces || stream.sectors > kPlaceLimit.value ||
         stream.base + stream.sectors >= kPlaceLimit) {
         return Error{EIO, "stream record makes no sense"};
     }
@@ -223,11 +225,13 @@ Result<void> History::apply_one(Sequence sequence, Time time, const RecordReader
             const auto below = std::find_if(streams.begin(), streams.end(),
                                             [&](const StreamInfo& other) { return other.upper <= stream.upper; });
             streams.insert(below, std::move(stream));
+            by_place_.clear();
             return {};
         }
         case RecordType::stream_drop: {
             TRY_ASSIGN(const auto gone, read_as<format::StreamDropRecord>(record.payload));
             std::erase_if(streams, [&](const StreamInfo& stream) { return stream.id == gone.id; });
+            by_place_.clear();
             return {};
         }
         case RecordType::floor: {
@@ -253,9 +257,18 @@ const SnapshotInfo* History::find(const std::string& name) const {
 }
 
 const StreamInfo* History::stream_at(Place place) const {
-    const auto found = std::find_if(streams.begin(), streams.end(),
-                                    [&](const StreamInfo& stream) { return stream.holds(place); });
-    return found == streams.end() ? nullptr : &*found;
+    if (by_place_.size() != streams.size()) {
+        by_place_.resize(streams.size());
+        std::iota(by_place_.begin(), by_place_.end(), 0);
+        std::sort(by_place_.begin(), by_place_.end(),
+                  [&](uint32_t a, uint32_t b) { return streams[a].base < streams[b].base; });
+    }
+    const auto after = std::partition_point(by_place_.begin(), by_place_.end(),
+                                            [&](uint32_t i) { return streams[i].base <= place; });
+    if (after == by_place_.begin() || !streams[*std::prev(after)].holds(place)) {
+        return nullptr;
+    }
+    return &streams[*std::prev(after)];
 }
 
 const StreamInfo* History::stream(uint64_t id) const {
@@ -279,7 +292,7 @@ const StreamInfo* History::stream_from(Sequence state) const {
 size_t History::chain_length() const {
     Sequence upper = floor;
     size_t count = 0;
-    while (count < streams.size() && streams[count].upper == upper) {
+    while (count < streams.size() && !streams[count].is_pack() && streams[count].upper == upper) {
         upper = streams[count++].lower;
     }
     return count;

@@ -21,7 +21,8 @@
 
 namespace predsnap {
 
-// A stream (stream.h): the content of state `lower` wherever it differs from that of `upper`.
+// A stream (stream.h): the content of state `lower` wherever it differs from that of `upper`. Or a pack (pack.cc), which is
+// no state's: the current one has data in it.
 struct StreamInfo {
     uint64_t id = 0;
     Sequence lower, upper;
@@ -35,6 +36,7 @@ struct StreamInfo {
     std::vector<SegmentId> segments;
 
     bool on_capacity() const { return tier == format::Tier::capacity; }
+    bool is_pack() const { return upper == Sequence(0); }
     // Where the places of the next stream can begin: no two begin alike.
     Place places_end() const { return base + (sectors > 0 ? sectors : 1); }
     bool holds(Place place) const { return place >= base && place < base + sectors; }
@@ -95,7 +97,7 @@ class History {
     Sequence floor;                       // the oldest state that is kept
     Time floor_time;                      // of it; means nothing while floor is 0
     int64_t floor_clock = 0;              // its age: RetentionClock
-    std::vector<StreamInfo> streams;      // from the floor down
+    std::vector<StreamInfo> streams;      // from the floor down; then those that lead nowhere
     uint64_t next_stream_id = 1;
     Place next_stream_base = kStreamPlaces;
 
@@ -132,6 +134,9 @@ class History {
     enum class Way : uint8_t { content, batches };
     std::vector<Interval> lineage(Sequence state, Way way) const;
     Result<void> apply_one(Sequence sequence, Time time, const RecordReader::Record& record);
+
+    // Indexes of `streams` by base; made when it is needed. Empty: it must be made anew.
+    mutable std::vector<uint32_t> by_place_;
 };
 
 }  // namespace predsnap

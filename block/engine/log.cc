@@ -212,6 +212,19 @@ Result<Sequence> Log::append_moves(std::span<const Move> moves) {
     return complete(std::move(joined), lock);
 }
 
+Result<Sequence> Log::append_packed(std::span<const PackedMove> moves) {
+    assert(!moves.empty() && moves.size() <= max_packed());
+    Lock lock(core_.mutex);
+    while (gate_closed_) {
+        gate_waiters_.wait(core_.host, lock);
+    }
+    Joined joined = join({.entries = moves.size()});
+    for (const PackedMove& move : moves) {
+        joined.batch->add_packed(move.start, move.sectors, move.from, move.to);
+    }
+    return complete(std::move(joined), lock);
+}
+
 Result<Sequence> Log::append_mapping(ExtentKind kind, Sector start, uint64_t sectors) {
     Lock lock(core_.mutex);
     while (gate_closed_) {
@@ -445,8 +458,9 @@ void Log::tell_moves(std::span<const format::Entry> entries, SegmentId segment) 
         Extent now;
         const Sector start(entry.start);
         // A later entry of the batch may have taken its place.
-        if (entry.flags == format::kEntryMoved && on_moved && disk_.map.find_whole(start, start + entry.count, &now) &&
-            now.place == core_.geometry.place(segment) + entry.place) {
+        const bool moved = (entry.flags & ~format::kEntryPacked) == format::kEntryMoved;
+        if (moved && on_moved && disk_.map.find_whole(start, start + entry.count, &now) &&
+            now.place == to_extent(core_.geometry, segment, entry, 0).place) {
             on_moved(now, get_from(entry));
         }
     }

@@ -55,6 +55,15 @@ class Log {
         const uint8_t* data;
     };
     Result<Sequence> append_moves(std::span<const Move> moves);
+    // The same, of data that is in a pack already, which has been added to the history: its place is `to`. At most
+    // max_packed() of them.
+    struct PackedMove {
+        Sector start;
+        uint64_t sectors;
+        Place from, to;
+    };
+    Result<Sequence> append_packed(std::span<const PackedMove> moves);
+    size_t max_packed() const { return limits_.total_bytes / 2 / (sizeof(format::Entry) + sizeof(uint32_t)); }
     // Parts of one guest write: data, or deltas, which become data if by now they may not be based on what they are.
     struct Part {
         Sector start;
@@ -80,6 +89,8 @@ class Log {
     // --- The rest requires Core::mutex. ---
     // Requests wait for those before them.
     bool busy() const { return pending_.size() > 1; }
+    // The next append begins a segment.
+    void close_segment() { position_.offset = core_.geometry.segment_size; }
     Sequence durable() const { return durable_; }
     const LogPosition& position() const { return position_; }
     // Sectors that one append could take without beginning a segment, if no other comes first.

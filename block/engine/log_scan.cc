@@ -131,7 +131,7 @@ bool ScannedSegment::delta_fits(const ScannedBatch& batch, const Entry& entry) c
 
 std::optional<ScannedSegment::BadUnit> ScannedSegment::bad_unit(const ScannedBatch& batch,
                                                                 const Entry& entry) const {
-    if (!entry.is_data()) {
+    if (!entry.is_data() || entry.has(format::kEntryPacked)) {
         return {};
     }
     if (entry.has(format::kEntryDelta)) {

@@ -123,7 +123,7 @@ static LiveMarks live_marks(Engine::Impl& e) {
     }
     const Engine::Impl::KeptStates kept = e.kept_states();
     for (const StreamInfo& stream : e.history.streams) {
-        if (Engine::Impl::keeps(kept, stream.lower)) {
+        if (!stream.is_pack() && Engine::Impl::keeps(kept, stream.lower)) {
             const bool flush = stream.lower_point == static_cast<uint32_t>(format::PointKind::flush);
             live.try_emplace(stream.lower.value, LiveMark{{stream.lower.value, stream.lower_time, flush}, {}});
         }

@@ -372,7 +372,7 @@ Result<void> Recovery::mark_segments() {
 }
 
 Result<void> Recovery::mark_stream(const StreamInfo& stream) {
-    segments_.add_stream_use(stream.base, stream.base + stream.sectors);
+    segments_.add_stream_use(stream.base, stream.base + stream.sectors, stream.is_pack());
     if (stream.on_capacity()) {
         capacity_.hold(stream.segments);
         return {};

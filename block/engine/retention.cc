@@ -128,6 +128,30 @@ bool Engine::Impl::splits_branch(Sequence floor) const {
     });
 }
 
+// The floor only rises to the end of a segment that is full. What is to go on demand may have been overwritten by the newest,
+// which would hold it back until the guest has filled that.
+Result<void> Engine::Impl::close_newest_segment() {
+    format::FloorRecord record{};
+    {
+        Lock lock(core.mutex);
+        if (!on_demand() || !demand.until || demand.closed || segments.log().empty()) {
+            return {};
+        }
+        demand.closed = true;
+        const Segment& newest = segments[segments.log().back()];
+        if (newest.last < newest.first || newest.times.last > *demand.until) {
+            return {};
+        }
+        log.close_segment();
+        record = {history.floor.value, history.floor_time.value, history.floor_clock};
+    }
+    // It is closed when the next is begun: by saying of the floor what is so already.
+    std::vector<uint8_t> records;
+    put_record(records, format::RecordType::floor, &record, sizeof(record));
+    TRY(log.append_records(records, ExtentKind::hole, Sector(0), 0));
+    return {};
+}
+
 // The segment whose last state can be the floor, or none.
 SegmentId Engine::Impl::choose_floor(bool* forced, size_t most_segments) const {
     const Retention limits = retention();
@@ -194,8 +218,10 @@ bool Engine::Impl::raise_floor_step() {
     bool forced, full = false;
     SegmentId last;
     Retention limits;
+    const Result<void> closed = close_newest_segment();
     {
         Lock lock(core.mutex);
+        floor_failed = floor_failed || !closed.ok();
         if (floor_failed || seal_failed) {
             return false;
         }

@@ -36,7 +36,9 @@ Extent to_extent(const Geometry& geometry, SegmentId segment, const Entry& entry
     extent.start = Sector(entry.start);
     extent.count = entry.count;
     extent.kind = static_cast<ExtentKind>(entry.kind);
-    if (entry.is_data()) {
+    if (entry.has(format::kEntryPacked)) {
+        extent.place = format::get_packed(entry);
+    } else if (entry.is_data()) {
         extent.place = entry.is_plain() ? geometry.place(segment) + entry.place : format::get_from(entry);
     }
     if (extent.kind == ExtentKind::unit) {
@@ -61,6 +63,13 @@ bool plausible_delta(const Geometry& geometry, const Entry& entry) {
            entry.place <= geometry.segment_size / kSectorSize;
 }
 
+bool plausible_packed(const Geometry& geometry, const Entry& entry) {
+    const Place place = format::get_packed(entry);
+    return entry.kind == static_cast<uint8_t>(ExtentKind::run) && entry.count <= kMaxDataSectors &&
+           place >= kStreamPlaces && place + entry.count < kPlaceLimit &&
+           entry.place <= geometry.segment_size / kSectorSize;
+}
+
 }  // namespace
 
 bool plausible(const Geometry& geometry, const Entry& entry, uint64_t sums) {
@@ -70,6 +79,9 @@ bool plausible(const Geometry& geometry, const Entry& entry, uint64_t sums) {
     }
     if (entry.flags == format::kEntryDelta) {
         return plausible_delta(geometry, entry) && entry.first_sum < sums;
+    }
+    if ((entry.flags & ~format::kEntryVoid) == (format::kEntryMoved | format::kEntryPacked)) {
+        return plausible_packed(geometry, entry);
     }
     if (entry.flags != 0 && (!entry.is_data() || (entry.flags & ~format::kEntryVoid) != format::kEntryMoved)) {
         return false;

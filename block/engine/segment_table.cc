@@ -151,7 +151,7 @@ void SegmentTable::recount(Sequence sequence, bool in_streams) {
     counter_.touch_all();
     for (auto& [base, use] : streams_) {
         use.live = 0;
-        use.last_death = in_streams ? std::max(use.last_death, sequence) : use.last_death;
+        use.last_death = in_streams || use.pack ? std::max(use.last_death, sequence) : use.last_death;
     }
     forget_deltas(sequence);
 }
@@ -166,9 +166,10 @@ void SegmentTable::hold_stream(const std::vector<SegmentId>& ids) {
     }
 }
 
-void SegmentTable::add_stream_use(Place base, Place end) {
+void SegmentTable::add_stream_use(Place base, Place end, bool pack) {
     StreamUse use;
     use.end = end;
+    use.pack = pack;
     streams_.insert_or_assign(base, use);
 }
 

@@ -40,6 +40,7 @@ struct Segment : Use {
     uint32_t streams = 0;     // stream: how many have something in it
     uint32_t pins = 0;        // log: deltas of the current map that are based on what is in it
     bool cleaned = false;     // log: its data is being moved elsewhere
+    bool dense = false;       // log: its data gets hardly smaller
 
     bool has_index() const { return index.segment != kNoSegment.value; }
     // Sectors to write so that the current map needs it no more.
@@ -103,6 +104,7 @@ class SegmentTable {
 
     struct StreamUse : Use {
         Place end;
+        bool pack = false;     // the current state has data there, not only after a rollback
         uint8_t failures = 0;  // attempts to move its data elsewhere that failed
     };
     // One more stream has something in these segments, or is going to have.
@@ -110,7 +112,7 @@ class SegmentTable {
     // One less. Appends to `unused` those that hold no stream any more.
     void let_go_stream(const std::vector<SegmentId>& ids, std::vector<SegmentId>* unused);
     // The places of a stream are from `base` up to `end`, whatever it lies in.
-    void add_stream_use(Place base, Place end);
+    void add_stream_use(Place base, Place end, bool pack = false);
     void remove_stream_use(Place base) { streams_.erase(base); }
     // Of the stream that begins at `base`; null if there is none.
     StreamUse* stream_use(Place base);

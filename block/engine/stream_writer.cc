@@ -13,6 +13,8 @@ using format::kFrameSectors;
 namespace {
 
 constexpr size_t kFrameBytes = kFrameSectors * kSectorSize;
+// Written to the image at once, at most: the guest's requests wait behind it at the disk.
+constexpr uint64_t kMostAtOnce = 256 << 10;
 
 }  // namespace
 
@@ -52,6 +54,15 @@ Result<void> StreamWriter::begin_stream(Place base, std::shared_ptr<const Dictio
 void StreamWriter::put_extent(const Extent& extent) {
     Extent stored = extent;
     if (extent.is_data()) {
+        // What follows each other on the disk does so here, too: one extent.
+        if (!index_.extents.empty()) {
+            Extent last = format::unpack(index_.extents.back());
+            if (last.is_data() && last.end() == extent.start && last.count + extent.count <= kMaxDataSectors) {
+                last.count += extent.count;
+                index_.extents.back() = format::pack(last);
+                return;
+            }
+        }
         stored.kind = ExtentKind::run;
         stored.head = stored.tail = 0;
         stored.checksum = 0;
@@ -162,7 +173,12 @@ Result<void> StreamWriter::write_out() {
     }
     on_disk_ = used_;
     bytes_written_ += end - begin;
-    return tier_.device().pwrite(core_.geometry.offset(id) + begin, buffer_.data() + begin, end - begin);
+    const bool shared = &tier_.device() == &core_.file;
+    const uint64_t most = shared ? kMostAtOnce : end - begin;
+    for (uint64_t at = begin; at < end; at += most) {
+        TRY(tier_.device().pwrite(core_.geometry.offset(id) + at, buffer_.data() + at, std::min(most, end - at)));
+    }
+    return {};
 }
 
 void StreamWriter::abandon_stream() {

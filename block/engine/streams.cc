@@ -179,7 +179,7 @@ Result<void> Engine::Impl::write_stream(StreamWriter& writer, const StreamConten
                 }
             }
         }
-        if (paused) {
+        if (paused || (stream->is_pack() && pressing)) {  // guest writes wait for the cleaner
             return Error{ECANCELED, "background work is paused"};
         }
     }
@@ -226,7 +226,7 @@ ExtentMap Engine::Impl::lay_out(Overlay& overlay) {
 // What the writer goes on in must not be given away meanwhile, even if all streams in it are dropped, or moved.
 void Engine::Impl::begin_streams(SealedStreams* sealed) {
     Lock lock(core.mutex);
-    const StreamTail tail = tail_of(sealed->tier);
+    const StreamTail tail = tail_of(*sealed);
     StreamTier& tier = sealed->tier == format::Tier::fast ? static_cast<StreamTier&>(fast_tier) : capacity;
     sealed->writer = std::make_unique<StreamWriter>(core, tier, options.compression_level, tail);
     if (!sealed->writer->segments().empty()) {
@@ -258,9 +258,10 @@ void Engine::Impl::let_go_segments(format::Tier tier, const std::vector<SegmentI
         const uint64_t gate = streams.retired_in(tier, id) ? disk.next_view() : view;
         (tier == format::Tier::fast ? leaving : leaving_capacity)
             .push_back({id, since, core.readers.epoch(), gate});
-        if (id == tail_of(tier).segment) {
-            tail_of(tier) = {};
+        for (StreamTail* tail : {&stream_tail, &pack_tail}) {
+            *tail = tier == format::Tier::fast && id == tail->segment ? StreamTail() : *tail;
         }
+        capacity_tail = tier == format::Tier::capacity && id == capacity_tail.segment ? StreamTail() : capacity_tail;
     }
 }
 
@@ -345,12 +346,12 @@ void Engine::Impl::adopt(SealedStreams& sealed, bool appended) {
     Lock lock(core.mutex);
     sealed.writer->keep();
     sealed.adopted = true;
-    core.stats.stream_bytes += sealed.writer->bytes_written();
-    tail_of(sealed.tier) = appended ? sealed.writer->tail() : StreamTail{};
+    (sealed.packs ? core.stats.pack_bytes : core.stats.stream_bytes) += sealed.writer->bytes_written();
+    tail_of(sealed) = appended ? sealed.writer->tail() : StreamTail{};
     for (const StreamInfo& stream : sealed.streams) {
         hold_segments(sealed.tier, stream.segments);
-        segments.add_stream_use(stream.base, stream.base + stream.sectors);
-        core.stats.sealed_bytes += stream.sectors * kSectorSize;
+        segments.add_stream_use(stream.base, stream.base + stream.sectors, stream.is_pack());
+        (stream.is_pack() ? core.stats.packed_bytes : core.stats.sealed_bytes) += stream.sectors * kSectorSize;
     }
     if (!sealed.held.empty()) {
         let_go_segments(sealed.tier, sealed.held, disk.sequence + 1, disk.next_view());
@@ -403,6 +404,12 @@ const StreamInfo* Engine::Impl::needless_stream(bool in_use) const {
     const Sequence oldest = kept.empty() ? Sequence(UINT64_MAX) : kept.front();
     for (const StreamInfo& stream : history.streams) {
         const SegmentTable::StreamUse* const use = segments.stream_use(stream.base);
+        if (stream.is_pack()) {  // which is emptied by packing what is left of it again
+            if (!in_use && stream_use(stream) == StreamUse::none) {
+                return &stream;
+            }
+            continue;
+        }
         const bool tried = in_use && use != nullptr && use->failures >= Cleaner::kMaxFailures;
         if (stream.lower < oldest && !tried &&
             stream_use(stream) == (in_use ? StreamUse::by_disk : StreamUse::none)) {

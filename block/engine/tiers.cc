@@ -134,7 +134,7 @@ std::vector<StreamInfo> Engine::Impl::streams_to_move() const {
     size_t segments_in_group = 0;
     for (auto stream = history.streams.rbegin(); stream != history.streams.rend(); ++stream) {
         const SegmentTable::StreamUse* const use = segments.stream_use(stream->base);
-        if (stream->on_capacity() || use == nullptr || use->live > 0 || unmovable.contains(stream->id)) {
+        if (stream->is_pack() || stream->on_capacity() || use == nullptr || use->live > 0 || unmovable.contains(stream->id)) {
             continue;
         }
         if (group.size() == kMostMovedAtOnce || segments_in_group >= kSegmentsMovedAtOnce) {

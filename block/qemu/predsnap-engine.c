@@ -36,6 +36,7 @@ co_try_open(BlockDriverState *bs, bool writable, bool repair,
         .point_interval_ms = s->settings.point_interval_ms,
         .fine = s->settings.fine,
         .compression_level = s->settings.compression_level,
+        .pack_after_s = s->settings.pack_after_s,
     };
     int ret;
 

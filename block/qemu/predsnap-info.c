@@ -125,6 +125,8 @@ BlockStatsSpecificPredsnap *predsnap_stats(const PdsEngine *engine)
     to->reclaimed_segments = from.reclaimed_segments;
     to->sealed_bytes = from.sealed_bytes;
     to->stream_bytes = from.stream_bytes;
+    to->packed_bytes = from.packed_bytes;
+    to->pack_bytes = from.pack_bytes;
     to->given_back_bytes = from.given_back_bytes;
     to->moved_streams = from.moved_streams;
     to->moved_stream_bytes = from.moved_stream_bytes;

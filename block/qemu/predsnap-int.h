@@ -32,6 +32,7 @@
 #define PREDSNAP_OPT_GRANULARITY "granularity"
 #define PREDSNAP_OPT_WEIGHT "weight"
 #define PREDSNAP_OPT_COMPRESSION_LEVEL "compression-level"
+#define PREDSNAP_OPT_PACK_AFTER "pack-after"
 #define PREDSNAP_OPT_STAGE_READS "stage-reads"
 #define PREDSNAP_OPT_THRESHOLD "threshold"
 #define PREDSNAP_OPT_ADAPTIVE "adaptive"
@@ -47,6 +48,7 @@
 typedef struct PredsnapSettings {
     uint32_t point_interval_ms;
     uint8_t compression_level;
+    int64_t pack_after_s;   /* -1: not at all */
     bool has_cdp_window;    /* otherwise the image says */
     bool has_cdp_bytes;
     int64_t cdp_window_s;   /* -1: without limit */
@@ -101,6 +103,10 @@ typedef struct BDRVPredsnapState {
 
     /* Protected by the BQL. */
     PredsnapSettings settings;
+
+    /* Of the main loop: what is due by age is, also if the guest does nothing.
+       NULL: nothing is. */
+    QEMUTimer *tend_timer;
 
     /*
      * Serialises what is not guest I/O: opening and closing the engine, and

@@ -67,6 +67,11 @@ static QemuOptsList predsnap_runtime_opts = {
             .help = "How hard old history is compressed, from 1 to 19",
         },
         {
+            .name = PREDSNAP_OPT_PACK_AFTER,
+            .type = QEMU_OPT_NUMBER,
+            .help = "Compress data not written for so many seconds; -1: none",
+        },
+        {
             .name = PREDSNAP_OPT_STAGE_READS,
             .type = QEMU_OPT_BOOL,
             .help = "Keep copies of blocks that are read again and again",
@@ -127,6 +132,7 @@ const char *const predsnap_mutable_opts[] = {
     PREDSNAP_OPT_GRANULARITY,
     PREDSNAP_OPT_WEIGHT,
     PREDSNAP_OPT_COMPRESSION_LEVEL,
+    PREDSNAP_OPT_PACK_AFTER,
     /* Those of the access log are not: so it is said with the node's name. */
     PREDSNAP_OPT_ACCESS_LOG,
     PREDSNAP_OPT_ACCESS_LOG_SIZE,
@@ -296,6 +302,23 @@ static bool parse_compression_level(QemuOpts *opts, PredsnapSettings *settings,
     return true;
 }
 
+static bool parse_pack_after(QemuOpts *opts, PredsnapSettings *settings,
+                             Error **errp)
+{
+    const char *text = qemu_opt_get(opts, PREDSNAP_OPT_PACK_AFTER);
+
+    settings->pack_after_s = -1;
+    if (text && (qemu_strtoi64(text, NULL, 10, &settings->pack_after_s) < 0 ||
+                 settings->pack_after_s < -1 ||
+                 settings->pack_after_s > PREDSNAP_CDP_WINDOW_MAX)) {
+        error_setg(errp, "Option '" PREDSNAP_OPT_PACK_AFTER "' is in seconds, "
+                   "from 0 to %" PRIi64 ", or -1 to compress nothing",
+                   PREDSNAP_CDP_WINDOW_MAX);
+        return false;
+    }
+    return true;
+}
+
 static bool parse_threshold(QemuOpts *opts, PredsnapSettings *settings,
                             Error **errp)
 {
@@ -357,6 +380,7 @@ bool predsnap_absorb_options(QDict *options, PredsnapSettings *settings,
               parse_retention(options, settings, errp) &&
               parse_fine(opts, settings, errp) &&
               parse_compression_level(opts, settings, errp) &&
+              parse_pack_after(opts, settings, errp) &&
               parse_predictions(opts, settings, errp) &&
               parse_access_log(opts, settings, errp);
 

@@ -282,6 +282,8 @@ static PredsnapInfo *node_info(BlockDriverState *bs, PdsEngine *engine)
     to->active = !(bs->open_flags & BDRV_O_INACTIVE);
     to->point_interval = s->settings.point_interval_ms;
     to->compression_level = s->settings.compression_level;
+    to->pack_after = s->settings.pack_after_s;
+    to->packed = from.packed_live_bytes;
     to->durable = from.durable;
     to->image_size = from.image_bytes;
     to->map_memory = from.map_memory_bytes;

@@ -16,6 +16,9 @@
 #include "qobject/qdict.h"
 #include "predsnap-int.h"
 
+/* What is due by its age is so exactly. */
+#define TEND_EVERY_MS 1000
+
 static int predsnap_probe(const uint8_t *buf, int buf_size,
                           const char *filename)
 {
@@ -50,6 +53,37 @@ predsnap_co_open(BlockDriverState *bs, void *opaque, Error **errp)
     }
     predsnap_take_backing_names(bs);
     return 0;
+}
+
+/* --- what is due by age --- */
+
+static void predsnap_tend(void *opaque)
+{
+    BlockDriverState *bs = opaque;
+    BDRVPredsnapState *s = bs->opaque;
+    PdsEngine *engine = predsnap_get(s);
+
+    if (engine) {
+        pds_tend(engine);
+        predsnap_put(s);
+    }
+    timer_mod(s->tend_timer,
+              qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + TEND_EVERY_MS);
+}
+
+/* After the settings have changed. */
+static void predsnap_tend_start(BlockDriverState *bs)
+{
+    BDRVPredsnapState *s = bs->opaque;
+
+    timer_free(g_steal_pointer(&s->tend_timer));
+    if (s->settings.pack_after_s < 0) {
+        return;
+    }
+    s->tend_timer = aio_timer_new(qemu_get_aio_context(), QEMU_CLOCK_REALTIME,
+                                  SCALE_MS, predsnap_tend, bs);
+    timer_mod(s->tend_timer,
+              qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + TEND_EVERY_MS);
 }
 
 static void predsnap_free_state(BDRVPredsnapState *s)
@@ -96,6 +130,7 @@ static int predsnap_open(BlockDriverState *bs, QDict *options, int flags,
         return -EINVAL;
     }
 
+    predsnap_tend_start(bs);
     bs->supported_write_flags = BDRV_REQ_FUA;
     bs->supported_zero_flags = BDRV_REQ_FUA | BDRV_REQ_MAY_UNMAP |
                                BDRV_REQ_NO_FALLBACK;
@@ -108,6 +143,7 @@ static void predsnap_close(BlockDriverState *bs)
     BDRVPredsnapState *s = bs->opaque;
     Error *local_err = NULL;
 
+    timer_free(g_steal_pointer(&s->tend_timer));
     predsnap_access_log_close(bs);
     if (predsnap_run(bs, predsnap_co_engine_close, NULL, &local_err) < 0) {
         error_report_err(local_err);
@@ -180,7 +216,8 @@ predsnap_reopen_prepare(BDRVReopenState *state, BlockReopenQueue *queue,
 
 static void GRAPH_UNLOCKED predsnap_reopen_commit(BDRVReopenState *state)
 {
-    BDRVPredsnapState *s = state->bs->opaque;
+    BlockDriverState *bs = state->bs;
+    BDRVPredsnapState *s = bs->opaque;
     PredsnapSettings *settings = state->opaque;
     PdsEngine *engine;
 
@@ -191,8 +228,10 @@ static void GRAPH_UNLOCKED predsnap_reopen_commit(BDRVReopenState *state)
         pds_set_point_interval(engine, s->settings.point_interval_ms);
         pds_set_fine(engine, &s->settings.fine);
         pds_set_compression_level(engine, s->settings.compression_level);
+        pds_set_pack_after(engine, s->settings.pack_after_s);
         predsnap_put(s);
     }
+    predsnap_tend_start(bs);
     g_free(settings);
 }
 

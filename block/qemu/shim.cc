@@ -172,6 +172,8 @@ int pds_create(PdsHost host, PdsDevice file, const PdsCreateOptions* options, ch
     return finish(predsnap::Engine::create(callback_host, device, create), message);
 }
 
+static int64_t pack_after_us(int64_t seconds) { return seconds < 0 ? -1 : seconds * 1'000'000; }
+
 int pds_open(PdsHost host, PdsDevice file, PdsDevice backing, PdsDevice capacity, const PdsOpenOptions* options,
              PdsEngine** engine, char** message) {
     auto opened = std::unique_ptr<PdsEngine>(new PdsEngine{CallbackHost(host), CallbackDevice(file), CallbackDevice(backing),
@@ -183,6 +185,7 @@ int pds_open(PdsHost host, PdsDevice file, PdsDevice backing, PdsDevice capacity
     open.capacity = capacity.ops != nullptr ? &opened->capacity : nullptr;
     open.point_interval_us = int64_t{options->point_interval_ms} * 1000;
     open.compression_level = options->compression_level;
+    open.pack_after_us = pack_after_us(options->pack_after_s);
     open.fine = to_fine(options->fine);
     auto result = predsnap::Engine::open(opened->host, opened->file, open);
     if (!result.ok()) {
@@ -268,6 +271,12 @@ void pds_set_point_interval(PdsEngine* engine, uint32_t interval_ms) {
 void pds_set_compression_level(PdsEngine* engine, uint8_t level) {
     engine->engine->set_compression_level(level);
 }
+
+void pds_set_pack_after(PdsEngine* engine, int64_t seconds) {
+    engine->engine->set_pack_after(pack_after_us(seconds));
+}
+
+void pds_tend(PdsEngine* engine) { engine->engine->tend(); }
 
 namespace {
 
@@ -547,6 +556,7 @@ void pds_info(const PdsEngine* engine, PdsInfo* info, PdsBranchFn* fn, void* opa
     info->image_bytes = from.image_bytes;
     info->live_extents = from.live_extents;
     info->map_memory_bytes = from.map_memory_bytes;
+    info->packed_live_bytes = from.packed_live_bytes;
     info->views_open = from.views_open;
     info->corrupt = from.corrupt;
     if (!fn) {
@@ -611,6 +621,8 @@ void pds_stats(const PdsEngine* engine, PdsStats* stats) {
     stats->reclaimed_segments = from.reclaimed_segments;
     stats->sealed_bytes = from.sealed_bytes;
     stats->stream_bytes = from.stream_bytes;
+    stats->packed_bytes = from.packed_bytes;
+    stats->pack_bytes = from.pack_bytes;
     stats->given_back_bytes = from.given_back_bytes;
     stats->moved_streams = from.moved_streams;
     stats->moved_stream_bytes = from.moved_stream_bytes;

@@ -152,6 +152,7 @@ typedef struct PdsOpenOptions {
     uint32_t point_interval_ms;   /* 0: only flushes and snapshots make points */
     PdsFine fine;
     uint8_t compression_level;    /* of old history: zstd's, 1 to 19 */
+    int64_t pack_after_s;         /* data not written for so long is compressed; -1: not */
 } PdsOpenOptions;
 
 /*
@@ -209,6 +210,9 @@ int pds_set_backing(PdsEngine *engine, const char *file, const char *format, cha
 void pds_set_point_interval(PdsEngine *engine, uint32_t interval_ms);
 /* Of streams made from now on. Any context. */
 void pds_set_compression_level(PdsEngine *engine, uint8_t level);
+void pds_set_pack_after(PdsEngine *engine, int64_t seconds);
+/* To be called every few seconds if seconds are not -1: what is due by age. */
+void pds_tend(PdsEngine *engine);
 /*
  * Any context. Another size of the staging cache empties it. A threshold like the one it was last given here
  * changes nothing.
@@ -513,6 +517,7 @@ typedef struct PdsInfo {
     uint64_t image_bytes;
     uint64_t live_extents;
     uint64_t map_memory_bytes;
+    uint64_t packed_live_bytes; /* of the guest's, that are compressed */
     uint64_t views_open;
     bool corrupt;
 } PdsInfo;
@@ -538,6 +543,7 @@ typedef struct PdsStats {
     uint64_t reclaimed_segments;
     uint64_t sealed_bytes;
     uint64_t stream_bytes;
+    uint64_t packed_bytes, pack_bytes; /* cold data, and what it takes in packs */
     uint64_t given_back_bytes;
     uint64_t moved_streams, moved_stream_bytes; /* to the capacity image */
     uint64_t recovered_batches;

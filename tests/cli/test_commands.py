@@ -26,6 +26,7 @@ class Snapshots(CliTest):
         self.assertSaysAll(self.refusal("snapshot", "create", path, "a"), "'a'", "already")
         self.assertSaysAll(self.refusal("snapshot", "delete", path, "a"), "--yes")
         self.assertSaysAll(self.refusal("snapshot", "delete", path, "b", "--yes"), "'b'", "'a'")
+        self.assertNotIn("--yes", self.refusal("snapshot", "delete", path, "b"))  # nobody is asked about what is not there
         self.assertEqual(len(self.ask("snapshot", "list", path)), 1)
 
     def test_of_an_open_disk(self):

@@ -115,6 +115,35 @@ TEST_F(OrderTest, WhatHistoryNeedsStaysWhereItIs) {
     expect_sound();
 }
 
+// The newest segment is not full. What was overwritten by what is in it is free all the same, not only when the guest goes on.
+TEST_F(OrderTest, WhatWasDroppedIsFreeInTheEnd) {
+    ASSERT_TRUE(engine->set_retention({}).ok());
+    write_all();
+    close_segments();
+    const uint64_t before = engine->info().segments_log;
+    const Sequence open_since = sequence();
+    for (uint64_t sector = 0; sector + 512 <= kTestSectors; sector += 512) {
+        ASSERT_TRUE(zero(sector, 512).ok());  // all that was written, in little of the log
+    }
+    ASSERT_EQ(engine->info().segments_log, before);
+    flush();
+    host.time += 1'000'000;
+    kill_and_open();
+    engine->pause_background();
+    coalesce(host.time);
+    const EngineInfo info = engine->info();
+    EXPECT_GT(info.floor, open_since);
+    EXPECT_EQ(info.segments_leaving, 0u);
+    EXPECT_LE(info.segments_past, 1u);
+    expect_sound();
+    kill_and_open();
+    expect_sound();
+    must_write(100, 50);
+    flush();
+    lose_power_and_open();
+    expect_sound();
+}
+
 TEST_F(OrderTest, CorruptDataIsNotMovedAndIsSaid) {
     write_all();
     write_all();

@@ -40,7 +40,7 @@ class Soak:
     def start(self):
         self.daemons += 1
         self.daemon = Daemon(self.work, name=f"daemon{self.daemons}")
-        options = {"cdp-window": WINDOW_S, "retention": RULES, "point-interval": 1000}
+        options = {"cdp-window": WINDOW_S, "retention": RULES, "point-interval": 1000, "pack-after": self.options.pack_after}
         self.daemon.add(node("disk", self.path, **options))
         self.disk = self.daemon.serve("disk")
 

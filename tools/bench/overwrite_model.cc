@@ -27,6 +27,7 @@ struct Settings {
     uint64_t depth = 32;
     uint64_t segment_kib = 8192;
     uint64_t flush_every = 0;    // writes; 0: never
+    uint64_t snapshot_every = 0; // writes; 0: never
     uint64_t hot_percent = 0;    // of the writes go to a tenth of what is filled; 0: uniform
     bool limited = true;         // cdp-window=0
 };
@@ -38,6 +39,7 @@ struct Settings {
         "  times=N depth=N         how often; writes of 4 KiB at once (6, 32)\n"
         "  segment=KIB flush=N     segments of the image; a flush after each so many writes, 0: none (8192, 0)\n"
         "  hot=PERCENT             of the writes go to a tenth; 0: all are uniform (0)\n"
+        "  snapshot=N              a snapshot after each so many writes, which is kept; 0: none (0)\n"
         "  limited=0               all history is kept\n",
         stderr);
     std::exit(2);
@@ -48,7 +50,8 @@ Settings parse(int argc, char** argv) {
     uint64_t limited = 1;
     const std::pair<const char*, uint64_t*> names[] = {
         {"size", &s.size_mib},   {"fill", &s.fill_percent}, {"times", &s.times},     {"depth", &s.depth},
-        {"segment", &s.segment_kib}, {"flush", &s.flush_every}, {"hot", &s.hot_percent}, {"limited", &limited}};
+        {"segment", &s.segment_kib}, {"flush", &s.flush_every}, {"hot", &s.hot_percent}, {"limited", &limited},
+        {"snapshot", &s.snapshot_every}};
     for (int i = 1; i < argc; ++i) {
         const char* const equals = std::strchr(argv[i], '=');
         const std::string name(argv[i], equals != nullptr ? static_cast<size_t>(equals - argv[i]) : 0);
@@ -125,6 +128,11 @@ class Overwrite {
                     watch();
                     if (random && settings_.flush_every > 0 && number % settings_.flush_every == 0) {
                         must(engine_->flush());
+                    }
+                    if (random && settings_.snapshot_every > 0 && number % settings_.snapshot_every == 0) {
+                        SnapshotInfo wanted;
+                        wanted.name = "s" + std::to_string(number);
+                        must(engine_->snapshot_create(wanted));
                     }
                 }
                 if (--running == 0) {

@@ -20,21 +20,21 @@ constexpr double kBegun = 0.3;
 // Before a jump of its own the rate has fallen to such a share of the last one's.
 constexpr double kOver = 0.125;
 
-JsonMap arguments(const Span& span) {
+}  // namespace
+
+JsonMap Span::arguments() const {
     JsonMap map;
-    if (span.since_us) {
-        map.set("since", *span.since_us);
+    if (since_us) {
+        map.set("since", *since_us);
     }
-    if (span.until_us) {
-        map.set("until", *span.until_us);
+    if (until_us) {
+        map.set("until", *until_us);
     }
     return map;
 }
 
-}  // namespace
-
 Result<ActivityChart> ActivityChart::query(Target& target, const Span& span, size_t intervals) {
-    JsonMap map = arguments(span);
+    JsonMap map = span.arguments();
     map.set("intervals", intervals);
     TRY_ASSIGN(const Json answer, target.execute("predsnap-query-activity", std::move(map)));
     ActivityChart chart;

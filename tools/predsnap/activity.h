@@ -15,6 +15,9 @@ namespace predsnap {
 
 struct Span {
     std::optional<int64_t> since_us, until_us;
+
+    // "since" and "until", as far as they are given.
+    JsonMap arguments() const;
 };
 
 class ActivityChart {

@@ -9,6 +9,7 @@
 #include "target.h"
 #include "terminal.h"
 #include "times.h"
+#include "tools/qmp/jobs.h"
 
 namespace predsnap {
 namespace {
@@ -27,22 +28,11 @@ struct Job {
     bool cancelled = false;
 };
 
-// The job with that id; nothing once it has ended.
-Result<Json> look(Target& target, const std::string& id) {
-    TRY_ASSIGN(const Json jobs, target.plain("query-jobs"));
-    for (size_t i = 0; i < jobs.size(); ++i) {
-        if (jobs[i]["id"].string() == id) {
-            return jobs[i];
-        }
-    }
-    return Json();
-}
-
 // Until the job is over. Ctrl-C ends it early; what it has done until then stays done.
 Result<void> follow(Target& target, Job* job) {
     Progress progress;
     while (true) {
-        TRY_ASSIGN(const Json status, look(target, job->id));
+        TRY_ASSIGN(const Json status, qmp::find_job(target.monitor(), job->id));
         if (!status) {
             return {};
         }

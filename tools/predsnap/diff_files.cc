@@ -120,8 +120,8 @@ Result<std::vector<FileSystemChanges>> changed_files(Target& target, const Targe
         found.push_back(std::move(changes));
     }
     if (found.empty()) {
-        return Error{ENOENT, target.name() + ": neither the whole disk nor its " + std::to_string(all.size() - 1) +
-                                 " partitions hold an ext2, ext3 or ext4 file system. Of others, open views of both moments and compare these: 'predsnap view open'"};
+        return Error{ENOENT, target.name() + ": there is no ext2, ext3 or ext4 file system on the disk" +
+                                 (all.size() == 1 ? ", which has no partitions" : " or in its " + std::to_string(all.size() - 1) + " partitions") + ". Of others, open views of both moments and compare these: 'predsnap view open'"};
     }
     return found;
 }

@@ -16,13 +16,6 @@ std::set<std::string> files_of(Json image) {
     return files;
 }
 
-// Whether the device of a query-block entry has the alias: as its name, or as a part of its path
-// (/machine/peripheral/ALIAS/virtio-backend).
-bool is_device(const Json& block, const std::string& alias) {
-    const std::string path = "/" + block["qdev"].string() + "/";
-    return !alias.empty() && (path.find("/" + alias + "/") != std::string::npos || block["device"].string() == alias);
-}
-
 // The predsnap node that a device's node is, or that lies below it. Empty if there is none.
 std::string node_below(const Json& inserted, const Json& nodes) {
     if (inserted["drv"].string() == "predsnap") {
@@ -46,6 +39,11 @@ std::string list(const std::vector<DomainDisk>& disks) {
 }
 
 }  // namespace
+
+bool is_device(const Json& block, const std::string& alias) {
+    const std::string path = "/" + block["qdev"].string() + "/";
+    return !alias.empty() && (path.find("/" + alias + "/") != std::string::npos || block["device"].string() == alias);
+}
 
 Result<std::vector<std::string>> predsnap_nodes(qmp::Monitor& monitor, const std::string& name) {
     const Result<Json> answer = monitor.execute("query-predsnap");

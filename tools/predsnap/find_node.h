@@ -14,6 +14,10 @@ namespace predsnap {
 // Names, in no order. Errors: ENOTSUP if it is a QEMU without predsnap; `name` is for the message.
 Result<std::vector<std::string>> predsnap_nodes(qmp::Monitor& monitor, const std::string& name);
 
+// Whether the device of a query-block entry has the alias: as its name, or as a part of its path
+// (/machine/peripheral/ALIAS/virtio-backend).
+bool is_device(const Json& block, const std::string& alias);
+
 struct DomainDisk {
     std::string target;  // vda
     std::string node;    // of predsnap's

@@ -20,25 +20,6 @@ bool take_prefix(std::string* text, const char* prefix) {
     return there;
 }
 
-bool has_snapshot(const Json& node, const std::string& name) {
-    const Json snapshots = node["snapshots"];
-    for (size_t i = 0; i < snapshots.size(); ++i) {
-        if (snapshots[i]["name"].string() == name) {
-            return true;
-        }
-    }
-    return false;
-}
-
-std::string snapshot_names(const Json& node) {
-    const Json snapshots = node["snapshots"];
-    std::string names;
-    for (size_t i = 0; i < snapshots.size(); ++i) {
-        names += (i > 0 ? ", '" : "'") + snapshots[i]["name"].string() + "'";
-    }
-    return names.empty() ? "it has none" : "it has " + names;
-}
-
 // Eighteen digits fit, and no disk ever gets there.
 bool is_number(const std::string& text) {
     return !text.empty() && text.size() <= 18 && text.find_first_not_of("0123456789") == std::string::npos;
@@ -60,6 +41,25 @@ Result<Moment> sequence_moment(const std::string& text) {
 }
 
 }  // namespace
+
+bool has_snapshot(const Json& node, const std::string& name) {
+    const Json snapshots = node["snapshots"];
+    for (size_t i = 0; i < snapshots.size(); ++i) {
+        if (snapshots[i]["name"].string() == name) {
+            return true;
+        }
+    }
+    return false;
+}
+
+std::string snapshot_names(const Json& node) {
+    const Json snapshots = node["snapshots"];
+    std::string names;
+    for (size_t i = 0; i < snapshots.size(); ++i) {
+        names += (i > 0 ? ", '" : "'") + snapshots[i]["name"].string() + "'";
+    }
+    return names.empty() ? "it has none" : "it has " + names;
+}
 
 void Moment::set(JsonMap& arguments) const {
     switch (kind) {
@@ -113,13 +113,14 @@ Result<Moment> parse_moment(const std::string& given, const Json& node, const Cl
     return Error{ENOENT, "there is no snapshot '" + text + "' (" + snapshot_names(node) + "), and " + parsed.error().message};
 }
 
+Json history_begin(const Json& node) {
+    const Json begin = node["history"]["time"];
+    return begin ? begin : node["oldest-point"];
+}
+
 std::string covered(const Json& node, const Clock& clock) {
-    const Json oldest = node["oldest-point"], newest = node["newest-point"], begin = node["history"]["time"];
-    if (!newest) {
-        return "";
-    }
-    const int64_t from = begin ? begin.integer() : oldest.integer();
-    return "from " + show_time(from, clock) + " to " + show_time(newest.integer(), clock);
+    const Json newest = node["newest-point"];
+    return newest ? "from " + show_time(history_begin(node).integer(), clock) + " to " + show_time(newest.integer(), clock) : "";
 }
 
 Error in_words(const Error& error, const Json& node, const Clock& clock) {

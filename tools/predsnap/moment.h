@@ -29,10 +29,16 @@ struct Moment {
 // refused: "snapshot:X", "time:X" and "sequence:X" say which. `node`: what query-predsnap says of the disk.
 Result<Moment> parse_moment(const std::string& text, const Json& node, const Clock& clock);
 
+// By what query-predsnap says of the disk. The names are for messages: "it has 'a', 'b'", or "it has none".
+bool has_snapshot(const Json& node, const std::string& name);
+std::string snapshot_names(const Json& node);
+
 // The point that the moment leads to, as predsnap-query-points shows it; of one that is no point, only "sequence" and,
 // if it is known, "time". Errors: ENOENT, with what the history covers.
 Result<Json> find_state(Target& target, const Json& node, const Moment& moment, const Clock& clock);
 
+// The time its history begins at, by what query-predsnap says of a disk; nothing if there is none yet.
+Json history_begin(const Json& node);
 // What the history covers, in words; empty if there is nothing yet.
 std::string covered(const Json& node, const Clock& clock);
 // QEMU's refusal of a moment in the tool's words: times for people.

@@ -55,9 +55,8 @@ class Options {
         return *this;
     }
 
-    // What is left are the arguments. False: the program ends with status(); it was said why.
+    // What is left are the arguments. False: the program ends with kMisused; it was said why.
     bool parse(int argc, char** argv);
-    const std::vector<std::string>& arguments() const { return arguments_; }
     // Takes the next argument away; empty if there is none.
     std::string take();
     // Complains of arguments that are left.

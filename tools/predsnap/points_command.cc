@@ -64,14 +64,7 @@ Json onset_json(const Onset& onset) {
 }
 
 Result<Json> query(Target& target, const Span& span, int64_t limit) {
-    JsonMap map;
-    if (span.since_us) {
-        map.set("since", *span.since_us);
-    }
-    if (span.until_us) {
-        map.set("until", *span.until_us);
-    }
-    return target.execute("predsnap-query-points", map.set("limit", limit).move());
+    return target.execute("predsnap-query-points", span.arguments().set("limit", limit).move());
 }
 
 // Points on both sides of a moment.
@@ -156,7 +149,7 @@ Result<void> set_time(const std::string& text, const Clock& clock, std::optional
 
 // What history covers must be said to who looks elsewhere.
 Result<void> require_history(const Json& node, const Span& span, const Clock& clock) {
-    const Json newest = node["newest-point"], begin = node["history"]["time"] ? node["history"]["time"] : node["oldest-point"];
+    const Json newest = node["newest-point"], begin = history_begin(node);
     const bool late = span.since_us && newest && *span.since_us > newest.integer();
     const bool early = span.until_us && begin && *span.until_us < begin.integer() && node["snapshots"].size() == 0;
     if (late || early) {

@@ -2,30 +2,11 @@
 #include "protect_domain.h"
 
 #include <libvirt/libvirt.h>
-#include <unistd.h>
-
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
 
 #include "libvirt-hooks/metadata.h"
 #include "protect_xml.h"
 
 namespace predsnap::protect {
-namespace {
-
-Result<std::string> persistent_xml(const virt::Domain& domain) {
-    char* text = virDomainGetXMLDesc(domain.get(), VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE);
-    if (text == nullptr) {
-        return virt::failed("domain '" + domain.name() + "': its XML");
-    }
-    const std::string xml = text;
-    std::free(text);
-    return xml;
-}
-
-}  // namespace
-
 Options& domain_options(Options& options, TargetOptions& target) {
     return options.text("domain", &target.domain, "Domain of libvirt's", "DOMAIN")
         .text("disk", &target.disk, "One of its disks: vda (default: the only one)", "DISK")
@@ -69,7 +50,7 @@ Result<std::string> Work::live_alias() const {
 
 Result<void> Work::define(const std::string& edited) {
     TRY_ASSIGN(domain, connection.define(edited));
-    TRY_ASSIGN(xml, persistent_xml(domain));
+    TRY_ASSIGN(xml, domain.xml(virt::Xml::persistent));
     TRY_ASSIGN(definition, hook::parse_domain(xml));
     return {};
 }
@@ -96,7 +77,7 @@ Result<Work> open_work(const TargetOptions& options) {
         return Error{EINVAL, "domain '" + domain.name() + "' is transient: it has no definition in which predsnap could stay. Define "
                                  "it first (virsh define)"};
     }
-    TRY_ASSIGN(const std::string xml, persistent_xml(domain));
+    TRY_ASSIGN(const std::string xml, domain.xml(virt::Xml::persistent));
     TRY_ASSIGN(const std::vector<virt::Disk> disks, virt::disks_of(xml));
     TRY_ASSIGN(const virt::Disk disk, virt::choose_disk(disks, options.disk, domain.name()));
     TRY_ASSIGN(const hook::Domain definition, hook::parse_domain(xml));
@@ -106,21 +87,6 @@ Result<Work> open_work(const TargetOptions& options) {
 
 Error about(const Work& work, const Error& error) {
     return error.message.starts_with("domain '") ? error : Error{error.code, work.name() + ": " + error.message};
-}
-
-Result<void> confirm(const std::string& question, bool yes) {
-    if (yes) {
-        return {};
-    }
-    if (isatty(STDIN_FILENO) == 0) {
-        return Error{EINVAL, question + " Say so with --yes"};
-    }
-    std::fprintf(stderr, "%s [y/N] ", question.c_str());
-    char answer[16] = "";
-    if (std::fgets(answer, sizeof(answer), stdin) == nullptr || (answer[0] != 'y' && answer[0] != 'Y')) {
-        return Error{ECANCELED, "nothing was changed"};
-    }
-    return {};
 }
 
 }  // namespace predsnap::protect

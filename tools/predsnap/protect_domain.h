@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// What protect and unprotect share: the domain as libvirt has it, its definition as the hook reads it, and questions to the user.
+// What protect and unprotect share: the domain as libvirt has it, its definition as the hook reads it.
 #pragma once
 
 #include <optional>
@@ -43,8 +43,5 @@ Result<Work> open_work(const TargetOptions& options);
 
 // The error with the disk's name before it.
 Error about(const Work& work, const Error& error);
-
-// Nothing: go on. Asks on a terminal; without one, or with an answer that is not yes, an error that names --yes.
-Result<void> confirm(const std::string& question, bool yes);
 
 }  // namespace predsnap::protect

@@ -3,7 +3,9 @@
 
 #include <unistd.h>
 
+#include "find_node.h"
 #include "libvirt-hooks/node.h"
+#include "tools/qmp/jobs.h"
 
 namespace predsnap::protect {
 namespace {
@@ -11,11 +13,6 @@ namespace {
 constexpr useconds_t kPollUs = 20'000;
 
 std::string job_of(const hook::ProtectedDisk& disk) { return "predsnap-unprotect-" + disk.target; }
-
-// A device's path, or its id, in what query-block calls qdev.
-bool is_device(const std::string& qdev, const std::string& alias) {
-    return qdev == alias || qdev == "/machine/peripheral/" + alias || qdev.starts_with("/machine/peripheral/" + alias + "/");
-}
 
 Result<bool> has_node(qmp::Monitor& monitor, const std::string& node) {
     TRY_ASSIGN(const Json nodes, monitor.execute("query-named-block-nodes", JsonMap().set("flat", true).done()));
@@ -25,17 +22,6 @@ Result<bool> has_node(qmp::Monitor& monitor, const std::string& node) {
         }
     }
     return false;
-}
-
-// The job as query-jobs has it; nothing if there is none.
-Result<Json> find_job(qmp::Monitor& monitor, const std::string& id) {
-    TRY_ASSIGN(const Json jobs, monitor.execute("query-jobs"));
-    for (size_t i = 0; i < jobs.size(); ++i) {
-        if (jobs[i]["id"].string() == id) {
-            return jobs[i];
-        }
-    }
-    return Json();
 }
 
 Result<void> job_command(qmp::Monitor& monitor, const char* command, const std::string& id) {
@@ -99,10 +85,8 @@ Result<LiveDisk> look(qmp::Monitor& monitor, const std::string& alias, const hoo
     LiveDisk live;
     for (size_t i = 0; i < devices.size(); ++i) {
         const Json inserted = devices[i]["inserted"];
-        if (is_device(devices[i]["qdev"].string(), alias)) {
+        if (is_device(devices[i], alias)) {
             live.root = inserted["node-name"].string();
-            live.driver = inserted["drv"].string();
-            live.size = inserted["image"]["virtual-size"].integer();
             live.direct = inserted["cache"]["direct"].boolean();
         }
     }
@@ -110,7 +94,7 @@ Result<LiveDisk> look(qmp::Monitor& monitor, const std::string& alias, const hoo
         return Error{ENOENT, "the running QEMU has no medium in the device '" + alias + "'"};
     }
     TRY_ASSIGN(live.node_exists, has_node(monitor, disk.node));
-    TRY_ASSIGN(const Json job, find_job(monitor, job_of(disk)));
+    TRY_ASSIGN(const Json job, qmp::find_job(monitor, job_of(disk)));
     live.merging = static_cast<bool>(job);
     return live;
 }
@@ -139,7 +123,7 @@ Result<void> merge(qmp::Monitor& monitor, const LiveDisk& live, const hook::Prot
         TRY(start_merge(monitor, live, disk));
     }
     for (;; usleep(kPollUs)) {
-        TRY_ASSIGN(const Json job, find_job(monitor, job_of(disk)));
+        TRY_ASSIGN(const Json job, qmp::find_job(monitor, job_of(disk)));
         const std::string status = job["status"].string();
         if (!job || status == "concluded" || status == "aborting") {
             TRY(job && status == "concluded" ? conclude(monitor, job) : Result<void>());
@@ -154,7 +138,7 @@ Result<void> merge(qmp::Monitor& monitor, const LiveDisk& live, const hook::Prot
 
 Result<void> settle(qmp::Monitor& monitor, const hook::ProtectedDisk& disk) {
     for (;; usleep(kPollUs / 10)) {
-        TRY_ASSIGN(const Json job, find_job(monitor, job_of(disk)));
+        TRY_ASSIGN(const Json job, qmp::find_job(monitor, job_of(disk)));
         if (job["status"].string() != "ready") {
             return Error{ECANCELED, "the merge was ended by somebody else; nothing is lost. Start again"};
         }
@@ -172,7 +156,7 @@ Result<void> settle(qmp::Monitor& monitor, const hook::ProtectedDisk& disk) {
 Result<void> slide_out(qmp::Monitor& monitor, const hook::ProtectedDisk& disk) {
     TRY(job_command(monitor, "job-complete", job_of(disk)));
     for (;; usleep(kPollUs / 10)) {
-        TRY_ASSIGN(const Json job, find_job(monitor, job_of(disk)));
+        TRY_ASSIGN(const Json job, qmp::find_job(monitor, job_of(disk)));
         if (!job) {
             break;
         }

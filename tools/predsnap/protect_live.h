@@ -13,9 +13,7 @@
 namespace predsnap::protect {
 
 struct LiveDisk {
-    std::string root;    // the node that the guest's device is on
-    std::string driver;  // its driver
-    int64_t size = 0;    // bytes
+    std::string root;     // the node that the guest's device is on
     bool direct = false;  // past the host's page cache
     bool node_exists = false;  // our node, on top or not
     bool merging = false;      // our job runs

@@ -3,10 +3,9 @@
 
 #include <libxml/parser.h>
 
-#include <cstring>
-
 #include "libvirt-hooks/metadata.h"
 #include "libvirt-hooks/node.h"
+#include "libvirt-hooks/xml.h"
 #include "tools/virt/xml.h"
 
 namespace predsnap::protect {
@@ -18,18 +17,13 @@ const xmlChar* to_xml(const std::string& text) { return reinterpret_cast<const x
 
 xmlNode* root_of(const XmlDocument& document) { return xmlDocGetRootElement(document.get()); }
 
-bool is_element(const xmlNode* node, const char* name, const char* space) {
-    if (node->type != XML_ELEMENT_NODE || xmlStrcmp(node->name, to_xml(name)) != 0) {
-        return false;
-    }
-    const char* own = node->ns != nullptr ? reinterpret_cast<const char*>(node->ns->href) : nullptr;
-    return space == nullptr ? own == nullptr : own != nullptr && std::strcmp(own, space) == 0;
-}
+xmlNode* child(xmlNode* parent, const char* name, const char* space = nullptr) { return hook::xml::Node(parent).child(name, space).get(); }
 
-xmlNode* child(xmlNode* parent, const char* name, const char* space = nullptr) {
-    for (xmlNode* node = parent != nullptr ? parent->children : nullptr; node != nullptr; node = node->next) {
-        if (is_element(node, name, space)) {
-            return node;
+// The element of that name and namespace one of whose attributes has that value.
+xmlNode* child_with(xmlNode* parent, const char* name, const char* space, const char* key, const std::string& value) {
+    for (const hook::xml::Node& node : hook::xml::Node(parent).children(name, space)) {
+        if (node.attribute(key) == value) {
+            return node.get();
         }
     }
     return nullptr;
@@ -76,15 +70,7 @@ void set(xmlNode* node, const char* name, const std::optional<T>& value) {
 
 xmlNode* disks_element(xmlNode* root) { return child(child(root, "metadata"), "disks", hook::kNamespace); }
 
-xmlNode* disk_element(xmlNode* root, const std::string& target) {
-    xmlNode* disks = disks_element(root);
-    for (xmlNode* node = disks != nullptr ? disks->children : nullptr; node != nullptr; node = node->next) {
-        if (is_element(node, "disk", hook::kNamespace) && virt::attribute(node, "target") == target) {
-            return node;
-        }
-    }
-    return nullptr;
-}
+xmlNode* disk_element(xmlNode* root, const std::string& target) { return child_with(disks_element(root), "disk", hook::kNamespace, "target", target); }
 
 void drop_metadata(xmlNode* root, const std::string& target) {
     drop(disk_element(root, target));
@@ -178,13 +164,7 @@ void drop_arguments(xmlNode* root, const std::string& node) {
 }
 
 xmlNode* find_override(xmlNode* root, const std::string& alias) {
-    xmlNode* overrides = child(root, "override", virt::kQemuNamespace);
-    for (xmlNode* node = overrides != nullptr ? overrides->children : nullptr; node != nullptr; node = node->next) {
-        if (is_element(node, "device", virt::kQemuNamespace) && virt::attribute(node, "alias") == alias) {
-            return node;
-        }
-    }
-    return nullptr;
+    return child_with(child(root, "override", virt::kQemuNamespace), "device", virt::kQemuNamespace, "alias", alias);
 }
 
 void drop_property(xmlNode* root, const std::string& alias, const char* name) {

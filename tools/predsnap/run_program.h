@@ -15,7 +15,10 @@ struct Ran {
     std::string output, errors;
 };
 
+// Where what it prints goes: into Ran, or to the user.
+enum class Output { taken, shown };
+
 // The first word is the program's path, or is looked for in PATH. Errors: it could not be started.
-Result<Ran> run_program(const std::vector<std::string>& words);
+Result<Ran> run_program(const std::vector<std::string>& words, Output to = Output::taken);
 
 }  // namespace predsnap

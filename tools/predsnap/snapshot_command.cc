@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "commands.h"
+#include "moment.h"
 #include "options.h"
 #include "show.h"
 #include "target.h"
@@ -37,6 +38,10 @@ Result<void> create(const Arguments& arguments) {
 
 Result<void> remove(const Arguments& arguments) {
     TRY_ASSIGN(const auto target, Target::open(arguments.target, Need::write));
+    TRY_ASSIGN(const Json node, target->query());
+    if (!has_snapshot(node, arguments.name)) {
+        return Error{ENOENT, target->name() + ": there is no snapshot '" + arguments.name + "': " + snapshot_names(node)};
+    }
     TRY(confirm(target->name() + ": snapshot '" + arguments.name + "' is forgotten. Once it is older than what is kept of history, the disk cannot be\n"
                 "taken back to it any more.", arguments.yes));
     TRY(target->execute("predsnap-snapshot-delete", JsonMap().set("name", arguments.name).move()).discard());

@@ -11,40 +11,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 
 #include "block/engine/text.h"
+#include "libvirt-hooks/config.h"
+#include "libvirt-hooks/files.h"
 
 namespace predsnap {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr int kMonitorFd = 3;
 constexpr unsigned kAnswerSeconds = 600;  // a rollback over much history, on slow storage
 constexpr size_t kWordsMax = 2000;
 constexpr int64_t kStartStep = 5'000, kStartMax = 20'000'000;  // microseconds
-
-fs::path own_folder() {
-    std::error_code error;
-    return fs::read_symlink("/proc/self/exe", error).parent_path();
-}
-
-Error system_error(const std::string& what) { return Error{errno, what + ": " + std::strerror(errno)}; }
-
-// What a folder holds; nothing if it cannot be read.
-std::vector<std::string> names_in(const std::string& folder) {
-    std::vector<std::string> names;
-    GDir* opened = g_dir_open(folder.c_str(), 0, nullptr);
-    while (const char* name = opened != nullptr ? g_dir_read_name(opened) : nullptr) {
-        names.emplace_back(name);
-    }
-    g_clear_pointer(&opened, g_dir_close);
-    return names;
-}
 
 // In the child: no memory may be taken here.
 [[noreturn]] void become(char* const* command, int monitor, int messages, pid_t parent, bool in_background) {
@@ -67,28 +47,28 @@ std::vector<std::string> names_in(const std::string& folder) {
 }  // namespace
 
 Result<std::string> find_qemu_program(const char* name) {
-    const fs::path own = own_folder();
     const char* told = std::getenv("PREDSNAP_QEMU_BIN");
-    const std::array<fs::path, 4> folders = {told != nullptr ? fs::path(told) : fs::path(), own, own / "../../qemu/bin", "/opt/predsnap/bin"};
-    for (const fs::path& folder : folders) {
-        const fs::path program = folder / name;
-        if (!folder.empty() && ::access(program.c_str(), X_OK) == 0) {
-            return program.lexically_normal().string();
-        }
-    }
-    if (char* found = g_find_program_in_path(name)) {
-        std::string program = found;
-        g_free(found);
+    if (const std::string program = std::string(told != nullptr ? told : "") + "/" + name; told != nullptr && ::access(program.c_str(), X_OK) == 0) {
         return program;
     }
-    return Error{ENOENT, std::string(name) + " is not beside " + own.string() + "/predsnap, in /opt/predsnap/bin, or in PATH: "
-                         "install QEMU with predsnap, or say where its programs are with PREDSNAP_QEMU_BIN"};
+    // Where the hook finds them, so that both use the same; its configuration need not be sound for that.
+    const auto config = hook::Config::load();
+    const auto found = (config.ok() ? config.value() : hook::Config()).program(name);
+    if (found.ok()) {
+        return found;
+    }
+    if (char* in_path = g_find_program_in_path(name)) {
+        std::string program = in_path;
+        g_free(in_path);
+        return program;
+    }
+    return Error{ENOENT, found.error().message + "; or say where QEMU's programs are with PREDSNAP_QEMU_BIN"};
 }
 
 Result<void> StorageDaemon::spawn(const std::vector<std::string>& words, int monitor, bool in_background) {
     messages_ = ::memfd_create("messages", MFD_CLOEXEC);
     if (messages_ < 0) {
-        return system_error(words[0]);
+        return hook::errno_error(words[0]);
     }
     std::vector<char*> command;
     for (const std::string& word : words) {
@@ -100,7 +80,7 @@ Result<void> StorageDaemon::spawn(const std::vector<std::string>& words, int mon
     if (pid_ == 0) {
         become(command.data(), monitor, messages_, parent, in_background);
     }
-    return pid_ < 0 ? Result<void>(system_error(words[0])) : Result<void>();
+    return pid_ < 0 ? Result<void>(hook::errno_error(words[0])) : Result<void>();
 }
 
 Result<std::unique_ptr<StorageDaemon>> StorageDaemon::start() {
@@ -108,7 +88,7 @@ Result<std::unique_ptr<StorageDaemon>> StorageDaemon::start() {
     std::unique_ptr<StorageDaemon> daemon(new StorageDaemon);
     int ends[2];
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-        return system_error("a socket for " + program);
+        return hook::errno_error("a socket for " + program);
     }
     const Result<void> spawned =
         daemon->spawn({program, "--chardev", text("socket,id=qmp,fd=%d", kMonitorFd), "--monitor", "chardev=qmp"}, ends[1], false);
@@ -172,12 +152,12 @@ std::string users_of(const std::string& path) {
     if (::stat(path.c_str(), &image) != 0) {
         return users;
     }
-    for (const std::string& pid : names_in("/proc")) {
+    for (const std::string& pid : hook::names_in("/proc")) {
         if (pid.find_first_not_of("0123456789") != std::string::npos || pid == std::to_string(::getpid())) {
             continue;
         }
         const std::string process = "/proc/" + pid;
-        for (const std::string& fd : names_in(process + "/fd")) {
+        for (const std::string& fd : hook::names_in(process + "/fd")) {
             struct stat file {};
             if (::stat((process + "/fd/" + fd).c_str(), &file) == 0 && file.st_dev == image.st_dev && file.st_ino == image.st_ino) {
                 std::string name;

@@ -14,8 +14,9 @@
 
 namespace predsnap {
 
-// The program: beside this one, in the build folder this one is in, in /opt/predsnap/bin, in PATH; or what
-// PREDSNAP_QEMU_BIN says (a folder). Also for other programs of QEMU's. Errors: ENOENT, with where it was looked for.
+// The program: in the folder PREDSNAP_QEMU_BIN, where the hook finds it (its Config: as hook.conf says, beside this program, in the
+// build folder this one is in, in /opt/predsnap/bin), or in PATH. Also for other programs of QEMU's. Errors: ENOENT, with where it was
+// looked for.
 Result<std::string> find_qemu_program(const char* name);
 
 class StorageDaemon {

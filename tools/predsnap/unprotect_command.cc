@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <glib.h>
-#include <unistd.h>
 
 #include <cstdio>
 
@@ -10,7 +9,9 @@
 #include "protect_domain.h"
 #include "protect_live.h"
 #include "protect_xml.h"
+#include "run_program.h"
 #include "show.h"
+#include "terminal.h"
 
 // The guest's newest data is in the image until it is merged, and in the disk below as soon as the guest is on that: a start in the
 // wrong one would show an old disk. So the definition says first that predsnap is being taken off (the hook then lets nothing start),
@@ -78,16 +79,6 @@ class Pause {
     int64_t begin_us_;
 };
 
-// A line that is written over and over on a terminal.
-void show_progress(int64_t done, int64_t all) {
-    if (isatty(STDERR_FILENO) != 0 && all > 0) {
-        std::fprintf(stderr, "\rmerging: %3d%%", static_cast<int>(done * 100 / all));
-        if (done == all) {
-            std::fprintf(stderr, "\r             \r");
-        }
-    }
-}
-
 Result<void> pivot(Work& work, qmp::Monitor& monitor, const hook::ProtectedDisk& disk) {
     TRY(settle(monitor, disk));
     TRY(define_state(work, true));
@@ -95,12 +86,19 @@ Result<void> pivot(Work& work, qmp::Monitor& monitor, const hook::ProtectedDisk&
     return define_restored(work);
 }
 
+Result<void> merge_all(qmp::Monitor& monitor, const LiveDisk& live, const hook::ProtectedDisk& disk) {
+    Progress progress;
+    return merge(monitor, live, disk, [&](int64_t done, int64_t all) {
+        progress.show("merging", all > 0 ? static_cast<double>(done) / static_cast<double>(all) : 0);
+    });
+}
+
 Result<void> remove_live(Work& work, const hook::ProtectedDisk& disk, Outcome& outcome) {
     virt::DomainMonitor monitor(work.domain);
     TRY_ASSIGN(const std::string alias, work.live_alias());
     TRY_ASSIGN(const LiveDisk live, look(monitor, alias, disk));
     if (live.root == disk.node || live.merging) {
-        TRY(merge(monitor, live, disk, show_progress));
+        TRY(merge_all(monitor, live, disk));
         TRY_ASSIGN(Pause pause, Pause::begin(work.domain, disk.removing));
         const Result<void> done = pivot(work, monitor, disk);
         if (!done.ok() && work.protected_disk() != nullptr && work.protected_disk()->merged) {
@@ -125,22 +123,13 @@ Result<void> remove_live(Work& work, const hook::ProtectedDisk& disk, Outcome& o
 // Shows qemu-img's own progress on a terminal.
 Result<void> commit_image(const Work& work, const hook::ProtectedDisk& disk, bool quiet) {
     TRY_ASSIGN(const std::string qemu_img, work.config.program("qemu-img"));
-    const bool progress = !quiet && isatty(STDOUT_FILENO) != 0;
-    const char* argv[] = {qemu_img.c_str(), "commit", progress ? "-p" : "-q", "-d", "-f", "predsnap", disk.image.c_str(), nullptr};
-    char* said = nullptr;
-    int status = 0;
-    GError* error = nullptr;
-    const bool ran = g_spawn_sync("/", const_cast<char**>(argv), nullptr, G_SPAWN_DEFAULT, nullptr, nullptr, nullptr, &said,
-                                  &status, &error) != FALSE &&
-                     g_spawn_check_wait_status(status, &error) != FALSE;
-    const std::string message = said != nullptr ? said : "";
-    g_free(said);
-    if (ran) {
+    const bool progress = !quiet && output_is_terminal();
+    const std::vector<std::string> command = {qemu_img, "commit", progress ? "-p" : "-q", "-d", "-f", "predsnap", disk.image};
+    TRY_ASSIGN(const Ran ran, run_program(command, progress ? Output::shown : Output::taken));
+    if (ran.status == 0) {
         return {};
     }
-    const std::string why = error->message;
-    g_error_free(error);
-    return Error{EIO, "merging " + disk.image + " into the disk below failed: " + (message.empty() ? why : message)};
+    return Error{EIO, "merging " + disk.image + " into the disk below failed: " + (ran.errors.empty() ? "qemu-img was ended" : ran.errors)};
 }
 
 Result<void> remove_offline(Work& work, const hook::ProtectedDisk& disk, bool quiet) {
@@ -168,7 +157,7 @@ Result<Outcome> unprotect_disk(Work& work, const Wish& wish) {
     if (disk.way == hook::Way::kDaemon && active && !disk.leaving) {
         return Error{EBUSY, "a disk that a storage daemon serves can be changed only while the domain is off: shut it down first"};
     }
-    TRY(confirm(work.name() + ": all its history will be gone, and the disk stays as it is now. Take predsnap off?", wish.yes));
+    TRY(confirm(work.name() + ": predsnap is taken off. All its history will be gone; the disk stays as it is now.", wish.yes));
     if (!disk.removing && !disk.leaving) {
         TRY(define_state(work, false));
     }

@@ -12,13 +12,13 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "libvirt-hooks/files.h"
+
 namespace predsnap {
 namespace {
 
 constexpr long kFuseMagic = 0x65735546;
 constexpr int kViewsMax = 10000;
-
-Error system_error(const std::string& what) { return Error{errno, what + ": " + std::strerror(errno)}; }
 
 Result<void> write_record(const std::string& path, const ViewRecord& view) {
     GError* error = nullptr;
@@ -55,7 +55,7 @@ Result<std::string> runtime_folder() {
                                                      : "/tmp/predsnap-" + std::to_string(::geteuid());
     struct stat status {};
     if (g_mkdir_with_parents(folder.c_str(), 0700) != 0 || ::stat(folder.c_str(), &status) != 0) {
-        return system_error(folder);
+        return hook::errno_error(folder);
     }
     if (status.st_uid != ::geteuid() || !S_ISDIR(status.st_mode)) {
         return Error{EACCES, folder + " is not this user's: say where else with PREDSNAP_RUNTIME_DIR"};
@@ -161,7 +161,7 @@ Result<void> reserve_view(ViewRecord* view) {
             continue;
         }
         // Whole from the first moment on, whenever this is cut off, and never another's.
-        const std::string draft = path + ".draft-" + std::to_string(::getpid());
+        const std::string draft = path + ".json.draft-" + std::to_string(::getpid());
         TRY(write_record(draft, *view));
         const bool taken = ::link(draft.c_str(), (path + ".json").c_str()) == 0;
         const int why = errno;
@@ -169,7 +169,8 @@ Result<void> reserve_view(ViewRecord* view) {
         if (taken) {
             return {};
         }
-        if (why != EEXIST) {
+        // Without the draft: somebody has just forgotten a view of this number.
+        if (why != EEXIST && why != ENOENT) {
             return Error{why, path + ".json: " + std::strerror(why)};
         }
     }
@@ -182,11 +183,18 @@ Result<void> save_view(const ViewRecord& view) {
 }
 
 void forget_view(const std::string& id) {
-    const auto path = view_path(id);
-    for (const char* suffix : {".qmp", ".pid", ".nbd", ".json"}) {
-        if (path.ok()) {
-            ::unlink((path.value() + suffix).c_str());
+    const auto folder = runtime_folder();
+    if (!folder.ok()) {
+        return;
+    }
+    // Drafts of the record, which a killed tool leaves, too.
+    for (const std::string& name : hook::names_in(folder.value())) {
+        if (name.starts_with(id + ".json.")) {
+            ::unlink((folder.value() + "/" + name).c_str());
         }
+    }
+    for (const char* suffix : {".qmp", ".pid", ".nbd", ".json"}) {
+        ::unlink((folder.value() + "/" + id + suffix).c_str());
     }
 }
 

@@ -48,7 +48,7 @@ double rate(const Look& now, const Look& before, const char* counter) {
 void print_line(const char* what, const std::string& value) { std::printf("%-11s %s\n", what, value.c_str()); }
 
 int64_t depth_us(const Json& node) {
-    const Json begin = node["history"]["time"] ? node["history"]["time"] : node["oldest-point"];
+    const Json begin = history_begin(node);
     return begin ? node["newest-point"].integer() - begin.integer() : 0;
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "client.h"
 
-#include <gio/gunixfdmessage.h>
 #include <gio/gunixsocketaddress.h>
 
 #include "block/engine/text.h"
@@ -79,28 +78,15 @@ Result<void> Client::greet() {
     if (!(*greeting)["QMP"]) {
         return lost("what came is not QMP");
     }
-    TRY(send(command_line("qmp_capabilities", {}), -1));
+    TRY(send(command_line("qmp_capabilities", {})));
     return answer().discard();
 }
 
-Result<void> Client::send(const std::string& line, int fd) {
+Result<void> Client::send(const std::string& line) {
     GError* error = nullptr;
-    GSocketControlMessage* message = nullptr;
-    if (fd >= 0) {
-        message = g_unix_fd_message_new();
-        if (g_unix_fd_message_append_fd(G_UNIX_FD_MESSAGE(message), fd, &error) == FALSE) {
-            g_object_unref(message);
-            return Error{EIO, take_message(error)};
-        }
-    }
-    const std::unique_ptr<GSocketControlMessage, Unref> owner(message);
     g_socket_set_timeout(socket_.get(), timeout_s_);
-    size_t sent = 0;
-    while (sent < line.size()) {
-        GOutputVector vector{line.data() + sent, line.size() - sent};
-        const bool with_fd = message != nullptr && sent == 0;
-        const gssize wrote = g_socket_send_message(socket_.get(), nullptr, &vector, 1, with_fd ? &message : nullptr,
-                                                   with_fd ? 1 : 0, 0, nullptr, &error);
+    for (size_t sent = 0; sent < line.size();) {
+        const gssize wrote = g_socket_send(socket_.get(), line.data() + sent, line.size() - sent, nullptr, &error);
         if (wrote < 0) {
             return lost(take_message(error));
         }
@@ -175,12 +161,8 @@ Result<Json> Client::answer() {
 }
 
 Result<Json> Client::execute(const std::string& command, const Json& arguments) {
-    return execute_with_fd(command, arguments, -1);
-}
-
-Result<Json> Client::execute_with_fd(const std::string& command, const Json& arguments, int fd) {
     TRY(connect());
-    TRY(send(command_line(command, arguments), fd));
+    TRY(send(command_line(command, arguments)));
     return answer();
 }
 

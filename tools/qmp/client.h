@@ -23,13 +23,8 @@ class Client : public Monitor {
 
     Result<void> connect();
     Result<Json> execute(const std::string& command, const Json& arguments = {}) override;
-    // Also passes a file descriptor along, as `getfd` and `add-fd` take it; it stays the caller's.
-    Result<Json> execute_with_fd(const std::string& command, const Json& arguments, int fd);
     // The oldest event that was not taken yet; nothing if none comes in time. Connects if need be.
     Result<std::optional<Json>> next_event(int64_t timeout_us);
-
-    const std::string& path() const { return path_; }
-    bool connected() const { return socket_ != nullptr; }
 
   private:
     struct Unref {
@@ -37,7 +32,7 @@ class Client : public Monitor {
     };
     Result<void> take(GSocket* socket);
     Result<void> greet();
-    Result<void> send(const std::string& line, int fd);
+    Result<void> send(const std::string& line);
     // The next line that came, as JSON; nothing if none is whole in time.
     Result<std::optional<Json>> receive(int64_t timeout_us);
     Result<bool> fill(int64_t timeout_us);

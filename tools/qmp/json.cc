@@ -14,7 +14,6 @@ JsonNode* value_node() { return json_node_alloc(); }
 
 Json Json::take(JsonNode* node) { return Json(node); }
 
-Json Json::of(const std::string& value) { return Json(to_node(value)); }
 
 Result<Json> Json::parse(const std::string& text) {
     GError* error = nullptr;

@@ -30,7 +30,6 @@ class Json {
 
     // The reference is taken over.
     static Json take(JsonNode* node);
-    static Json of(const std::string& value);
     // Errors: EINVAL, with what is wrong and where.
     static Result<Json> parse(const std::string& text);
 

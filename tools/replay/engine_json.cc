@@ -26,6 +26,9 @@ constexpr Named<EngineStats> kStats[] = {
     {"cleaned-segments", &EngineStats::cleaned_segments},
     {"moved-bytes", &EngineStats::moved_bytes},
     {"reclaimed-segments", &EngineStats::reclaimed_segments},
+    {"packed-bytes", &EngineStats::packed_bytes},
+    {"pack-bytes", &EngineStats::pack_bytes},
+    {"packs", &EngineStats::packs},
     {"sealed-bytes", &EngineStats::sealed_bytes},
     {"stream-bytes", &EngineStats::stream_bytes},
     {"coalesced-bytes", &EngineStats::coalesced_bytes},
@@ -67,7 +70,7 @@ std::string object_of(const T& value, const Named<T> (&members)[kCount]) {
 std::string to_json(const EngineInfo& info, const EngineStats& stats) {
     JsonObject history;
     history.add("sequence", info.floor.value).add("time", info.floor_time.value);
-    history.add("streams", info.streams);
+    history.add("streams", info.streams).add("packs", info.packs).add("packed", info.packed_live_bytes);
     JsonObject object;
     object.add("image-size", info.image_bytes).add("segment-size", uint64_t{info.segment_size});
     object.add("sequence", info.sequence.value).add("live-extents", info.live_extents);

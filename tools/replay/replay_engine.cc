@@ -25,10 +25,13 @@ namespace {
         "many; may be repeated\n"
         "  --bytes N           history takes at most so many bytes; 0: without limit (0)\n"
         "  --merge ORDER       which old history is merged first: saving, what frees the most for "
-        "what is read; or age (saving)\n"
+        "what is read; exact, the same\n"
+        "                      with all indexes read; or age (saving)\n"
         "  --merge-rate N      merging reads at most so many of the guest's bytes a second of the "
         "trace; 0: no limit (0)\n"
         "  --level N           zstd's, of old history (1)\n"
+        "  --pack-after S      data that was not written for so many seconds is compressed; -1: none is (-1)\n"
+        "  --rest S            so long nothing happens after the trace (0)\n"
         "  --dictionary N      old history of so many frames is tried with a dictionary; 0: none is (128)\n"
         "  --points SECONDS    a snapshot after each so many seconds of the trace; 0: none (60)\n"
         "  --flush-every S     the guest flushes after each so many seconds of the trace; 0: only "
@@ -92,10 +95,12 @@ Options parse(int argc, char** argv) {
         return {};
     });
     arguments.option("--merge", [&](std::string_view value) -> Result<void> {
-        if (value != "saving" && value != "age") {
-            return Error{EINVAL, "'" + std::string(value) + "' is neither saving nor age"};
+        if (value != "saving" && value != "age" && value != "exact") {
+            return Error{EINVAL, "'" + std::string(value) + "' is not saving, age or exact"};
         }
-        options.open.merge_order = value == "age" ? MergeOrder::age : MergeOrder::saving;
+        options.open.merge_order = value == "age"     ? MergeOrder::age
+                                   : value == "exact" ? MergeOrder::exact
+                                                      : MergeOrder::saving;
         return {};
     });
     arguments.option("--merge-rate", [&](std::string_view value) -> Result<void> {
@@ -111,6 +116,12 @@ Options parse(int argc, char** argv) {
         TRY_ASSIGN(options.open.dictionary_frames, Arguments::whole(value, 0, UINT64_MAX));
         return {};
     });
+    arguments.option("--pack-after", [&](std::string_view value) -> Result<void> {
+        TRY_ASSIGN(const double seconds, Arguments::number(value, -1, 1e9));
+        options.open.pack_after_us = seconds < 0 ? -1 : static_cast<int64_t>(seconds * 1e6);
+        return {};
+    });
+    arguments.option("--rest", seconds_into(options.rest_us));
     arguments.option("--staging-bytes", [&](std::string_view value) -> Result<void> {
         TRY_ASSIGN(options.open.fine.staging_bytes, Arguments::whole(value, 0, UINT64_MAX));
         return {};

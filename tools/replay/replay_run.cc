@@ -51,6 +51,7 @@ RunResult ReplayRun::run() {
     result.slow_reads = player.slow_reads();
     result.staged_blocks = player.reads().staged_blocks;
     restore(result);
+    rest();
     must(engine_->settle());
     host_.run_others();
     result.at_quiet = state();
@@ -137,6 +138,17 @@ void ReplayRun::play(EnginePlayer& player) {
             point("p" + std::to_string(i), i % sampling == sampling / 2 && kept_.size() < kPointsVerified);
         }
         peak_ = std::max(peak_, must(file_->allocated()));
+    }
+}
+
+// The guest does nothing; the clock goes on.
+void ReplayRun::rest() {
+    constexpr int64_t kStepUs = 10'000'000;
+    const Time begin = host_.now();
+    for (int64_t rested = kStepUs; rested <= options_.rest_us; rested += kStepUs) {
+        host_.set_clock(begin + rested);
+        engine_->tend();
+        host_.run_others();
     }
 }
 

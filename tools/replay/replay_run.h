@@ -25,6 +25,7 @@ struct RunOptions {
     uint64_t bytes = 0;    // that history takes at most; 0: without limit
     int64_t points_us = 60'000'000;      // a snapshot after each; 0: none
     int64_t flush_every_us = 5'000'000;  // 0: only at points
+    int64_t rest_us = 0;                 // so long nothing happens in the end
     uint64_t depth = 32;                 // requests at once at most
     bool prefill = false;  // what the guest reads before it writes it is there when the trace begins, else it is a hole
     OpenOptions open;
@@ -75,6 +76,7 @@ class ReplayRun {
     void prefill();
     void reopen();
     void play(EnginePlayer& player);
+    void rest();
     Result<void> play_until(EnginePlayer& player, int64_t until_us);
     void point(const std::string& name, bool keep);
     void restore(RunResult& result);

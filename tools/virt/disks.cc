@@ -32,13 +32,9 @@ Result<std::vector<Disk>> disks_of(const std::string& domain_xml) {
     for (xmlNode* element : document.select("/domain/devices/disk")) {
         xmlNode* target = document.first("target", element);
         disks.push_back({.target = attribute(target, "dev"),
-                         .bus = attribute(target, "bus"),
                          .device = attribute(element, "device"),
-                         .type = attribute(element, "type"),
                          .source = source_of(document.first("source", element)),
-                         .driver_type = attribute(document.first("driver", element), "type"),
-                         .alias = attribute(document.first("alias", element), "name"),
-                         .read_only = document.first("readonly", element) != nullptr});
+                         .alias = attribute(document.first("alias", element), "name")});
     }
     return disks;
 }

@@ -12,13 +12,9 @@ namespace predsnap::virt {
 
 struct Disk {
     std::string target;       // vda
-    std::string bus;          // virtio
     std::string device;       // disk, cdrom, lun
-    std::string type;         // of the source: file, block, network, vhostuser ...
     std::string source;       // path, or name of what the network has; empty if there is none
-    std::string driver_type;  // raw, qcow2 ...; empty if the XML does not say
     std::string alias;        // of the device in QEMU; a domain that does not run has one only if the user named it
-    bool read_only = false;
 };
 
 // All kinds, in order. Errors: EINVAL for what is not XML.

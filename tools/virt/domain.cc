@@ -22,7 +22,7 @@ bool Domain::paused() const {
 
 Result<std::string> Domain::xml(Xml which) const {
     const bool persistent_one = which == Xml::persistent && persistent();
-    char* text = virDomainGetXMLDesc(get(), persistent_one ? VIR_DOMAIN_XML_INACTIVE : 0);
+    char* text = virDomainGetXMLDesc(get(), persistent_one ? VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE : 0);
     if (text == nullptr) {
         return failed("domain '" + name() + "': its XML");
     }

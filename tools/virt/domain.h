@@ -14,8 +14,8 @@
 namespace predsnap::virt {
 
 enum class Xml {
-    live,        // of the running domain; the persistent one if it does not run
-    persistent,  // what it starts from next
+    live,        // of the running domain, secrets left out; the persistent one if it does not run
+    persistent,  // what it starts from next, secrets included: it may be defined again
 };
 
 class Domain {
@@ -31,7 +31,6 @@ class Domain {
     bool persistent() const { return virDomainIsPersistent(get()) == 1; }
     bool paused() const;
 
-    // With secrets left out.
     Result<std::string> xml(Xml which) const;
     Result<std::vector<Disk>> disks(Xml which) const;
 

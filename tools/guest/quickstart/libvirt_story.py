@@ -31,7 +31,6 @@ class LibvirtStory:
         self._domain = None
         self._number = 0
         self._sums = {}  # of the files, as the guest first computed them
-        self._last_good_us = 0  # when the last report before the attack was safely on the disk
 
     def tell(self):
         self._start_domain()
@@ -118,7 +117,6 @@ class LibvirtStory:
             return count
 
         self._written = self._timed(f"The guest works on, for {QUIET_S} s", work)
-        self._last_good_us = time.time_ns() // 1000
 
     def _attack(self):
         def attack():

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Data that nobody has written for long is compressed: pack-after."""
+from case import MIB, QemuTest, content, node
+from lib import process, qmp
+
+BLOCK = 65536
+
+
+class Pack(QemuTest):
+    def start(self, **options):
+        self.path_ = self.create(size="32M", options=[f"segment_size={MIB}"])
+        self.attach(**{"cdp-window": 0, **options})
+
+    def attach(self, **options):
+        self.daemon_, self.disk = self.daemon_with_disk(self.path_, **options)
+
+    def text(self, at):
+        lines = "".join(f"{at} {i * i % 9973} the quick brown fox {i % 97};" for i in range(4000))
+        return lines.encode()[:BLOCK]
+
+    def fill(self):
+        """16 MiB of text, then enough of something else that the text is past."""
+        for at in range(0, 16 * MIB, BLOCK):
+            self.disk.write(at, self.text(at))
+        for i in range(3):
+            for at in range(16 * MIB, 20 * MIB, BLOCK):
+                self.disk.write(at, content(f"{i} {at}", BLOCK))
+            self.disk.flush()
+
+    def until_packed(self, least=8 * MIB):
+        process.wait_until(lambda: self.daemon_.info()["packed"] >= least, "cold data compressed")
+
+    def assertText(self):
+        for at in range(0, 16 * MIB, BLOCK):
+            self.assertEqual(self.disk.read(at, BLOCK), self.text(at), at)
+
+    def test_an_idle_disk_gets_smaller_and_says_the_same(self):
+        self.start(**{"pack-after": 1})
+        self.fill()
+        self.until_packed()  # the guest does nothing
+        info = self.daemon_.info()
+        self.assertLess(info["stats"]["pack-bytes"], info["stats"]["packed-bytes"] / 2)
+        self.assertText()
+        self.disk.write(MIB, content("new", BLOCK))
+        self.assertEqual(self.disk.read(MIB, BLOCK), content("new", BLOCK))
+        self.disk.write(MIB, self.text(MIB))
+        self.disk.flush()
+        self.daemon_.quit()
+        self.check()
+        self.attach()
+        self.assertGreater(self.daemon_.info()["packed"], 0)
+        self.assertText()
+        self.daemon_.quit()
+
+    def test_it_is_shown_and_reopen_changes_it(self):
+        self.start()
+        self.assertEqual(self.daemon_.info()["pack-after"], -1)
+        self.fill()
+        self.assertEqual(self.daemon_.info()["stats"]["packed-bytes"], 0)
+        self.daemon_.qmp.execute("blockdev-reopen", options=[node("disk", self.path_, **{"pack-after": 0})])
+        self.assertEqual(self.daemon_.info()["pack-after"], 0)
+        self.until_packed()
+        self.daemon_.qmp.execute("blockdev-reopen", options=[node("disk", self.path_)])
+        self.assertEqual(self.daemon_.info()["pack-after"], -1)
+        self.assertText()
+        self.daemon_.quit()
+        self.check()
+
+    def test_what_it_cannot_be_is_refused(self):
+        path = self.create(size="32M")
+        daemon = self.daemon()
+        for wrong in (-2, 2**62):
+            with self.assertRaisesRegex(qmp.QmpError, "'pack-after' is in seconds"):
+                daemon.add(node("disk", path, **{"pack-after": wrong}))
+        daemon.quit()
