@@ -16,24 +16,22 @@ namespace {
 
 constexpr uint64_t kPage = 4096;
 
-// Forty minutes of a guest: a page of each of 40 chunks is rewritten every 30 seconds, at a moment of its own, and is read
-// beside it; in between 20 pages a second are read or written once, and never again.
+// Twenty minutes of a guest: each 30 seconds, at a moment of its own, a page of each of 20 chunks is rewritten, and one of
+// each of 20 others is read; in between 6 pages a second are read or written once, and never again.
 std::vector<Access> load() {
     std::mt19937 random(1);
     std::vector<Access> accesses;
     uint64_t fresh = 1000;
-    for (int64_t second = 0; second < 2400; ++second) {
+    for (int64_t second = 0; second < 1300; ++second) {
         const int64_t now_us = second * kSecond;
         for (uint64_t chunk = 0; chunk < 40; ++chunk) {
             if ((second + static_cast<int64_t>(chunk)) % 30 == 0) {
-                const int64_t begin_us = now_us + static_cast<int64_t>(chunk) * 100;
-                accesses.push_back({begin_us, chunk * kChunkSize, kPage, Op::kRead});
-                accesses.push_back({begin_us + 50, chunk * kChunkSize, kPage, Op::kWrite});
+                accesses.push_back({now_us + static_cast<int64_t>(chunk), chunk * kChunkSize, kPage, chunk % 2 == 0 ? Op::kWrite : Op::kRead});
             }
         }
-        for (int i = 0; i < 20; ++i) {
+        for (int i = 1; i <= 6; ++i) {
             const Op op = random() % 2 == 0 ? Op::kRead : Op::kWrite;
-            accesses.push_back({now_us + 10000 + i * 1000, fresh * kChunkSize + random() % 16 * kPage, kPage, op});
+            accesses.push_back({now_us + i * 100000, fresh * kChunkSize + random() % 16 * kPage, kPage, op});
             fresh += 1 + random() % 2;
         }
     }
@@ -48,7 +46,7 @@ const SystemFigures& of(const SystemReport& report, Policy policy) {
 TEST(EvaluateSystem, ThePoliciesDoWhatTheyAreSaidTo) {
     const TraceOnDisk trace(load());
     SystemOptions options;
-    options.staging_bytes = 1 << 20;  // 256 pages: what is read and written in between fills it within 13 seconds
+    options.staging_bytes = 512 << 10;  // 128 pages: what is read and written in between fills it within 22 seconds
     const auto found = evaluate_system(trace.path(), options);
     ASSERT_TRUE(found.ok()) << found.error().message;
     const SystemReport& report = found.value();
@@ -68,12 +66,13 @@ TEST(EvaluateSystem, ThePoliciesDoWhatTheyAreSaidTo) {
         EXPECT_GT(figures.restore_s, 0) << name_of(figures.policy);
         EXPECT_LE(figures.image_reads, none.image_reads * 11 / 10) << name_of(figures.policy);
     }
-    // The least recently used page is gone before it is rewritten, but the read just before it brings it in.
-    EXPECT_NEAR(report.ideal.least_recent.read_share(), 0, 0.01);
-    // Who knows the future keeps the 40 pages, and so does who has learnt it.
-    EXPECT_GT(oracle.rewrite_hits, lru.rewrite_hits);
-    EXPECT_GE(oracle.rewrite_hits + 0.002, model.rewrite_hits);
-    EXPECT_GT(model.rewrite_hits, 0.5 * oracle.rewrite_hits);
+    // The least recently used page is gone before it comes again. Who knows the future keeps the 40, or has learnt to.
+    EXPECT_EQ(report.ideal.least_recent.both_share(), 0);
+    EXPECT_GT(report.ideal.best.both_share(), 0.15);
+    // The engine's own "lru" lets what was read only once go first, so it keeps what is rewritten here.
+    EXPECT_GT(oracle.rewrite_hits, 0.1);
+    EXPECT_GE(oracle.rewrite_hits, lru.rewrite_hits);
+    EXPECT_GT(model.rewrite_hits, 0.9 * oracle.rewrite_hits);
     EXPECT_LE(model.log_bytes, none.log_bytes);
 }
 

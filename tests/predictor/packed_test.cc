@@ -22,6 +22,25 @@ TEST(Packed, IsWithinAThousandth) {
     }
 }
 
+TEST(Packed24, IsWithinAFewHundredThousandthsAndKeepsTheOrder) {
+    std::mt19937 random(3);
+    std::uniform_real_distribution<float> power(-100, 100);
+    std::vector<float> values = {0, -INFINITY, INFINITY};
+    for (int i = 0; i < 20000; ++i) {
+        const float value = std::exp2(power(random)) * (i % 2 == 0 ? 1.f : -1.f);
+        EXPECT_NEAR(Packed24(value) / value, 1, 1.6e-5);
+        values.push_back(value);
+    }
+    std::sort(values.begin(), values.end());
+    for (size_t i = 1; i < values.size(); ++i) {
+        EXPECT_LE(static_cast<float>(Packed24(values[i - 1])), static_cast<float>(Packed24(values[i])));
+    }
+    EXPECT_TRUE(std::isnan(Packed24(std::nanf(""))));
+    EXPECT_TRUE(std::isnan(Packed24(-std::nanf(""))));
+    EXPECT_EQ(static_cast<float>(Packed24(65535)), 65535);
+    EXPECT_TRUE(std::isfinite(Packed24(std::numeric_limits<float>::max())));
+}
+
 TEST(Packed, KeepsTheOrder) {
     std::mt19937 random(2);
     std::vector<float> values = {-1e12f, -INFINITY, INFINITY, 1e12f, 0, -0.f, 1e-20f, -1e-20f};

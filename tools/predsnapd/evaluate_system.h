@@ -16,7 +16,7 @@ namespace predsnap::predict {
 
 enum class Policy : uint8_t {
     kNone,       // no staging cache
-    kLru,        // everything that is read or written is staged, the least recently used goes
+    kLru,        // all that is read or written is staged, the least recently used goes, first of it what was read once only
     kRules,      // the driver's own rules: nobody tells it anything
     kHeuristic,  // the best of the heuristics, as judged on the way
     kModel,      // what the daemon would serve

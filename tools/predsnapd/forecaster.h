@@ -105,7 +105,7 @@ class Forecaster {
     struct EarlyRows {  // of a judged moment
         int64_t time_us = 0;
         std::vector<uint32_t> candidates;  // all, or as many of them, by chance, as there is room for
-        std::vector<Packed> values;
+        std::vector<Packed24> values;
     };
     void sample_until(int64_t now_us);
     void note(Pending& pending, const Access& access) const;

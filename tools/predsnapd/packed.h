@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// Numbers in 16 bits, where many are kept for long: within 0.1% of what they were, in the same order.
+// Numbers in 16 and in 24 bits, where many are kept for long: within 0.1%, and 0.002%, of what they were, in the same order.
 #pragma once
 
 #include <bit>
@@ -46,6 +46,28 @@ class Packed {
     uint16_t bits_ = 0;
 };
 static_assert(sizeof(Packed) == 2);
+
+// A float without the last 8 bits of its fraction. Of features: ages are told as logarithms, where 0.1% of 3,600 s would be
+// half a minute, and on cloudphysics, whose bursts are an hour apart, cost a tenth of what a model is worth.
+class Packed24 {
+  public:
+    Packed24() = default;
+    Packed24(float value) {
+        uint32_t whole = std::bit_cast<uint32_t>(std::isnan(value) ? std::numeric_limits<float>::quiet_NaN() : value);
+        whole += std::isfinite(value) && (whole & 0x7f800000) != 0x7f000000 ? 0x80 : 0;
+        for (uint8_t& byte : bytes_) {
+            whole >>= 8;
+            byte = static_cast<uint8_t>(whole);
+        }
+    }
+    operator float() const {
+        return std::bit_cast<float>(uint32_t{bytes_[0]} << 8 | uint32_t{bytes_[1]} << 16 | uint32_t{bytes_[2]} << 24);
+    }
+
+  private:
+    uint8_t bytes_[3] = {};
+};
+static_assert(sizeof(Packed24) == 3);
 
 // What a method made of each candidate of a moment.
 class PackedScores {
