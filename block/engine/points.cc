@@ -115,7 +115,7 @@ static LiveMarks live_marks(Engine::Impl& e) {
     LiveMarks live;
     Lock lock(e.core.mutex);
     for (const format::PointRecord& point : e.log.pending_points()) {
-        live[point.sequence].mark = mark_of(point);
+        live[uint64_t{point.sequence}].mark = mark_of(point);
     }
     for (const SnapshotInfo& snapshot : e.history.snapshots) {
         const uint64_t sequence = snapshot.sequence.value;
