@@ -13,8 +13,6 @@ using format::kFrameSectors;
 namespace {
 
 constexpr size_t kFrameBytes = kFrameSectors * kSectorSize;
-// Written to the image at once, at most: the guest's requests wait behind it at the disk.
-constexpr uint64_t kMostAtOnce = 256 << 10;
 
 }  // namespace
 
@@ -173,12 +171,7 @@ Result<void> StreamWriter::write_out() {
     }
     on_disk_ = used_;
     bytes_written_ += end - begin;
-    const bool shared = &tier_.device() == &core_.file;
-    const uint64_t most = shared ? kMostAtOnce : end - begin;
-    for (uint64_t at = begin; at < end; at += most) {
-        TRY(tier_.device().pwrite(core_.geometry.offset(id) + at, buffer_.data() + at, std::min(most, end - at)));
-    }
-    return {};
+    return tier_.device().pwrite(core_.geometry.offset(id) + begin, buffer_.data() + begin, end - begin);
 }
 
 void StreamWriter::abandon_stream() {
