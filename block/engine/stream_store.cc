@@ -289,9 +289,6 @@ void StreamStore::keep_frame(std::shared_ptr<const Frame> frame) {
 
 Result<std::shared_ptr<const StreamStore::Frame>> StreamStore::frame(const StreamInfo& stream,
                                                                      const StreamIndex& index, uint64_t number) {
-    if (auto kept = kept_frame(stream, number)) {
-        return kept;
-    }
     const FrameRow& row = index.frames[number];
     TRY_ASSIGN(const std::vector<uint8_t> stored, stored_frame(stream, index, number));
     std::shared_ptr<const Dictionary> needed;
@@ -342,8 +339,11 @@ Result<void> StreamStore::read_sectors(const StreamInfo& stream, uint64_t from, 
         const uint64_t number = from / kFrameSectors;
         const uint64_t within = from % kFrameSectors;
         uint64_t part = std::min(sectors, kFrameSectors - within);
-        if (part == sectors || kept_frame(stream, number) != nullptr) {
-            TRY_ASSIGN(const auto unpacked, frame(stream, *index, number));
+        std::shared_ptr<const Frame> unpacked = kept_frame(stream, number);
+        if (unpacked == nullptr && part == sectors) {
+            TRY_ASSIGN(unpacked, frame(stream, *index, number));
+        }
+        if (unpacked != nullptr) {
             std::memcpy(to, unpacked->bytes.data() + within * kSectorSize, part * kSectorSize);
         } else {
             TRY_ASSIGN(part, read_run(stream, *index, from, sectors, to));

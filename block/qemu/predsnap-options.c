@@ -174,21 +174,28 @@ static bool parse_point_interval(QemuOpts *opts, PredsnapSettings *settings,
     return true;
 }
 
+/* -1 says something of its own: @none. */
+static bool parse_seconds(const char *option, const char *text,
+                          const char *none, int64_t *seconds, Error **errp)
+{
+    if (qemu_strtoi64(text, NULL, 10, seconds) < 0 || *seconds < -1 ||
+        *seconds > PREDSNAP_CDP_WINDOW_MAX) {
+        error_setg(errp, "Option '%s' is in seconds, from 0 to %" PRIi64
+                   ", or -1 to %s", option, PREDSNAP_CDP_WINDOW_MAX, none);
+        return false;
+    }
+    return true;
+}
+
 static bool parse_cdp_window(QemuOpts *opts, PredsnapSettings *settings,
                              Error **errp)
 {
     const char *text = qemu_opt_get(opts, PREDSNAP_OPT_CDP_WINDOW);
 
     settings->has_cdp_window = text;
-    if (text && (qemu_strtoi64(text, NULL, 10, &settings->cdp_window_s) < 0 ||
-                 settings->cdp_window_s < -1 ||
-                 settings->cdp_window_s > PREDSNAP_CDP_WINDOW_MAX)) {
-        error_setg(errp, "Option '" PREDSNAP_OPT_CDP_WINDOW "' is in seconds, "
-                   "from 0 to %" PRIi64 ", or -1 to keep all history",
-                   PREDSNAP_CDP_WINDOW_MAX);
-        return false;
-    }
-    return true;
+    return !text || parse_seconds(PREDSNAP_OPT_CDP_WINDOW, text,
+                                  "keep all history",
+                                  &settings->cdp_window_s, errp);
 }
 
 static bool take_rules(PredsnapRetentionRuleList *list,
@@ -308,15 +315,9 @@ static bool parse_pack_after(QemuOpts *opts, PredsnapSettings *settings,
     const char *text = qemu_opt_get(opts, PREDSNAP_OPT_PACK_AFTER);
 
     settings->pack_after_s = -1;
-    if (text && (qemu_strtoi64(text, NULL, 10, &settings->pack_after_s) < 0 ||
-                 settings->pack_after_s < -1 ||
-                 settings->pack_after_s > PREDSNAP_CDP_WINDOW_MAX)) {
-        error_setg(errp, "Option '" PREDSNAP_OPT_PACK_AFTER "' is in seconds, "
-                   "from 0 to %" PRIi64 ", or -1 to compress nothing",
-                   PREDSNAP_CDP_WINDOW_MAX);
-        return false;
-    }
-    return true;
+    return !text || parse_seconds(PREDSNAP_OPT_PACK_AFTER, text,
+                                  "compress nothing",
+                                  &settings->pack_after_s, errp);
 }
 
 static bool parse_threshold(QemuOpts *opts, PredsnapSettings *settings,

@@ -26,13 +26,6 @@ class FineTest : public ImageTest {
             work_in_background();
         }
     }
-    void expect_sound() {
-        EXPECT_EQ(content(), now);
-        const auto checked = engine->check({});
-        ASSERT_TRUE(checked.ok());
-        EXPECT_EQ(checked.value().corruptions, 0u)
-            << (checked.value().findings.empty() ? "" : checked.value().findings.front());
-    }
     uint64_t deltas() const { return engine->stats().deltas; }
 };
 

@@ -161,6 +161,14 @@ void ImageTest::churn(uint64_t segments) {
     }
 }
 
+void ImageTest::expect_sound() {
+    EXPECT_EQ(content(), now);
+    const auto checked = engine->check({});
+    ASSERT_TRUE(checked.ok());
+    EXPECT_EQ(checked.value().corruptions, 0u)
+        << (checked.value().findings.empty() ? "" : checked.value().findings.front());
+}
+
 void ImageTest::expect_stamps(uint64_t sector, const std::vector<uint8_t>& data) const {
     for (uint64_t i = 0; i < data.size() / kSectorSize; ++i) {
         uint8_t expected[kSectorSize] = {};

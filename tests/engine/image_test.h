@@ -67,6 +67,8 @@ class ImageTest : public ::testing::Test {
     static Moment at(const std::string& snapshot);
     static Moment at(Time time);
 
+    // The disk holds what `now` says, and the check finds no corruption.
+    void expect_sound();
     // Data read from a sector on is what `now` says.
     void expect_stamps(uint64_t sector, const std::vector<uint8_t>& data) const;
     // A set of predictions from now on, for a minute.

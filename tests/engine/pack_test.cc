@@ -40,13 +40,6 @@ class PackTest : public WithoutWindowTest {
     }
     uint64_t packed() const { return engine->info().packed_live_bytes; }
     uint64_t segments_past() const { return engine->info().segments_past; }
-    void expect_sound() {
-        EXPECT_EQ(content(), now);
-        const auto checked = engine->check({});
-        ASSERT_TRUE(checked.ok());
-        EXPECT_EQ(checked.value().corruptions, 0u)
-            << (checked.value().findings.empty() ? "" : checked.value().findings.front());
-    }
 };
 
 TEST_F(PackTest, WhatNobodyWritesIsPackedAndItsSegmentsAreFree) {

@@ -179,13 +179,8 @@ class TestCommandLine(ProtectTest):
         self.stopped(writer)
         self.assert_nothing_left(domain, path)
 
-    def test_a_file_whose_daemon_is_killed(self):
-        domain, good = self.with_history()
-        view, path = self.open_file()
-        daemon = self.host.pids_of("qemu-storage-daemon.*/run/predsnap/v")
-        self.assertEqual(len(daemon), 1)
-        self.host.kill(daemon[0])
-        wait_until(lambda: self.views() == {view["id"]: False}, "the view to be seen as gone")
+    def close_beside_another(self, domain, view, path, good):
+        """A view that is gone is closed while another one is open, which stays what it is."""
         second, other = self.open_file("second.raw")
         self.assertEqual(self.content_of(other, 240), good)
         self.predsnap("view", "close", view["id"])
@@ -193,6 +188,15 @@ class TestCommandLine(ProtectTest):
         self.predsnap("view", "close", second["id"])
         self.assert_nothing_left(domain, path)
         self.assert_nothing_left(domain, other)
+
+    def test_a_file_whose_daemon_is_killed(self):
+        domain, good = self.with_history()
+        view, path = self.open_file()
+        daemon = self.host.pids_of("qemu-storage-daemon.*/run/predsnap/v")
+        self.assertEqual(len(daemon), 1)
+        self.host.kill(daemon[0])
+        wait_until(lambda: self.views() == {view["id"]: False}, "the view to be seen as gone")
+        self.close_beside_another(domain, view, path, good)
 
     def test_a_file_whose_machine_is_killed(self):
         domain, good = self.with_history()
@@ -202,13 +206,7 @@ class TestCommandLine(ProtectTest):
         domain.close()
         wait_until(lambda: domain.state() == "shut off", "libvirt to see the end of the machine")
         domain.start()
-        second, other = self.open_file("second.raw")
-        self.assertEqual(self.content_of(other, 240), good)
-        self.predsnap("view", "close", view["id"])
-        self.assertEqual(self.content_of(other, 240), good)
-        self.predsnap("view", "close", second["id"])
-        self.assert_nothing_left(domain, path)
-        self.assert_nothing_left(domain, other)
+        self.close_beside_another(domain, view, path, good)
 
     def test_a_file_when_opening_is_killed(self):
         """At times drawn at random; what is left is closed, and the guest goes on."""
