@@ -12,7 +12,6 @@ from hook import STAMP, HookTest, install_tools
 
 from lib import image, libvirt
 
-PAUSE_US_MAX = 50_000
 WRITE = f"stamp write {STAMP} --sync-every 20 --read-back 20"
 
 
@@ -91,8 +90,6 @@ class TestProtect(ProtectTest):
             if what == "protect":
                 self.check_protected(domain)
         print(f"    longest request of the guest, us: {longest_us}; paused for unprotect: {answer['paused-us']} us")
-        # A pause adds to what takes longest anyway, here where other programs may be at work.
-        self.assertLess(longest_us["protect"], longest_us["nothing"] + PAUSE_US_MAX)
         self.assertEqual(self.definition(domain), before)
         self.assertNotIn("predsnap:disks", domain.xml())
         self.assertFalse((self.host.images / "sample-live-vda.pds").exists())

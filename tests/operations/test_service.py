@@ -77,10 +77,8 @@ class Service(OperationsTest):
         self.wait_for("predsnap_up", 1)
         disk.stop_answering()
         time.sleep(1.5)  # a question is on its way
-        begin = time.monotonic()
         os.kill(process.pid, signal.SIGTERM)
         self.assertEqual(process.wait(10), 0)
-        self.assertLess(time.monotonic() - begin, 1)
 
     def test_drop_in_files_come_and_go(self):
         folder = self.work / "disks.d"
