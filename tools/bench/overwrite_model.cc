@@ -29,6 +29,7 @@ struct Settings {
     uint64_t flush_every = 0;    // writes; 0: never
     uint64_t snapshot_every = 0; // writes; 0: never
     uint64_t hot_percent = 0;    // of the writes go to a tenth of what is filled; 0: uniform
+    uint64_t apart = 0;          // what would be moved is put apart
     bool limited = true;         // cdp-window=0
 };
 
@@ -40,6 +41,7 @@ struct Settings {
         "  segment=KIB flush=N     segments of the image; a flush after each so many writes, 0: none (8192, 0)\n"
         "  hot=PERCENT             of the writes go to a tenth; 0: all are uniform (0)\n"
         "  snapshot=N              a snapshot after each so many writes, which is kept; 0: none (0)\n"
+        "  apart=1                 what is copied to make room is put apart (0)\n"
         "  limited=0               all history is kept\n",
         stderr);
     std::exit(2);
@@ -51,7 +53,7 @@ Settings parse(int argc, char** argv) {
     const std::pair<const char*, uint64_t*> names[] = {
         {"size", &s.size_mib},   {"fill", &s.fill_percent}, {"times", &s.times},     {"depth", &s.depth},
         {"segment", &s.segment_kib}, {"flush", &s.flush_every}, {"hot", &s.hot_percent}, {"limited", &limited},
-        {"snapshot", &s.snapshot_every}};
+        {"snapshot", &s.snapshot_every}, {"apart", &s.apart}};
     for (int i = 1; i < argc; ++i) {
         const char* const equals = std::strchr(argv[i], '=');
         const std::string name(argv[i], equals != nullptr ? static_cast<size_t>(equals - argv[i]) : 0);
@@ -93,7 +95,9 @@ class Overwrite {
         create.size = settings_.size_mib * kMiB;
         create.segment_size = static_cast<uint32_t>(settings_.segment_kib << 10);
         must(Engine::create(host_, disk_, create));
-        engine_ = must(Engine::open(host_, disk_, OpenOptions{}));
+        OpenOptions options;
+        options.placement = settings_.apart != 0 ? Placement::apart : Placement::log;
+        engine_ = must(Engine::open(host_, disk_, options));
         if (settings_.limited) {
             Retention none;
             none.window_us = 0;
@@ -179,9 +183,10 @@ class Overwrite {
         const double segment = static_cast<double>(settings_.segment_kib << 10);
         const auto live = static_cast<double>(live_);
         const auto most = static_cast<double>(most_);
-        std::printf("{\"written\": %.3f, \"log\": %.3f, \"moved\": %.3f, \"ahead\": %.3f, \"index\": %.3f, "
+        std::printf("{\"written\": %.3f, \"log\": %.3f, \"moved\": %.3f, \"apart\": %.3f, \"in packs\": %.3f, \"ahead\": %.3f, \"index\": %.3f, "
                     "\"checkpoint\": %.3f, \"given back\": %.3f,\n",
                     static_cast<double>(written) / guest, rate(&EngineStats::batch_bytes) - moved, moved,
+                    rate(&EngineStats::packed_bytes), rate(&EngineStats::pack_bytes),
                     rate(&EngineStats::prewritten_bytes), rate(&EngineStats::index_bytes),
                     rate(&EngineStats::checkpoint_bytes), rate(&EngineStats::given_back_bytes));
         std::printf(" \"image / live\": %.3f, \"segments above 1.25 x live\": %.1f, \"p50 ms\": %.2f, \"p99 ms\": %.2f, "
