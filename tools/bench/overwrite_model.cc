@@ -29,6 +29,7 @@ struct Settings {
     uint64_t flush_every = 0;    // writes; 0: never
     uint64_t snapshot_every = 0; // writes; 0: never
     uint64_t hot_percent = 0;    // of the writes go to a tenth of what is filled; 0: uniform
+    uint64_t random_percent = 100;  // of the content; the rest is zeros
     uint64_t apart = 0;          // what would be moved is put apart
     bool limited = true;         // cdp-window=0
 };
@@ -41,6 +42,7 @@ struct Settings {
         "  segment=KIB flush=N     segments of the image; a flush after each so many writes, 0: none (8192, 0)\n"
         "  hot=PERCENT             of the writes go to a tenth; 0: all are uniform (0)\n"
         "  snapshot=N              a snapshot after each so many writes, which is kept; 0: none (0)\n"
+        "  random=PERCENT          of the content is random, the rest zeros (100)\n"
         "  apart=1                 what is copied to make room is put apart (0)\n"
         "  limited=0               all history is kept\n",
         stderr);
@@ -53,7 +55,7 @@ Settings parse(int argc, char** argv) {
     const std::pair<const char*, uint64_t*> names[] = {
         {"size", &s.size_mib},   {"fill", &s.fill_percent}, {"times", &s.times},     {"depth", &s.depth},
         {"segment", &s.segment_kib}, {"flush", &s.flush_every}, {"hot", &s.hot_percent}, {"limited", &limited},
-        {"snapshot", &s.snapshot_every}, {"apart", &s.apart}};
+        {"snapshot", &s.snapshot_every}, {"apart", &s.apart}, {"random", &s.random_percent}};
     for (int i = 1; i < argc; ++i) {
         const char* const equals = std::strchr(argv[i], '=');
         const std::string name(argv[i], equals != nullptr ? static_cast<size_t>(equals - argv[i]) : 0);
@@ -154,7 +156,8 @@ class Overwrite {
 
     void fill(AlignedBuffer& buffer) {
         for (size_t i = 0; i + sizeof(uint64_t) <= buffer.size(); i += sizeof(uint64_t)) {
-            const uint64_t word = random_();
+            // Of each 512 bytes the first are random, the rest zeros.
+            const uint64_t word = i % kSectorSize * 100 < settings_.random_percent * kSectorSize ? random_() : 0;
             std::memcpy(buffer.data() + i, &word, sizeof(word));
         }
     }
