@@ -52,8 +52,19 @@ Engine::Impl::Space Engine::Impl::space() const {
     const uint64_t others = history_counts ? 0 : totals.window_live;
     result.ready = segments.ready_count();
     result.taken = segments.size() - segments.bare_count();
-    const uint64_t live = result.live + others;
-    result.allowed = history + segments_of(live + live / kLiveShare, core.geometry) + options.spare_segments;
+    // What was put apart counts as what it is of the disk, and compressing it makes room that spares copying.
+    const PackTotals packs = places_apart() ? pack_totals() : PackTotals();
+    const uint64_t live = result.live + others + packs.live;
+    result.leaving += packs.leaving;
+    if (packs.sectors > 0) {
+        const uint64_t room = packs.segments * core.geometry.segment_size / kSectorSize;
+        const auto in_use = static_cast<uint64_t>(static_cast<double>(room) * static_cast<double>(packs.live) /
+                                                  static_cast<double>(packs.sectors));
+        result.live += in_use;
+        result.dead += room - std::min(room, in_use);
+    }
+    result.allowed = history - std::min(history, packs.segments + packs.leaving) +
+                     segments_of(live + live / kLiveShare, core.geometry) + options.spare_segments;
     return result;
 }
 
@@ -68,7 +79,8 @@ bool Engine::Impl::worth_cleaning(const Space& now) const {
     const uint64_t most_moved =
         kMostMoved * core.stats.write_bytes + kMovedWithoutGuest * core.geometry.segment_size;
     return !clean_failed && history.floor > Sequence(0) && segments.counted() && segments.deltas().complete() &&
-           now.dead > now.live / kLeastDeadShare + segment && core.stats.moved_bytes < most_moved;
+           now.dead > now.live / kLeastDeadShare + segment &&
+           core.stats.moved_bytes + (places_apart() ? core.stats.packed_bytes : 0) < most_moved;
 }
 
 // How full a segment may be that is cleaned though history needs what is dead in it. What is copied is stored twice until
@@ -78,11 +90,18 @@ double Engine::Impl::most_in_history(const Space& now) const {
     return std::max(kAlways, static_cast<double>(now.live) / static_cast<double>(now.live + now.window + 1));
 }
 
-bool Engine::Impl::choose_victim() {
+// What is to be put apart, else the cleaner's victim.
+bool Engine::Impl::choose_victims(const Space& now, Packable* apart) {
+    *apart = places_apart() ? choose_apart(now) : Packable();
+    return !apart->empty() || cleaner.choose(oldest_reachable(), most_in_history(now));
+}
+
+bool Engine::Impl::choose_victims(Packable* apart) {
     const Space now = space();
-    const auto enough = static_cast<int64_t>(checkpoint_need()) + (cleaning ? kCleanTo : kCleanBelow);
+    const auto enough =
+        static_cast<int64_t>(checkpoint_need() + placement_need()) + (cleaning ? kCleanTo : kCleanBelow);
     cleaning = worth_cleaning(now) && now.left() + static_cast<int64_t>(now.leaving) < enough &&
-               cleaner.choose(oldest_reachable(), most_in_history(now));
+               choose_victims(now, apart);
     note_pressing(now);
     return cleaning;
 }
@@ -110,13 +129,14 @@ bool Engine::Impl::clean_step() {
             cleaner.choose_stream(*needless);
         }
     }
-    if (!cleaner.busy() && !choose_victim()) {
+    Packable apart;
+    if (!cleaner.busy() && !choose_victims(&apart)) {
         set_pressing(false);
         clean_due = false;
         return false;
     }
     lock.unlock();
-    const Result<uint64_t> gained = cleaner.step();
+    const Result<uint64_t> gained = apart.empty() ? cleaner.step() : Result<uint64_t>(place_apart(apart));
     lock.lock();
     clean_failed = !gained.ok();
     reclaim_due = reclaim_due || !cleaner.busy();

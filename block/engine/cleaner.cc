@@ -2,6 +2,7 @@
 #include "cleaner.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace predsnap {
@@ -16,6 +17,8 @@ constexpr uint64_t kPartOfSegment = 32;
 constexpr uint64_t kReadBytes = 1 << 20;
 // Less room than that part of a group, at the end of a segment, is not filled: for its header alone it would not pay.
 constexpr uint64_t kWorthFilling = 8;
+// Where more than all but that part is to be copied, nothing is worth it.
+constexpr uint64_t kLeastGained = 8;
 
 uint64_t group_sectors(const Geometry& geometry, uint64_t max_request_sectors) {
     const uint64_t part = std::clamp(geometry.segment_size / kPartOfSegment, kLeastAtOnce, kMostAtOnce);
@@ -30,21 +33,37 @@ uint64_t Cleaner::packed_sectors(const Geometry& geometry, uint64_t max_request_
     return blocks / (group + 1) * group * kSectorsPerBlock;
 }
 
-bool Cleaner::choose(Sequence oldest, double most_in_history) {
+// What has lived long goes on living, so to wait gains little there, while a young segment is the emptier for each write
+// that it waits.
+double Cleaner::worth(uint64_t capacity, uint64_t needed, uint64_t ordinal) const {
+    if (needed == 0 || needed >= capacity - capacity / kLeastGained) {
+        return 0;
+    }
+    const uint64_t newest = log_.position().ordinal;
+    const auto age = static_cast<double>(newest - std::min(newest, ordinal) + 1);
+    return static_cast<double>(capacity - needed) / static_cast<double>(needed) * std::sqrt(age);
+}
+
+double Cleaner::worth(const Segment& segment, Sequence oldest, double most_in_history) const {
+    if (segment.kind != format::SegmentKind::log || !segment.past || segment.leaving || segment.failures >= kMaxFailures) {
+        return 0;
+    }
     const uint64_t capacity = packed_sectors(core_.geometry, log_.max_request_sectors());
-    uint64_t least = capacity - capacity / 8;  // more than that is not worth it
     const auto most = static_cast<uint64_t>(most_in_history * static_cast<double>(capacity));
+    if (segment.last_death > oldest && segment.needed() > most) {
+        return 0;
+    }
+    return worth(capacity, segment.needed(), segment.ordinal);
+}
+
+bool Cleaner::choose(Sequence oldest, double most_in_history) {
+    double best = 0;
     for (uint32_t id = 0; id < segments_.size(); ++id) {
-        const Segment& segment = std::as_const(segments_)[SegmentId(id)];
-        if (segment.kind != format::SegmentKind::log || !segment.past || segment.leaving ||
-            segment.needed() == 0 || segment.needed() >= least || segment.failures >= kMaxFailures) {
-            continue;
+        const double worth = this->worth(std::as_const(segments_)[SegmentId(id)], oldest, most_in_history);
+        if (worth > best) {
+            best = worth;
+            victim_ = SegmentId(id);
         }
-        if (segment.last_death > oldest && segment.needed() > most) {
-            continue;
-        }
-        least = segment.needed();
-        victim_ = SegmentId(id);
     }
     if (busy()) {
         segments_[victim_].cleaned = true;

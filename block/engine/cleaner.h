@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
 // The cleaner: copies what is still in use out of segments that are mostly not, so that they become free. Victims
-// are those with the least to copy ("greedy"; Rosenblum and Ousterhout, The Design and Implementation of a
-// Log-Structured File System, 1992, choose by age as well; on real traces that gained nothing, as long as what is
-// copied shares the log with what is written). What is copied is verified first, and sorted by guest
-// sector, so that it is read in order again.
+// are those that gain the most for what is copied, the older the rather (Rosenblum and Ousterhout, The Design and
+// Implementation of a Log-Structured File System, 1992, who multiply by the age; by its root real traces gained more:
+// docs/performance.md). What is copied is verified first, and sorted by guest sector, so that it is read in order again.
 //
 // Runs in the one background task. Core::mutex guards what other tasks see of it.
 #pragma once
@@ -43,9 +42,14 @@ class Cleaner {
     // The segment that data is being moved out of; none if it is a stream, or if there is none.
     SegmentId victim() const { return victim_; }
     bool busy() const { return victim_ != kNoSegment || stream_.value != 0; }
-    // Begins with the segment that is best to be cleaned: of those that history does not need (`oldest` is the oldest
-    // state that is), and of those it still needs if no more than that part of them, from 0 to 1, is in use: they become
-    // free, and what was copied is stored once, only when history has gone on. False if none.
+    // What it is worth to clean a segment; 0: it is not to be cleaned. Of those that history does not need (`oldest` is the
+    // oldest state that is) most are, and of those it still needs if no more than that part of them, from 0 to 1, is in use:
+    // they become free, and what was copied is stored once, only when history has gone on.
+    double worth(const Segment& segment, Sequence oldest, double most_in_history) const;
+    // The same of anything that has room for `capacity` sectors, of which `needed` are to be copied, and was written when
+    // the log was in its segment `ordinal`.
+    double worth(uint64_t capacity, uint64_t needed, uint64_t ordinal) const;
+    // Begins with the segment that is worth it most. False if none is.
     bool choose(Sequence oldest, double most_in_history);
 
     // Begins with the stream, unless moving its data has failed too often.

@@ -26,8 +26,9 @@ bool Engine::Impl::over_limit() const {
         return false;
     }
     const uint64_t used = segments.log().size() + segments.totals(packed_sectors()).streams;
+    const PackTotals packs = pack_totals();  // which are no history
     return used * core.geometry.segment_size > *limit &&
-           (used - std::min(used, pack_segments())) * core.geometry.segment_size > *limit;  // packs are no history
+           (used - std::min(used, packs.segments + packs.leaving)) * core.geometry.segment_size > *limit;
 }
 
 bool Engine::Impl::is_snapshot(Sequence state) const {

@@ -429,6 +429,13 @@ void Engine::set_pack_after(int64_t pack_after_us) {
     impl_->on_progress();
 }
 
+void Engine::set_placement(Placement placement) {
+    Lock lock(impl_->core.mutex);
+    impl_->options.placement = placement;
+    impl_->clean_due = impl_->again = true;
+    impl_->on_progress();
+}
+
 void Engine::tend() {
     Lock lock(impl_->core.mutex);
     impl_->again = true;

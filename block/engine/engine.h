@@ -124,6 +124,10 @@ struct FineInfo {
 // for which the indexes of all are read.
 enum class MergeOrder : uint8_t { saving, age, exact };
 
+// Where data goes that the cleaner makes room by: to the log's end, or apart from what the guest writes, into packs
+// (placement.cc).
+enum class Placement : uint8_t { log, apart };
+
 struct OpenOptions {
     bool writable = true;
     FineOptions fine;
@@ -150,6 +154,7 @@ struct OpenOptions {
     // Data that nobody has written for so long, in microseconds, is compressed (pack.cc), where history is limited; less
     // than 0: none is.
     int64_t pack_after_us = -1;
+    Placement placement = Placement::log;
     bool repair = false;  // open without a damaged checkpoint, or even without acknowledged history; for check -r
 };
 
@@ -370,6 +375,8 @@ class Engine {
     void set_compression_level(int level);
     // As OpenOptions::pack_after_us. Any context.
     void set_pack_after(int64_t pack_after_us);
+    // As OpenOptions::placement. Any context.
+    void set_placement(Placement placement);
     // Looks whether there is work whose time has come: for when the guest does nothing, every few seconds. Any context.
     void tend();
     // Stored in the image. Errors: as check_retention.

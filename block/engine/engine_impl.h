@@ -162,6 +162,7 @@ struct Engine::Impl {
     };
     std::deque<PackMark> pack_marks;
     bool pack_due = false, pack_failed = false;
+    bool placing = false;  // a pack is being written to make room; of the one task that works
     // Coalescing on demand.
     struct Demand {
         std::optional<Time> until;
@@ -307,16 +308,18 @@ struct Engine::Impl {
     Result<void> with_space(const std::function<Result<void>()>& call);
     // Packing: pack.cc. What is packed at once: segments of the log, and packs of which little is in use any more.
     struct Packable {
+        bool empty() const { return segments.empty() && packs.empty(); }
         std::vector<SegmentId> segments;
         std::vector<StreamInfo> packs;
     };
     void note_pack_mark();
     Sequence cold_before() const;
-    uint64_t pack_segments() const;
     Packable choose_packable();
     Result<ExtentMap> collect_packable(const Packable& chosen);
     void collect_at(Sector start, uint64_t count, Place place, ExtentMap* found);
-    Result<void> pack(Packable& chosen);
+    Result<bool> gets_smaller(const ExtentMap& extents);
+    Result<void> pack(Packable& chosen, Placement why);
+    void end_packing(const Packable& chosen, const Result<void>& done, Placement why);
     Result<void> move_into_pack(const ExtentMap& extents, Place base);
     // Tiers: tiers.cc.
     Result<void> open_capacity(Device& device);
@@ -356,7 +359,21 @@ struct Engine::Impl {
     uint64_t packed_sectors() const { return Cleaner::packed_sectors(core.geometry, log.max_request_sectors()); }
     uint64_t checkpoint_need() const;
     double most_in_history(const Space& now) const;
-    bool choose_victim();
+    // Placement: placement.cc.
+    bool places_apart() const;
+    uint64_t placement_need() const;
+    // Of the packs in the image: sectors of data, and how many of these the current state has there; segments in which there
+    // is nothing else, and those that go when history has gone on.
+    struct PackTotals {
+        uint64_t sectors = 0, live = 0;
+        uint64_t segments = 0, leaving = 0;
+    };
+    PackTotals pack_totals() const;
+    Packable choose_apart(const Space& now);
+    ExtentMap without_written_soon(const ExtentMap& extents);
+    uint64_t place_apart(Packable& chosen);
+    bool choose_victims(Packable* apart);
+    bool choose_victims(const Space& now, Packable* apart);
     // A guest write of so many bytes waits while the cleaner is behind, for it to have made as much room.
     void throttle(uint64_t bytes);
     bool worth_cleaning(const Space& now) const;

@@ -20,6 +20,7 @@ constexpr unsigned kSmallShare = 254 / 4;
 constexpr unsigned kLargeShare = 254 * 2 / 5;
 // And chunks have to be so likely to be written.
 constexpr unsigned kLikelyWritten = 255 / 4;
+constexpr unsigned kMoreLikelyThanNot = 255 / 2 + 1;
 // What a prediction of a read counts for a block that was read once.
 constexpr float kOnce = 0.5f;
 
@@ -247,6 +248,11 @@ std::optional<bool> Forecast::fine(Sector block) {
         return false;
     }
     return entry->change <= kSmallShare && entry->write >= kLikelyWritten ? std::optional(true) : std::nullopt;
+}
+
+bool Forecast::written_soon(Sector block) {
+    const ChunkTable::Entry* const entry = use_.placement ? find(block) : nullptr;
+    return entry != nullptr && entry->write >= kMoreLikelyThanNot;
 }
 
 std::optional<double> Forecast::write_rate() {

@@ -66,6 +66,8 @@ class Forecast {
     bool decides_staging() { return use_.staging && fresh(); }
     // Whether writes to the chunk are said to be worth logging as what differs, or not worth it.
     std::optional<bool> fine(Sector block);
+    // Whether the chunk is said to be written more likely than not.
+    bool written_soon(Sector block);
     // Bytes a second that the guest is said to write.
     std::optional<double> write_rate();
 

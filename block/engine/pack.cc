@@ -32,6 +32,7 @@ constexpr int64_t kMarks = 8;
 constexpr uint64_t kDeadPart = 4;
 // Data that gets smaller by less than that part of it stays where it is: to read it there takes less time.
 constexpr uint64_t kWorthPacking = 8;
+constexpr uint64_t kSampleFrames = 16;
 
 }  // namespace
 
@@ -57,18 +58,6 @@ Sequence Engine::Impl::cold_before() const {
     const bool known = !pack_marks.empty() &&
                        pack_marks.front().uptime_us <= core.host.uptime_us() - options.pack_after_us;
     return known ? pack_marks.front().newest : Sequence(0);
-}
-
-// Segments in which nothing but packs lies.
-uint64_t Engine::Impl::pack_segments() const {
-    std::set<SegmentId> packs, others;
-    for (const StreamInfo& stream : history.streams) {
-        if (!stream.on_capacity()) {
-            (stream.is_pack() ? packs : others).insert(stream.segments.begin(), stream.segments.end());
-        }
-    }
-    return static_cast<uint64_t>(std::count_if(packs.begin(), packs.end(),
-                                               [&](SegmentId id) { return !others.contains(id); }));
 }
 
 // Those with the least in use first. Nothing if that is not worth it. Requires Core::mutex.
@@ -150,6 +139,22 @@ Result<ExtentMap> Engine::Impl::collect_packable(const Packable& chosen) {
     return found;
 }
 
+// Whether data gets smaller by enough, by a sample.
+Result<bool> Engine::Impl::gets_smaller(const ExtentMap& extents) {
+    TRY_ASSIGN(const auto frames, sample(extents, extents.data_sectors() / format::kFrameSectors, kSampleFrames));
+    uint64_t before = 0, after = 0;
+    core.host.run_on_executor([&] {
+        FramePacker packer;
+        std::vector<uint8_t> packed;
+        for (const std::vector<uint8_t>& frame : frames) {
+            packer.pack(frame, options.compression_level, nullptr, &packed);
+            before += frame.size();
+            after += packed.empty() ? frame.size() : packed.size();
+        }
+    });
+    return after <= before - before / kWorthPacking;
+}
+
 // The data of the extents is in the pack, in their order. Each range that is still where it was has its place there.
 Result<void> Engine::Impl::move_into_pack(const ExtentMap& extents, Place base) {
     std::vector<Log::PackedMove> moves;
@@ -169,11 +174,28 @@ Result<void> Engine::Impl::move_into_pack(const ExtentMap& extents, Place base) 
     return {};
 }
 
-Result<void> Engine::Impl::pack(Packable& chosen) {
+// `why`: of what is put apart, what is likely to be written soon is left out.
+Result<void> Engine::Impl::pack(Packable& chosen, Placement why) {
+    {
+        Lock lock(core.mutex);
+        for (const SegmentId id : chosen.segments) {
+            segments[id].cleaned = true;
+        }
+    }
     StreamContent content;
     TRY_ASSIGN(content.extents, collect_packable(chosen));
-    const uint64_t sectors = content.extents.data_sectors();
-    if (sectors == 0) {
+    if (why == Placement::apart) {
+        content.extents = without_written_soon(content.extents);
+    }
+    if (content.extents.data_sectors() == 0) {
+        return {};
+    }
+    TRY_ASSIGN(const bool worth, gets_smaller(content.extents));
+    if (!worth) {
+        Lock lock(core.mutex);
+        for (const SegmentId id : chosen.segments) {
+            segments[id].dense = true;
+        }
         return {};
     }
     if ((superblock.incompatible & format::kIncompatiblePacked) == 0) {
@@ -184,14 +206,6 @@ Result<void> Engine::Impl::pack(Packable& chosen) {
     begin_streams(&sealed);
     TRY(add_stream(content, StreamInfo(), &sealed));
     TRY(sealed.writer->finish());
-    const uint64_t bytes = sealed.writer->bytes_written();
-    if (bytes > (sectors - sectors / kWorthPacking) * kSectorSize) {
-        Lock lock(core.mutex);
-        for (const SegmentId id : chosen.segments) {
-            segments[id].dense = true;
-        }
-        return {};
-    }
     TRY(end_streams(&sealed));
     const Place base = sealed.streams.front().base;
     std::vector<uint8_t> records;
@@ -218,21 +232,24 @@ bool Engine::Impl::pack_step() {
             return false;
         }
         chosen = choose_packable();
-        pack_due = !chosen.segments.empty() || !chosen.packs.empty();
+        pack_due = !chosen.empty();
         if (!pack_due) {
             return false;
         }
-        for (const SegmentId id : chosen.segments) {
-            segments[id].cleaned = true;
-        }
     }
-    const Result<void> done = pack(chosen);
+    const Result<void> done = pack(chosen, Placement::log);
     Lock lock(core.mutex);
+    end_packing(chosen, done, Placement::log);
+    return done.ok() || (done.error().code == ECANCELED && !paused);
+}
+
+// Requires Core::mutex.
+void Engine::Impl::end_packing(const Packable& chosen, const Result<void>& done, Placement why) {
     const bool only_paused = !done.ok() && done.error().code == ECANCELED;
     for (const SegmentId id : chosen.segments) {
         Segment& segment = segments[id];
         segment.cleaned = false;
-        segment.failures += !only_paused && !segment.dense && segment.needed() > 0;
+        segment.failures += why == Placement::log && !only_paused && !segment.dense && segment.needed() > 0;
     }
     for (const StreamInfo& stream : chosen.packs) {
         if (SegmentTable::StreamUse* const use = segments.stream_use(stream.base)) {
@@ -241,7 +258,6 @@ bool Engine::Impl::pack_step() {
     }
     pack_failed = !done.ok() && !only_paused;
     reclaim_due = clean_due = true;
-    return done.ok() || (only_paused && !paused);
 }
 
 }  // namespace predsnap

@@ -77,6 +77,7 @@ struct PredictionUse {
     bool staging = true;      // what the staging cache admits, and what it drops first
     bool granularity = true;  // which chunks are logged as what differs
     bool pool = true;         // how many segments are written ahead
+    bool placement = true;    // what is not put apart (placement.cc)
     bool operator==(const PredictionUse&) const = default;
 };
 

@@ -166,10 +166,11 @@ void SegmentTable::hold_stream(const std::vector<SegmentId>& ids) {
     }
 }
 
-void SegmentTable::add_stream_use(Place base, Place end, bool pack) {
+void SegmentTable::add_stream_use(Place base, Place end, bool pack, uint64_t ordinal) {
     StreamUse use;
     use.end = end;
     use.pack = pack;
+    use.ordinal = ordinal;
     streams_.insert_or_assign(base, use);
 }
 

@@ -41,6 +41,7 @@ struct Segment : Use {
     uint32_t pins = 0;        // log: deltas of the current map that are based on what is in it
     bool cleaned = false;     // log: its data is being moved elsewhere
     bool dense = false;       // log: its data gets hardly smaller
+    bool sorted = false;      // log: what is to be put apart of it was
 
     bool has_index() const { return index.segment != kNoSegment.value; }
     // Sectors to write so that the current map needs it no more.
@@ -106,13 +107,14 @@ class SegmentTable {
         Place end;
         bool pack = false;     // the current state has data there, not only after a rollback
         uint8_t failures = 0;  // attempts to move its data elsewhere that failed
+        uint64_t ordinal = 0;  // of the segment in which the log was when it was added; 0: before the image was opened
     };
     // One more stream has something in these segments, or is going to have.
     void hold_stream(const std::vector<SegmentId>& ids);
     // One less. Appends to `unused` those that hold no stream any more.
     void let_go_stream(const std::vector<SegmentId>& ids, std::vector<SegmentId>* unused);
     // The places of a stream are from `base` up to `end`, whatever it lies in.
-    void add_stream_use(Place base, Place end, bool pack = false);
+    void add_stream_use(Place base, Place end, bool pack = false, uint64_t ordinal = 0);
     void remove_stream_use(Place base) { streams_.erase(base); }
     // Of the stream that begins at `base`; null if there is none.
     StreamUse* stream_use(Place base);

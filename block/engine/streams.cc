@@ -179,7 +179,7 @@ Result<void> Engine::Impl::write_stream(StreamWriter& writer, const StreamConten
                 }
             }
         }
-        if (paused || (stream->is_pack() && pressing)) {  // guest writes wait for the cleaner
+        if (paused || (stream->is_pack() && pressing && !placing)) {  // guest writes wait for the cleaner
             return Error{ECANCELED, "background work is paused"};
         }
     }
@@ -350,7 +350,8 @@ void Engine::Impl::adopt(SealedStreams& sealed, bool appended) {
     tail_of(sealed) = appended ? sealed.writer->tail() : StreamTail{};
     for (const StreamInfo& stream : sealed.streams) {
         hold_segments(sealed.tier, stream.segments);
-        segments.add_stream_use(stream.base, stream.base + stream.sectors, stream.is_pack());
+        segments.add_stream_use(stream.base, stream.base + stream.sectors, stream.is_pack(),
+                                log.position().ordinal);
         (stream.is_pack() ? core.stats.packed_bytes : core.stats.sealed_bytes) += stream.sectors * kSectorSize;
     }
     if (!sealed.held.empty()) {

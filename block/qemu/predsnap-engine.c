@@ -37,6 +37,7 @@ co_try_open(BlockDriverState *bs, bool writable, bool repair,
         .fine = s->settings.fine,
         .compression_level = s->settings.compression_level,
         .pack_after_s = s->settings.pack_after_s,
+        .places_apart = s->settings.places_apart,
     };
     int ret;
 

@@ -33,12 +33,14 @@
 #define PREDSNAP_OPT_WEIGHT "weight"
 #define PREDSNAP_OPT_COMPRESSION_LEVEL "compression-level"
 #define PREDSNAP_OPT_PACK_AFTER "pack-after"
+#define PREDSNAP_OPT_PLACEMENT "placement"
 #define PREDSNAP_OPT_STAGE_READS "stage-reads"
 #define PREDSNAP_OPT_THRESHOLD "threshold"
 #define PREDSNAP_OPT_ADAPTIVE "adaptive"
 #define PREDSNAP_OPT_PREDICT_STAGING "predict-staging"
 #define PREDSNAP_OPT_PREDICT_GRANULARITY "predict-granularity"
 #define PREDSNAP_OPT_PREDICT_POOL "predict-pool"
+#define PREDSNAP_OPT_PREDICT_PLACEMENT "predict-placement"
 #define PREDSNAP_OPT_ACCESS_LOG "access-log"
 #define PREDSNAP_OPT_ACCESS_LOG_SIZE "access-log-size"
 /* A thousand years, in seconds: so that no sum of times overflows. */
@@ -49,6 +51,7 @@ typedef struct PredsnapSettings {
     uint32_t point_interval_ms;
     uint8_t compression_level;
     int64_t pack_after_s;   /* -1: not at all */
+    bool places_apart;
     bool has_cdp_window;    /* otherwise the image says */
     bool has_cdp_bytes;
     int64_t cdp_window_s;   /* -1: without limit */

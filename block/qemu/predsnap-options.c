@@ -72,6 +72,11 @@ static QemuOptsList predsnap_runtime_opts = {
             .help = "Compress data not written for so many seconds; -1: none",
         },
         {
+            .name = PREDSNAP_OPT_PLACEMENT,
+            .type = QEMU_OPT_STRING,
+            .help = "Where data goes that is copied to make room",
+        },
+        {
             .name = PREDSNAP_OPT_STAGE_READS,
             .type = QEMU_OPT_BOOL,
             .help = "Keep copies of blocks that are read again and again",
@@ -100,6 +105,11 @@ static QemuOptsList predsnap_runtime_opts = {
             .name = PREDSNAP_OPT_PREDICT_POOL,
             .type = QEMU_OPT_BOOL,
             .help = "Predictions decide how much is written ahead",
+        },
+        {
+            .name = PREDSNAP_OPT_PREDICT_PLACEMENT,
+            .type = QEMU_OPT_BOOL,
+            .help = "Predictions decide what is not put apart",
         },
         {
             .name = PREDSNAP_OPT_ACCESS_LOG,
@@ -133,6 +143,7 @@ const char *const predsnap_mutable_opts[] = {
     PREDSNAP_OPT_WEIGHT,
     PREDSNAP_OPT_COMPRESSION_LEVEL,
     PREDSNAP_OPT_PACK_AFTER,
+    PREDSNAP_OPT_PLACEMENT,
     /* Those of the access log are not: so it is said with the node's name. */
     PREDSNAP_OPT_ACCESS_LOG,
     PREDSNAP_OPT_ACCESS_LOG_SIZE,
@@ -142,6 +153,7 @@ const char *const predsnap_mutable_opts[] = {
     PREDSNAP_OPT_PREDICT_STAGING,
     PREDSNAP_OPT_PREDICT_GRANULARITY,
     PREDSNAP_OPT_PREDICT_POOL,
+    PREDSNAP_OPT_PREDICT_PLACEMENT,
     NULL
 };
 
@@ -320,6 +332,17 @@ static bool parse_pack_after(QemuOpts *opts, PredsnapSettings *settings,
                                   &settings->pack_after_s, errp);
 }
 
+static bool parse_placement(QemuOpts *opts, PredsnapSettings *settings,
+                            Error **errp)
+{
+    int placement = qapi_enum_parse(&PredsnapPlacement_lookup,
+                                    qemu_opt_get(opts, PREDSNAP_OPT_PLACEMENT),
+                                    PREDSNAP_PLACEMENT_LOG, errp);
+
+    settings->places_apart = placement == PREDSNAP_PLACEMENT_APART;
+    return placement >= 0;
+}
+
 static bool parse_threshold(QemuOpts *opts, PredsnapSettings *settings,
                             Error **errp)
 {
@@ -351,6 +374,8 @@ static bool parse_predictions(QemuOpts *opts, PredsnapSettings *settings,
         qemu_opt_get_bool(opts, PREDSNAP_OPT_PREDICT_GRANULARITY, true);
     fine->predict_pool = qemu_opt_get_bool(opts, PREDSNAP_OPT_PREDICT_POOL,
                                            true);
+    fine->predict_placement =
+        qemu_opt_get_bool(opts, PREDSNAP_OPT_PREDICT_PLACEMENT, true);
     return parse_threshold(opts, settings, errp);
 }
 
@@ -382,6 +407,7 @@ bool predsnap_absorb_options(QDict *options, PredsnapSettings *settings,
               parse_fine(opts, settings, errp) &&
               parse_compression_level(opts, settings, errp) &&
               parse_pack_after(opts, settings, errp) &&
+              parse_placement(opts, settings, errp) &&
               parse_predictions(opts, settings, errp) &&
               parse_access_log(opts, settings, errp);
 

@@ -238,6 +238,7 @@ PredsnapPredictionInfo *predsnap_prediction_info(const PdsEngine *engine,
     to->predict_staging = fine->predict_staging;
     to->predict_granularity = fine->predict_granularity;
     to->predict_pool = fine->predict_pool;
+    to->predict_placement = fine->predict_placement;
     return to;
 }
 

@@ -283,6 +283,8 @@ static PredsnapInfo *node_info(BlockDriverState *bs, PdsEngine *engine)
     to->point_interval = s->settings.point_interval_ms;
     to->compression_level = s->settings.compression_level;
     to->pack_after = s->settings.pack_after_s;
+    to->placement = s->settings.places_apart ? PREDSNAP_PLACEMENT_APART
+                                             : PREDSNAP_PLACEMENT_LOG;
     to->packed = from.packed_live_bytes;
     to->durable = from.durable;
     to->image_size = from.image_bytes;

@@ -229,6 +229,7 @@ static void GRAPH_UNLOCKED predsnap_reopen_commit(BDRVReopenState *state)
         pds_set_fine(engine, &s->settings.fine);
         pds_set_compression_level(engine, s->settings.compression_level);
         pds_set_pack_after(engine, s->settings.pack_after_s);
+        pds_set_placement(engine, s->settings.places_apart);
         predsnap_put(s);
     }
     predsnap_tend_start(bs);

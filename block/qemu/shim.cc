@@ -100,7 +100,7 @@ predsnap::FineOptions to_fine(const PdsFine& from) {
             static_cast<predsnap::Granularity>(from.granularity),
             from.weight,
             from.stage_reads,
-            {from.predict_staging, from.predict_granularity, from.predict_pool},
+            {from.predict_staging, from.predict_granularity, from.predict_pool, from.predict_placement},
             to_threshold(from.threshold)};
 }
 
@@ -174,6 +174,10 @@ int pds_create(PdsHost host, PdsDevice file, const PdsCreateOptions* options, ch
 
 static int64_t pack_after_us(int64_t seconds) { return seconds < 0 ? -1 : seconds * 1'000'000; }
 
+static predsnap::Placement placement(bool apart) {
+    return apart ? predsnap::Placement::apart : predsnap::Placement::log;
+}
+
 int pds_open(PdsHost host, PdsDevice file, PdsDevice backing, PdsDevice capacity, const PdsOpenOptions* options,
              PdsEngine** engine, char** message) {
     auto opened = std::unique_ptr<PdsEngine>(new PdsEngine{CallbackHost(host), CallbackDevice(file), CallbackDevice(backing),
@@ -186,6 +190,7 @@ int pds_open(PdsHost host, PdsDevice file, PdsDevice backing, PdsDevice capacity
     open.point_interval_us = int64_t{options->point_interval_ms} * 1000;
     open.compression_level = options->compression_level;
     open.pack_after_us = pack_after_us(options->pack_after_s);
+    open.placement = placement(options->places_apart);
     open.fine = to_fine(options->fine);
     auto result = predsnap::Engine::open(opened->host, opened->file, open);
     if (!result.ok()) {
@@ -275,6 +280,8 @@ void pds_set_compression_level(PdsEngine* engine, uint8_t level) {
 void pds_set_pack_after(PdsEngine* engine, int64_t seconds) {
     engine->engine->set_pack_after(pack_after_us(seconds));
 }
+
+void pds_set_placement(PdsEngine* engine, bool apart) { engine->engine->set_placement(placement(apart)); }
 
 void pds_tend(PdsEngine* engine) { engine->engine->tend(); }
 
@@ -586,6 +593,7 @@ void pds_fine_info(const PdsEngine* engine, PdsFineInfo* info) {
     info->fine.predict_staging = from.options.use.staging;
     info->fine.predict_granularity = from.options.use.granularity;
     info->fine.predict_pool = from.options.use.pool;
+    info->fine.predict_placement = from.options.use.placement;
     PdsStagingUse* const uses[] = {&info->rewrite, &info->read, &info->prefetch};
     for (size_t i = 0; i < 3; ++i) {
         const predsnap::StagingUse& use = from.staging.by_purpose[i];

@@ -142,7 +142,8 @@ typedef struct PdsFine {
     bool stage_reads;       /* blocks that are read again and again are staged, too */
     bool predict_staging;   /* what predictions decide: the staging cache, */
     bool predict_granularity; /* what is logged as what differs, */
-    bool predict_pool;      /* how many segments are written ahead */
+    bool predict_pool;      /* how many segments are written ahead, */
+    bool predict_placement; /* what is not put apart */
     PdsThreshold threshold;
 } PdsFine;
 
@@ -153,6 +154,7 @@ typedef struct PdsOpenOptions {
     PdsFine fine;
     uint8_t compression_level;    /* of old history: zstd's, 1 to 19 */
     int64_t pack_after_s;         /* data not written for so long is compressed; -1: not */
+    bool places_apart;            /* what is copied to make room goes into packs */
 } PdsOpenOptions;
 
 /*
@@ -211,6 +213,7 @@ void pds_set_point_interval(PdsEngine *engine, uint32_t interval_ms);
 /* Of streams made from now on. Any context. */
 void pds_set_compression_level(PdsEngine *engine, uint8_t level);
 void pds_set_pack_after(PdsEngine *engine, int64_t seconds);
+void pds_set_placement(PdsEngine *engine, bool apart);
 /* To be called every few seconds if seconds are not -1: what is due by age. */
 void pds_tend(PdsEngine *engine);
 /*

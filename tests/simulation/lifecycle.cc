@@ -218,6 +218,7 @@ OpenOptions open_options(World& world) {
     options.fine = world.plan.fine;
     options.dictionary_frames = world.plan.dictionary_frames;
     options.pack_after_us = world.plan.pack_after_us;
+    options.placement = world.plan.placement;
     options.coalesce_rate = world.plan.coalesce_rate;
     options.compression_level = world.compression_level;
     options.capacity = world.plan.capacity && !world.without_capacity ? &world.slow : nullptr;

@@ -67,6 +67,8 @@ Plan::Plan(uint64_t seed) {
     coalesce_rate = random.chance(0.3) ? 4096ull << random.below(12) : 0;
     spare_segments = random.chance(0.3) ? 8 : random.below(4);
     pack_after_us = !random.chance(0.5) ? -1 : random.chance(0.5) ? 0 : static_cast<int64_t>(random.between(1000, 500'000));
+    placement = random.chance(0.5) ? Placement::apart : Placement::log;
+    fine.use.placement = random.chance(0.8);
 }
 
 World::World(uint64_t seed, bool verbose)

@@ -29,6 +29,8 @@ struct Settings {
     uint64_t flush_every = 0;    // writes; 0: never
     uint64_t snapshot_every = 0; // writes; 0: never
     uint64_t hot_percent = 0;    // of the writes go to a tenth of what is filled; 0: uniform
+    uint64_t random_percent = 100;  // of the content; the rest is zeros
+    uint64_t apart = 0;          // what would be moved is put apart
     bool limited = true;         // cdp-window=0
 };
 
@@ -40,6 +42,8 @@ struct Settings {
         "  segment=KIB flush=N     segments of the image; a flush after each so many writes, 0: none (8192, 0)\n"
         "  hot=PERCENT             of the writes go to a tenth; 0: all are uniform (0)\n"
         "  snapshot=N              a snapshot after each so many writes, which is kept; 0: none (0)\n"
+        "  random=PERCENT          of the content is random, the rest zeros (100)\n"
+        "  apart=1                 what is copied to make room is put apart (0)\n"
         "  limited=0               all history is kept\n",
         stderr);
     std::exit(2);
@@ -51,7 +55,7 @@ Settings parse(int argc, char** argv) {
     const std::pair<const char*, uint64_t*> names[] = {
         {"size", &s.size_mib},   {"fill", &s.fill_percent}, {"times", &s.times},     {"depth", &s.depth},
         {"segment", &s.segment_kib}, {"flush", &s.flush_every}, {"hot", &s.hot_percent}, {"limited", &limited},
-        {"snapshot", &s.snapshot_every}};
+        {"snapshot", &s.snapshot_every}, {"apart", &s.apart}, {"random", &s.random_percent}};
     for (int i = 1; i < argc; ++i) {
         const char* const equals = std::strchr(argv[i], '=');
         const std::string name(argv[i], equals != nullptr ? static_cast<size_t>(equals - argv[i]) : 0);
@@ -93,7 +97,9 @@ class Overwrite {
         create.size = settings_.size_mib * kMiB;
         create.segment_size = static_cast<uint32_t>(settings_.segment_kib << 10);
         must(Engine::create(host_, disk_, create));
-        engine_ = must(Engine::open(host_, disk_, OpenOptions{}));
+        OpenOptions options;
+        options.placement = settings_.apart != 0 ? Placement::apart : Placement::log;
+        engine_ = must(Engine::open(host_, disk_, options));
         if (settings_.limited) {
             Retention none;
             none.window_us = 0;
@@ -150,7 +156,8 @@ class Overwrite {
 
     void fill(AlignedBuffer& buffer) {
         for (size_t i = 0; i + sizeof(uint64_t) <= buffer.size(); i += sizeof(uint64_t)) {
-            const uint64_t word = random_();
+            // Of each 512 bytes the first are random, the rest zeros.
+            const uint64_t word = i % kSectorSize * 100 < settings_.random_percent * kSectorSize ? random_() : 0;
             std::memcpy(buffer.data() + i, &word, sizeof(word));
         }
     }
@@ -179,9 +186,10 @@ class Overwrite {
         const double segment = static_cast<double>(settings_.segment_kib << 10);
         const auto live = static_cast<double>(live_);
         const auto most = static_cast<double>(most_);
-        std::printf("{\"written\": %.3f, \"log\": %.3f, \"moved\": %.3f, \"ahead\": %.3f, \"index\": %.3f, "
+        std::printf("{\"written\": %.3f, \"log\": %.3f, \"moved\": %.3f, \"apart\": %.3f, \"in packs\": %.3f, \"ahead\": %.3f, \"index\": %.3f, "
                     "\"checkpoint\": %.3f, \"given back\": %.3f,\n",
                     static_cast<double>(written) / guest, rate(&EngineStats::batch_bytes) - moved, moved,
+                    rate(&EngineStats::packed_bytes), rate(&EngineStats::pack_bytes),
                     rate(&EngineStats::prewritten_bytes), rate(&EngineStats::index_bytes),
                     rate(&EngineStats::checkpoint_bytes), rate(&EngineStats::given_back_bytes));
         std::printf(" \"image / live\": %.3f, \"segments above 1.25 x live\": %.1f, \"p50 ms\": %.2f, \"p99 ms\": %.2f, "

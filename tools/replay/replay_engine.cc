@@ -31,6 +31,7 @@ namespace {
         "trace; 0: no limit (0)\n"
         "  --level N           zstd's, of old history (1)\n"
         "  --pack-after S      data that was not written for so many seconds is compressed; -1: none is (-1)\n"
+        "  --placement WHERE   of what is copied to make room: log, to its end, or apart, compressed (log)\n"
         "  --rest S            so long nothing happens after the trace (0)\n"
         "  --dictionary N      old history of so many frames is tried with a dictionary; 0: none is (128)\n"
         "  --points SECONDS    a snapshot after each so many seconds of the trace; 0: none (60)\n"
@@ -119,6 +120,13 @@ Options parse(int argc, char** argv) {
     arguments.option("--pack-after", [&](std::string_view value) -> Result<void> {
         TRY_ASSIGN(const double seconds, Arguments::number(value, -1, 1e9));
         options.open.pack_after_us = seconds < 0 ? -1 : static_cast<int64_t>(seconds * 1e6);
+        return {};
+    });
+    arguments.option("--placement", [&](std::string_view value) -> Result<void> {
+        if (value != "log" && value != "apart") {
+            return Error{EINVAL, "it is log or apart"};
+        }
+        options.open.placement = value == "apart" ? predsnap::Placement::apart : predsnap::Placement::log;
         return {};
     });
     arguments.option("--rest", seconds_into(options.rest_us));
