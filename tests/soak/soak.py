@@ -175,12 +175,12 @@ class Soak:
 
 
 def steady(measured):
-    """Whether the image's size in the last third is about that of the middle third: it does not creep."""
-    third = len(measured) // 3
-    if third < 6:
-        return True
-    middle, last = (max(m["allocated"] for m in part) for part in (measured[third : 2 * third], measured[2 * third :]))
-    return last <= 1.15 * middle
+    """Whether the image's size does not creep: of the time after which rules keep no more points than before, it is in the second
+    half about what it was in the first. True if the run was too short to tell."""
+    reach = max(rule["for"] for rule in RULES)
+    after = [m["allocated"] for m in measured if m["seconds"] > reach]
+    half = len(after) // 2
+    return half < 6 or max(after[half:]) <= 1.15 * max(after[:half])
 
 
 def run(options):
