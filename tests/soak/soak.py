@@ -35,6 +35,7 @@ class Soak:
         self.passed = self.failed = self.daemons = 0
         self.measured = []
         self.kills = self.looked_back = 0
+        self.excess = 0  # bytes not explained at the last report
         self.start()
 
     def start(self):
@@ -137,7 +138,10 @@ class Soak:
         # is not free at once. Of streams that are being merged there are two copies.
         recent = max([window, *(m["window"] for m in self.measured[-2:])])
         bound = LIVE_FACTOR * (live + streams) + 2 * recent + SLACK
-        self.expect(allocated <= bound, f"{allocated >> 20} MiB are allocated, {bound / MIB:.0f} are explained")
+        # Cleaning may be behind for a moment, on a busy machine or after a kill.
+        excess = allocated - bound
+        self.expect(min(excess, self.excess) <= 0, f"{allocated >> 20} MiB are allocated, {bound / MIB:.0f} are explained, and not {REPORT_S} s before either")
+        self.excess = excess
         values = {
             "seconds": round(now), "allocated": allocated, "live": live, "streams": streams, "window": window, "past": segments["past"] * SEGMENT,
             "points": len(self.daemon.points()), "written": self.guest.written, "rss": self.rss(),
