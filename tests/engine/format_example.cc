@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "block/engine/engine.h"
+#include "block/engine/format.h"
 #include "fiber_host.h"
 #include "memory_device.h"
 
@@ -87,7 +88,7 @@ std::vector<uint8_t> build_format_example() {
     return example.file.bytes;
 }
 
-std::vector<uint8_t> build_pack_example() {
+std::vector<uint8_t> build_pack_example(bool closed) {
     constexpr int64_t kPackAfterUs = 8'000'000;
     Example example("");
     Engine& engine = *example.engine;
@@ -99,6 +100,13 @@ std::vector<uint8_t> build_pack_example() {
     example.write(1024, 48, 'D');                // batch 7 opens a fourth segment
     must(engine.flush());
     example.rest();                              // batches 1 to 6 are no history any more: their segments are past
+    std::vector<uint8_t> in_log;  // the image before a checkpoint knows of the pack
+    example.file.before = [&](const MemoryDevice::Call& call) {
+        const bool superblock = call.op == MemoryDevice::Op::write && call.offset < format::kSuperblockArea;
+        if (superblock && engine.stats().packs > 0 && in_log.empty()) {
+            in_log = example.file.bytes;
+        }
+    };
     for (int i = 0; engine.stats().packs == 0; ++i) {
         if (i > 100) {
             std::fprintf(stderr, "format example: nothing was packed\n");
@@ -109,7 +117,7 @@ std::vector<uint8_t> build_pack_example() {
         example.rest();
     }
     must(engine.close());
-    return example.file.bytes;
+    return closed ? example.file.bytes : in_log;
 }
 
 }  // namespace predsnap::test

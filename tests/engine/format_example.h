@@ -9,7 +9,7 @@
 namespace predsnap::test {
 
 std::vector<uint8_t> build_format_example();
-// With a pack.
-std::vector<uint8_t> build_pack_example();
+// With a pack. Not closed: as a crash leaves it while only the log tells of the pack, no checkpoint.
+std::vector<uint8_t> build_pack_example(bool closed = true);
 
 }  // namespace predsnap::test
