@@ -37,6 +37,7 @@ class Checker {
     void check_map();
     void check_deltas();
     void check_streams();
+    void check_places_in(const StreamInfo& pack, const StreamIndex& index);
 
     Engine::Impl& e_;
     const CheckOptions& options_;
@@ -269,6 +270,9 @@ void Checker::check_streams() {
             found(index.error().message);
             continue;
         }
+        if (stream.is_pack()) {
+            check_places_in(stream, *index.value());
+        }
         const auto dictionary = e_.streams.dictionary(stream, index.value()->summary);
         if (!dictionary.ok()) {
             found(dictionary.error().message);  // once, not for each frame that needs it
@@ -286,6 +290,33 @@ void Checker::check_streams() {
     if (not_there > 0) {
         result_.findings.push_back(text("%llu streams lie in the capacity image, which is not given: they were not checked",
                                         static_cast<ull>(not_there)));
+    }
+}
+
+// What the map has in a pack must be what the pack says it holds of these sectors. Not if the guest writes meanwhile.
+void Checker::check_places_in(const StreamInfo& pack, const StreamIndex& index) {
+    const auto in_use = [&] {
+        const SegmentTable::StreamUse* const use = e_.segments.stream_use(pack.base);
+        return std::pair(use == nullptr ? 0 : use->live, e_.disk.sequence);
+    };
+    Lock lock(e_.core.mutex);
+    const auto before = in_use();
+    uint64_t right = 0;
+    std::vector<Extent> extents;
+    for (const format::PackedExtent& packed : index.extents) {
+        const Extent said = format::unpack(packed);
+        extents.clear();
+        e_.disk.map.lookup(said.start, said.end(), SIZE_MAX, &extents);
+        for (const Extent& extent : extents) {
+            const bool same = said.is_data() && extent.is_data() && extent.place == said.place + (extent.start - said.start);
+            right += same ? extent.count : 0;
+        }
+        lock.unlock();
+        lock.lock();
+    }
+    if (in_use() == before && right < before.first) {
+        found(text("%llu sectors of the disk are said to be in pack %llu at places that hold something else",
+                   static_cast<ull>(before.first - right), static_cast<ull>(pack.id)));
     }
 }
 

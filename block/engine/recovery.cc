@@ -352,6 +352,7 @@ Result<void> Recovery::mark_segments() {
         TRY_ASSIGN(Segment* const claimed, claim(index_segment));
         claimed->announced = true;
     }
+    TRY(check_stream_places());
     for (const StreamInfo& stream : history_.streams) {
         TRY(mark_stream(stream));
     }
@@ -367,6 +368,24 @@ Result<void> Recovery::mark_segments() {
     }
     for (const SegmentId id : previous) {
         segments_.claim(id).kind = SegmentKind::checkpoint;
+    }
+    return {};
+}
+
+// Else what the map says would mean one or the other.
+Result<void> Recovery::check_stream_places() const {
+    std::vector<const StreamInfo*> streams;
+    for (const StreamInfo& stream : history_.streams) {
+        streams.push_back(&stream);
+    }
+    std::sort(streams.begin(), streams.end(), [](const StreamInfo* a, const StreamInfo* b) {
+        return std::pair(a->base, a->places_end()) < std::pair(b->base, b->places_end());
+    });
+    for (size_t i = 1; i < streams.size(); ++i) {
+        if (streams[i - 1]->places_end() > streams[i]->base) {
+            return Error{EIO, text("streams %llu and %llu have virtual places in common",
+                                   static_cast<ull>(streams[i - 1]->id), static_cast<ull>(streams[i]->id))};
+        }
     }
     return {};
 }

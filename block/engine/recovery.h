@@ -91,6 +91,7 @@ class Recovery {
     Result<void> wipe_torn();
     Result<void> wipe_torn_at(SegmentId segment, uint32_t offset, const uint8_t (&magic)[4]);
     Result<void> mark_segments();
+    Result<void> check_stream_places() const;
     Result<void> mark_stream(const StreamInfo& stream);
     Result<Segment*> claim(SegmentId id);
 

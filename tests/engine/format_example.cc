@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "block/engine/engine.h"
+#include "block/engine/format.h"
 #include "fiber_host.h"
 #include "memory_device.h"
 
@@ -23,13 +24,13 @@ T must(Result<T> result) {
 
 class Example {
   public:
-    Example() {
+    explicit Example(const char* backing_file) {
         host.time = Time(1'700'000'000'000'000);  // 2023-11-14 22:13:20 UTC
         CreateOptions options;
         options.size = 1 << 20;
         options.segment_size = 64 << 10;
-        options.backing_file = "base.raw";
-        options.backing_format = "raw";
+        options.backing_file = backing_file;
+        options.backing_format = *backing_file != 0 ? "raw" : "";
         for (uint8_t i = 0; i < options.uuid.size(); ++i) {
             options.uuid[i] = static_cast<uint8_t>(0x10 * i + i);
         }
@@ -48,6 +49,13 @@ class Example {
         must(engine->write(sector * kSectorSize, {&buffer, 1}));
     }
 
+    // What the background has to do is done.
+    void rest() {
+        engine->resume_background();
+        host.run_ready();
+        engine->pause_background();
+    }
+
     FiberHost host;
     MemoryDevice file;
     std::unique_ptr<Engine> engine;
@@ -56,7 +64,7 @@ class Example {
 }  // namespace
 
 std::vector<uint8_t> build_format_example() {
-    Example example;
+    Example example("base.raw");
     Engine& engine = *example.engine;
     example.write(0, 8, 'A');                    // batch 1: a unit
     must(engine.flush());                        // state 1 is a point; batch 2 says so
@@ -73,13 +81,43 @@ std::vector<uint8_t> build_format_example() {
     example.write(256, 8, 'D');                  // batch 8
     example.write(512, 48, 'E');                 // batch 9 opens a third segment
     must(engine.flush());
-    engine.resume_background();                  // the two that are full get their indexes
-    example.host.run_ready();
-    engine.pause_background();
+    example.rest();                              // the two that are full get their indexes
     must(engine.checkpoint());
     example.write(0, 1, 'F');                    // batch 10, after the checkpoint
     must(engine.close());
     return example.file.bytes;
+}
+
+std::vector<uint8_t> build_pack_example(bool closed) {
+    constexpr int64_t kPackAfterUs = 8'000'000;
+    Example example("");
+    Engine& engine = *example.engine;
+    must(engine.set_retention({0, {}}));
+    engine.set_pack_after(kPackAfterUs);
+    for (const char content : {'A', 'B', 'C'}) {
+        example.write(static_cast<uint64_t>(content - 'A') * 128, 104, content);  // two batches each, a segment
+    }
+    example.write(1024, 48, 'D');                // batch 7 opens a fourth segment
+    must(engine.flush());
+    example.rest();                              // batches 1 to 6 are no history any more: their segments are past
+    std::vector<uint8_t> in_log;  // the image before a checkpoint knows of the pack
+    example.file.before = [&](const MemoryDevice::Call& call) {
+        const bool superblock = call.op == MemoryDevice::Op::write && call.offset < format::kSuperblockArea;
+        if (superblock && engine.stats().packs > 0 && in_log.empty()) {
+            in_log = example.file.bytes;
+        }
+    };
+    for (int i = 0; engine.stats().packs == 0; ++i) {
+        if (i > 100) {
+            std::fprintf(stderr, "format example: nothing was packed\n");
+            std::abort();
+        }
+        example.host.pass(1'000'000);
+        engine.tend();
+        example.rest();
+    }
+    must(engine.close());
+    return closed ? example.file.bytes : in_log;
 }
 
 }  // namespace predsnap::test

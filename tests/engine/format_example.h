@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 //
-// The worked example of docs/format.md: always the same image, byte for byte.
+// The worked examples of docs/format.md: always the same images, byte for byte.
 #pragma once
 
 #include <cstdint>
@@ -9,5 +9,7 @@
 namespace predsnap::test {
 
 std::vector<uint8_t> build_format_example();
+// With a pack. Not closed: as a crash leaves it while only the log tells of the pack, no checkpoint.
+std::vector<uint8_t> build_pack_example(bool closed = true);
 
 }  // namespace predsnap::test

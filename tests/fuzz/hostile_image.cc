@@ -84,7 +84,42 @@ struct Maker {
     }
 };
 
+// What is old is packed, then as much again is written and packed after a checkpoint.
+Image make_packed_image() {
+    constexpr int64_t kPackAfterUs = 8'000'000;
+    Maker maker;
+    Engine& engine = *maker.engine;
+    must(engine.set_retention({0, {}}));
+    engine.set_pack_after(kPackAfterUs);
+    for (uint64_t packs = 1; packs <= 2; ++packs) {
+        for (uint64_t sector = 0; sector < 400; sector += 40) {
+            maker.write(sector, 40);
+        }
+        maker.segments(1);
+        for (int i = 0; engine.stats().packs < packs; ++i) {
+            if (i > 100) {
+                std::fprintf(stderr, "a valid image: nothing was packed\n");
+                std::abort();
+            }
+            maker.host.pass(1'000'000);
+            engine.tend();
+            engine.resume_background();
+            maker.host.run_ready();
+            engine.pause_background();
+        }
+        if (packs == 1) {
+            must(engine.checkpoint());
+        }
+    }
+    must(engine.flush());
+    maker.engine.reset();
+    return maker.file.bytes;
+}
+
 Image make_image(uint32_t kind) {
+    if (kind == 4) {
+        return make_packed_image();
+    }
     Maker maker;
     if (kind > 0) {
         maker.write(0, 8);
@@ -135,6 +170,9 @@ std::vector<uint32_t> find_structure_bytes(const Image& image) {
             add(block, 200);
         } else if (std::memcmp(magic, format::kSegmentMagic, 4) == 0) {
             add(block, sizeof(format::SegmentHeader));
+            if (image[block + 4] == static_cast<uint8_t>(format::SegmentKind::stream)) {
+                add(block + kBlockSize, 1200);  // frames and the index of a small pack
+            }
         } else if (std::memcmp(magic, format::kBatchMagic, 4) == 0) {
             const auto* batch = reinterpret_cast<const format::BatchHeader*>(&image[block]);
             add(block, batch->header_bytes);

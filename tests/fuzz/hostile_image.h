@@ -13,8 +13,9 @@ namespace predsnap::fuzz {
 
 using Image = std::vector<uint8_t>;
 
-constexpr uint32_t kImageKinds = 4;
-// 0: empty. 1: a log in several segments. 2: with index blobs, snapshots, rollbacks. 3: with a checkpoint too.
+constexpr uint32_t kImageKinds = 5;
+// 0: empty. 1: a log in several segments. 2: with index blobs, snapshots, rollbacks. 3: with a checkpoint too. 4: without a
+// window, and with packs: one that the checkpoint knows, one in the log behind it.
 const Image& valid_image(uint32_t kind);
 
 // Offsets of all bytes of an image that are part of a structure, so of neither payload nor free space.

@@ -94,7 +94,7 @@ class Mender {
         const auto segment = static_cast<uint32_t>((base - format::kSuperblockArea) / kSegment);
         for (uint32_t i = 0; i < batch.entry_count; ++i) {
             const format::Entry& entry = entries[i];
-            if (entry.kind < 2 || !plausible(geometry, entry, batch.sum_count)) {
+            if (entry.kind < 2 || entry.has(format::kEntryPacked) || !plausible(geometry, entry, batch.sum_count)) {
                 continue;
             }
             if (entry.has(format::kEntryDelta)) {

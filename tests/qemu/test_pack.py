@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Data that nobody has written for long is compressed: pack-after."""
+import errno
+
 from case import MIB, QemuTest, content, node
-from lib import process, qmp
+from lib import image, process, qmp
 
 BLOCK = 65536
 
@@ -65,6 +67,46 @@ class Pack(QemuTest):
         self.assertText()
         self.daemon_.quit()
         self.check()
+
+    def damage_packs(self):
+        """Flips a bit in what may be a frame, at the beginning of each segment of streams."""
+        data = bytearray(self.path_.read_bytes())
+        damaged = 0
+        for at in range(65536, len(data) - 4112, MIB):
+            if data[at : at + 4] == b"PDSs" and data[at + 4] == 4:
+                data[at + 4096 + 16] ^= 0x10
+                damaged += 1
+        self.assertGreater(damaged, 0)
+        self.path_.write_bytes(data)
+
+    def test_of_a_damaged_pack_only_what_lies_there_is_lost(self):
+        self.start(**{"pack-after": 0})
+        self.fill()
+        self.until_packed()
+        self.daemon_.quit()
+        self.check()
+        self.damage_packs()
+        self.attach()
+        bad = good = 0
+        for at in range(0, 16 * MIB, 4096):
+            try:
+                inside = at % BLOCK
+                self.assertEqual(self.disk.read(at, 4096), self.text(at - inside)[inside : inside + 4096], at)
+                good += 1
+            except OSError as e:
+                self.assertEqual(e.errno, errno.EIO)
+                bad += 1
+        self.assertGreater(bad, 0)
+        self.assertGreater(good, 16 * MIB // 4096 // 2)
+        event = self.daemon_.qmp.wait_event("BLOCK_IMAGE_CORRUPTED")["data"]
+        self.assertEqual(event["node-name"], "disk")
+        self.assertIn("a frame of it is damaged", event["msg"])
+        self.assertTrue(self.daemon_.info()["corrupt"])
+        self.daemon_.quit()
+        with self.assertRaises(process.ProcessError) as found:
+            image.qemu_img("check", "-f", "predsnap", self.path_)
+        self.assertIn("status 2", str(found.exception))
+        self.assertIn("a frame of it is damaged", str(found.exception))
 
     def test_what_it_cannot_be_is_refused(self):
         path = self.create(size="32M")

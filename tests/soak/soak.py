@@ -35,6 +35,7 @@ class Soak:
         self.passed = self.failed = self.daemons = 0
         self.measured = []
         self.kills = self.looked_back = 0
+        self.excess = 0  # bytes not explained at the last report
         self.start()
 
     def start(self):
@@ -137,7 +138,10 @@ class Soak:
         # is not free at once. Of streams that are being merged there are two copies.
         recent = max([window, *(m["window"] for m in self.measured[-2:])])
         bound = LIVE_FACTOR * (live + streams) + 2 * recent + SLACK
-        self.expect(allocated <= bound, f"{allocated >> 20} MiB are allocated, {bound / MIB:.0f} are explained")
+        # Cleaning may be behind for a moment, on a busy machine or after a kill.
+        excess = allocated - bound
+        self.expect(min(excess, self.excess) <= 0, f"{allocated >> 20} MiB are allocated, {bound / MIB:.0f} are explained, and not {REPORT_S} s before either")
+        self.excess = excess
         values = {
             "seconds": round(now), "allocated": allocated, "live": live, "streams": streams, "window": window, "past": segments["past"] * SEGMENT,
             "points": len(self.daemon.points()), "written": self.guest.written, "rss": self.rss(),
@@ -175,12 +179,12 @@ class Soak:
 
 
 def steady(measured):
-    """Whether the image's size in the last third is about that of the middle third: it does not creep."""
-    third = len(measured) // 3
-    if third < 6:
-        return True
-    middle, last = (max(m["allocated"] for m in part) for part in (measured[third : 2 * third], measured[2 * third :]))
-    return last <= 1.15 * middle
+    """Whether the image's size does not creep: of the time after which rules keep no more points than before, it is in the second
+    half about what it was in the first. True if the run was too short to tell."""
+    reach = max(rule["for"] for rule in RULES)
+    after = [m["allocated"] for m in measured if m["seconds"] > reach]
+    half = len(after) // 2
+    return half < 6 or max(after[half:]) <= 1.15 * max(after[:half])
 
 
 def run(options):

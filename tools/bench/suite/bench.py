@@ -9,7 +9,7 @@ from lib.paths import MissingError
 from lib.process import ProcessError
 from lib.qmp import QmpClosed, QmpError
 
-from . import machine, report, rows_cpu, rows_engine, rows_history, rows_nbd, rows_process
+from . import machine, report, rows_cpu, rows_engine, rows_history, rows_nbd, rows_packed, rows_process
 from .settings import GIB, BenchError
 
 SPARE = GIB
@@ -18,7 +18,7 @@ FAILURES = (BenchError, MissingError, ProcessError, QmpError, QmpClosed, Timeout
 
 
 def all_rows():
-    return [*rows_process.rows(), *rows_nbd.rows(), *rows_history.rows(), *rows_engine.rows(), *rows_cpu.rows()]
+    return [*rows_process.rows(), *rows_nbd.rows(), *rows_history.rows(), *rows_packed.rows(), *rows_engine.rows(), *rows_cpu.rows()]
 
 
 def select(patterns):

@@ -10,7 +10,7 @@ from .settings import BenchError
 
 LABEL = "engine"
 # Options of a predsnap node that the engine knows by itself.
-KNOWN = {"cdp-window": "--window", "cdp-bytes": "--bytes"}
+KNOWN = {"cdp-window": "--window", "cdp-bytes": "--bytes", "pack-after": "--pack-after"}
 RULES = "retention"
 
 
