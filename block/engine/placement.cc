@@ -4,8 +4,8 @@
 // (pack.cc: compressed, and crash-safe as these are). So data that lives long lies with its like, and is seldom copied again;
 // the log is left to what dies soon. Two kinds of segments, one for what is written and one for what survived, is what "hot
 // and cold" comes down to where survival tells the classes (SepBIT, FAST 2022, has six); which of two kinds a chunk
-// belongs to is also what a prediction of writes says: what is likely to be written again soon is left where it is. It is dead
-// there when the turn of its segment comes once more, or goes to the log's end then.
+// belongs to is also what a prediction of writes says: what is likely to be written again soon is left for the cleaner, and
+// goes to the log's end.
 //
 // By the one background task, when room is short.
 #include <algorithm>
@@ -22,6 +22,9 @@ namespace {
 constexpr uint64_t kMostApart = 2;
 // Less than that part of a segment is not worth a pack, and goes to the log.
 constexpr uint64_t kLeastApart = 4;
+
+// What is left in it goes to the log's end.
+bool is_for_log(const Segment& segment) { return segment.sorted || segment.dense; }
 
 }  // namespace
 
@@ -61,7 +64,8 @@ Engine::Impl::PackTotals Engine::Impl::pack_totals() const {
     return result;
 }
 
-// Segments and packs that are worth it most; nothing if all of them is too little for a pack. Requires Core::mutex.
+// Segments and packs that are worth it most; nothing if that is too little for a pack, or what is worth it more is to go to
+// the log. Requires Core::mutex.
 Engine::Impl::Packable Engine::Impl::choose_apart(const Space& now) {
     struct Candidate {
         double worth;
@@ -74,7 +78,7 @@ Engine::Impl::Packable Engine::Impl::choose_apart(const Space& now) {
     const double most_in_history = this->most_in_history(now);
     for (uint32_t id = 0; id < segments.size(); ++id) {
         const Segment& segment = std::as_const(segments)[SegmentId(id)];
-        if (!segment.cleaned && !segment.sorted && !segment.dense && segment.has_index()) {
+        if (!segment.cleaned && segment.has_index()) {
             found.push_back({cleaner.worth(segment, oldest, most_in_history), segment.needed(), SegmentId(id), nullptr});
         }
     }
@@ -90,6 +94,9 @@ Engine::Impl::Packable Engine::Impl::choose_apart(const Space& now) {
     Packable chosen;
     uint64_t sectors = 0;
     for (const Candidate& candidate : found) {
+        if (candidate.pack == nullptr && is_for_log(std::as_const(segments)[candidate.segment])) {
+            break;
+        }
         if (sectors + candidate.sectors > kMostApart * segment_sectors) {
             break;
         }
@@ -111,7 +118,7 @@ ExtentMap Engine::Impl::without_written_soon(const ExtentMap& extents) {
             for (Sector from = extent.start; from < extent.end();) {
                 const Sector chunk_end(align_down(from.value, kChunkSectors) + kChunkSectors);
                 const Sector to = std::min(extent.end(), chunk_end);
-                if (!forecast.written_soon(from)) {
+                if (extent.in_stream() || !forecast.written_soon(from)) {  // packs are only packed again
                     result.insert(extent.slice(from, to));
                 }
                 from = to;
