@@ -284,7 +284,10 @@ Result<void> Engine::Impl::write(Sector start, std::span<const iovec> buffers) {
     return group.wait();
 }
 
-Result<void> Engine::write(uint64_t offset, std::span<const iovec> buffers) {
+Result<void> Engine::write(uint64_t offset, std::span<const iovec> buffers, std::optional<uint8_t>* changed) {
+    if (changed != nullptr) {
+        changed->reset();
+    }
     TRY(impl_->writable());
     const size_t length = total_length(buffers);
     bool fine;
@@ -292,7 +295,7 @@ Result<void> Engine::write(uint64_t offset, std::span<const iovec> buffers) {
     impl_->throttle(length);
     const Sector start(offset / kSectorSize);
     return impl_->with_space([&] {
-        return fine ? impl_->fine.write(start, buffers) : impl_->write(start, buffers);
+        return fine ? impl_->fine.write(start, buffers, changed) : impl_->write(start, buffers);
     });
 }
 

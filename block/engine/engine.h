@@ -354,7 +354,9 @@ class Engine {
     // Guest buffers may change while a write runs: they are copied once, and the copy is what is
     // checksummed and written.
     Result<void> read(uint64_t offset, std::span<const iovec> buffers);
-    Result<void> write(uint64_t offset, std::span<const iovec> buffers);
+    // `changed`, where it is given, gets which share of the bytes differs from before, in 255ths: of those blocks whose
+    // content before was at hand; nothing if none was.
+    Result<void> write(uint64_t offset, std::span<const iovec> buffers, std::optional<uint8_t>* changed = nullptr);
     Result<void> write_zeroes(uint64_t offset, uint64_t length);
     Result<void> discard(uint64_t offset, uint64_t length);
     // All writes completed before the call are durable when it returns, and the state is a point.

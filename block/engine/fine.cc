@@ -178,7 +178,20 @@ std::vector<Log::Part> FineWrites::parts_of(const Request& request) const {
     return parts;
 }
 
-Result<void> FineWrites::write(Sector start, std::span<const iovec> buffers) {
+// In 255ths; what changed at all is not told as nothing.
+std::optional<uint8_t> FineWrites::changed_share(const Request& request) {
+    uint64_t changed = 0, compared = 0;
+    for (size_t i = 0; i < request.count; ++i) {
+        changed += request.blocks[i].has_before ? request.blocks[i].delta.changed : 0;
+        compared += request.blocks[i].has_before ? kBlockSize : 0;
+    }
+    if (compared == 0) {
+        return {};
+    }
+    return static_cast<uint8_t>(std::min<uint64_t>((changed * 255 + compared - 1) / compared, 255));
+}
+
+Result<void> FineWrites::write(Sector start, std::span<const iovec> buffers, std::optional<uint8_t>* changed) {
     Request request{start, total_length(buffers) / kBlockSize, nullptr, {}, 0};
     request.blocks.reset(new Block[request.count]);
     Lock lock(core_.mutex);
@@ -199,6 +212,9 @@ Result<void> FineWrites::write(Sector start, std::span<const iovec> buffers) {
         request.contents.push_back({request.blocks[i].content, kBlockSize});
     }
     encode(request);
+    if (changed != nullptr) {
+        *changed = changed_share(request);
+    }
     std::vector<Log::Part> parts = parts_of(request);
     std::vector<Extent> placed;
     const Result<Sequence> written = log_.append_parts(parts, request.contents, &placed);

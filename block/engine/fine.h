@@ -21,8 +21,8 @@ class FineWrites {
   public:
     FineWrites(Core& core, SegmentTable& segments, DiskState& disk, Log& log, Forecast& forecast);
 
-    // Writes. Requires that wants() was true.
-    Result<void> write(Sector start, std::span<const iovec> buffers);
+    // Writes. Requires that wants() was true. `changed`, which may be null: see Engine::write().
+    Result<void> write(Sector start, std::span<const iovec> buffers, std::optional<uint8_t>* changed);
     // Copies a part of a delta that the map has from the cache. False if it is not there.
     bool read(const Extent& extent, std::span<const iovec> buffers, size_t skip);
 
@@ -58,6 +58,7 @@ class FineWrites {
     void encode(Request& request);
     std::vector<Log::Part> parts_of(const Request& request) const;
     void finish(Request& request, const std::vector<Extent>& placed, const std::vector<Log::Part>& parts);
+    static std::optional<uint8_t> changed_share(const Request& request);
 
     Core& core_;
     SegmentTable& segments_;

@@ -236,10 +236,10 @@ void predsnap_access_log_close(BlockDriverState *bs)
 /* --- requests --- */
 
 void predsnap_access_log_note(PredsnapAccessLog *log, PdsAccess access,
-                              int64_t offset, int64_t bytes)
+                              int64_t offset, int64_t bytes, int changed)
 {
     if (pds_access_log_note(log->packed, g_get_real_time(), access, offset,
-                            bytes)) {
+                            bytes, changed)) {
         QEMU_LOCK_GUARD(&log->lock);
         log->wanted = true;
         qemu_cond_signal(&log->cond);

@@ -273,18 +273,22 @@ void predsnap_announce_tier(BlockDriverState *bs, PdsEvent event,
 bool predsnap_access_log_open(BlockDriverState *bs, Error **errp);
 /* Writes what waits. The engine may still be open. */
 void predsnap_access_log_close(BlockDriverState *bs);
-/* Of a request that begins. From any thread; never waits for the file. */
+/*
+ * Of a request that begins, but of a write, which is noted once it is done, as
+ * only then it is known what it @changed (see pds_pwritev). From any thread;
+ * never waits for the file.
+ */
 void predsnap_access_log_note(PredsnapAccessLog *log, PdsAccess access,
-                              int64_t offset, int64_t bytes);
+                              int64_t offset, int64_t bytes, int changed);
 /* Requests recorded and not recorded. */
 void predsnap_access_log_counts(const PredsnapAccessLog *log,
                                 uint64_t *records, uint64_t *dropped);
 
 static inline void predsnap_note(BDRVPredsnapState *s, PdsAccess access,
-                                 int64_t offset, int64_t bytes)
+                                 int64_t offset, int64_t bytes, int changed)
 {
     if (unlikely(s->access_log) && bytes > 0) {
-        predsnap_access_log_note(s->access_log, access, offset, bytes);
+        predsnap_access_log_note(s->access_log, access, offset, bytes, changed);
     }
 }
 

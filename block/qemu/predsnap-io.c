@@ -24,10 +24,16 @@ predsnap_co_transfer(BlockDriverState *bs, bool write, int64_t offset,
         return -EIO;
     }
     BLKDBG_CO_EVENT(bs->file, write ? BLKDBG_WRITE_AIO : BLKDBG_READ_AIO);
-    predsnap_note(s, write ? PDS_ACCESS_WRITE : PDS_ACCESS_READ, offset, bytes);
+    if (!write) {
+        predsnap_note(s, PDS_ACCESS_READ, offset, bytes, PDS_CHANGED_UNKNOWN);
+    }
     qemu_iovec_init_slice(&slice, qiov, qiov_offset, bytes);
     if (write) {
-        ret = pds_pwritev(engine, offset, slice.iov, slice.niov);
+        int changed = PDS_CHANGED_UNKNOWN;
+
+        ret = pds_pwritev(engine, offset, slice.iov, slice.niov,
+                          unlikely(s->access_log) ? &changed : NULL);
+        predsnap_note(s, PDS_ACCESS_WRITE, offset, bytes, changed);
     } else if (unlikely(s->loaded_snapshot)) {
         ret = pds_view_preadv(s->loaded_snapshot, offset, slice.iov,
                               slice.niov);
@@ -78,7 +84,8 @@ predsnap_co_pwrite_zeroes(BlockDriverState *bs, int64_t offset, int64_t bytes,
     if (unlikely(!engine)) {
         return -EIO;
     }
-    predsnap_note(s, PDS_ACCESS_WRITE_ZEROES, offset, bytes);
+    predsnap_note(s, PDS_ACCESS_WRITE_ZEROES, offset, bytes,
+                  PDS_CHANGED_UNKNOWN);
     /* Zeros take no space in the log, whether they may be unmapped or not */
     ret = pds_write_zeroes(engine, offset, bytes);
     predsnap_put(s);
@@ -95,7 +102,7 @@ predsnap_co_pdiscard(BlockDriverState *bs, int64_t offset, int64_t bytes)
     if (unlikely(!engine)) {
         return -EIO;
     }
-    predsnap_note(s, PDS_ACCESS_DISCARD, offset, bytes);
+    predsnap_note(s, PDS_ACCESS_DISCARD, offset, bytes, PDS_CHANGED_UNKNOWN);
     ret = pds_discard(engine, offset, bytes);
     predsnap_put(s);
     return ret;

@@ -220,8 +220,14 @@ int pds_preadv(PdsEngine* engine, uint64_t offset, const iovec* iov, size_t niov
     return finish(engine->engine->read(offset, {iov, niov}));
 }
 
-int pds_pwritev(PdsEngine* engine, uint64_t offset, const iovec* iov, size_t niov) {
-    return finish(engine->engine->write(offset, {iov, niov}));
+int pds_pwritev(PdsEngine* engine, uint64_t offset, const iovec* iov, size_t niov, int* changed) {
+    if (changed == nullptr) {
+        return finish(engine->engine->write(offset, {iov, niov}));
+    }
+    std::optional<uint8_t> share;
+    const int result = finish(engine->engine->write(offset, {iov, niov}, &share));
+    *changed = share ? int{*share} : PDS_CHANGED_UNKNOWN;
+    return result;
 }
 
 int pds_write_zeroes(PdsEngine* engine, uint64_t offset, uint64_t length) {

@@ -182,7 +182,12 @@ int pds_settle(PdsEngine *engine, char **message);
 /* --- guest I/O: tasks --- */
 
 int pds_preadv(PdsEngine *engine, uint64_t offset, const struct iovec *iov, size_t niov);
-int pds_pwritev(PdsEngine *engine, uint64_t offset, const struct iovec *iov, size_t niov);
+/*
+ * `changed`, which may be NULL, gets the share of the bytes that differ from before, in 255ths;
+ * PDS_CHANGED_UNKNOWN where that content was not at hand.
+ */
+#define PDS_CHANGED_UNKNOWN (-1)
+int pds_pwritev(PdsEngine *engine, uint64_t offset, const struct iovec *iov, size_t niov, int *changed);
 int pds_write_zeroes(PdsEngine *engine, uint64_t offset, uint64_t length);
 int pds_discard(PdsEngine *engine, uint64_t offset, uint64_t length);
 int pds_flush(PdsEngine *engine);
@@ -676,11 +681,11 @@ void pds_access_log_header(const PdsAccessLog *log, int64_t time_us, uint64_t di
 /* Whether that is the beginning of an access log of this image. */
 bool pds_access_log_header_is_valid(const PdsAccessLog *log, const void *header);
 /*
- * Any number of threads. When too much waits to be taken, requests are dropped, and counted. True: there
+ * `changed`: see pds_pwritev(). Any number of threads. When too much waits to be taken, requests are dropped, and counted. True: there
  * is enough to be worth taking (said once until it is).
  */
 bool pds_access_log_note(PdsAccessLog *log, int64_t time_us, PdsAccess access, uint64_t offset,
-                         uint64_t length);
+                         uint64_t length, int changed);
 /*
  * The block to append to the file, or NULL if there is nothing; it lives until the next call. `records`
  * are in it. One thread at a time.

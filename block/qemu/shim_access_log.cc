@@ -64,8 +64,12 @@ bool pds_access_log_header_is_valid(const PdsAccessLog* log, const void* header)
     return predsnap::access_log_header_is_valid(copy) && std::equal(std::begin(copy.uuid), std::end(copy.uuid), log->uuid);
 }
 
-bool pds_access_log_note(PdsAccessLog* log, int64_t time_us, PdsAccess access, uint64_t offset, uint64_t length) {
-    const AccessRecord record{time_us, static_cast<AccessOp>(access), offset, length, {}};
+bool pds_access_log_note(PdsAccessLog* log, int64_t time_us, PdsAccess access, uint64_t offset, uint64_t length,
+                         int changed) {
+    AccessRecord record{time_us, static_cast<AccessOp>(access), offset, length, {}};
+    if (changed != PDS_CHANGED_UNKNOWN) {
+        record.changed = static_cast<uint8_t>(changed);
+    }
     const std::lock_guard<std::mutex> guard(log->mutex);
     if (log->writer.bytes() >= kWaitingMax) {
         ++log->dropped;

@@ -261,6 +261,26 @@ TEST_F(FineTest, WhatIsNotFineIsWrittenAsItIs) {
     expect_sound();
 }
 
+TEST_F(FineTest, AWriteSaysHowMuchItChangedWhereThatIsKnown) {
+    uint8_t blocks[2 * kBlockSize] = {};
+    const auto changed = [&](uint64_t offset, size_t length) {
+        const iovec buffer{blocks, length};
+        std::optional<uint8_t> share = 77;
+        EXPECT_TRUE(engine->write(offset, {&buffer, 1}, &share).ok());
+        return share;
+    };
+    std::fill_n(blocks, kBlockSize, 1);
+    EXPECT_EQ(changed(0, kBlockSize).value_or(99), 99);  // 77 would be what nobody said
+    EXPECT_EQ(changed(0, kBlockSize), 0);
+    std::fill_n(blocks, kBlockSize / 4, 2);
+    EXPECT_EQ(changed(0, kBlockSize), 64);
+    blocks[100] = 3;
+    EXPECT_EQ(changed(0, kBlockSize), 1);  // a byte is not nothing
+    std::fill_n(blocks, kBlockSize, 4);
+    EXPECT_EQ(changed(0, 2 * kBlockSize), 255);  // of the block that is known
+    EXPECT_EQ(changed(kSectorSize, kSectorSize).value_or(99), 99);
+}
+
 TEST_F(FineTest, LevelsAreKeptWithTheImage) {
     options.fine.granularity = Granularity::automatic;
     kill_and_open();

@@ -23,7 +23,7 @@ struct Forecasts {
         writes.served.push_back(write);
         reads.served.push_back(read);
     }
-    std::vector<Prediction> told(size_t most = kAny) const { return make_predictions(writes, reads, Activity(), most); }
+    std::vector<Prediction> told(size_t most = kAny) const { return make_predictions(writes, reads, most); }
 };
 
 TEST(MakePredictions, NeighboursThatAreAlikeAreOneRangeWithTheirMean) {
@@ -46,6 +46,19 @@ TEST(MakePredictions, WhatTheDriverDecidesOtherwiseIsNotMixed) {
     of.add(2, 0.49f, 0);
     of.add(3, 0.51f, 0);
     EXPECT_EQ(of.told().size(), 4u);
+}
+
+TEST(MakePredictions, WhatAWriteWillChangeIsToldWhereItIsKnown) {
+    Forecasts of;
+    for (ChunkId chunk = 0; chunk < 4; ++chunk) {
+        of.add(chunk, 0.6f, 0);
+    }
+    of.writes.changed = {0.05f, 0.07f, -1, 0.9f};
+    const auto told = of.told();
+    ASSERT_EQ(told.size(), 3u);
+    EXPECT_FLOAT_EQ(told[0].change, 0.06f);  // both small
+    EXPECT_LT(told[1].change, 0);
+    EXPECT_FLOAT_EQ(told[2].change, 0.9f);
 }
 
 TEST(MakePredictions, WhatIsUnlikelyIsNotTold) {

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The access log: what the guest did, in a file, without its ever waiting for it."""
+import json
 import os
 import subprocess
 
@@ -17,12 +18,15 @@ class AccessLog(QemuTest):
     def start(self, **options):
         return self.daemon_with_disk(getattr(self, "path", None), **{"access-log": str(self.log), **options})
 
-    def records(self, *files):
-        """(operation, offset, length) of all records, and their times."""
+    def dump(self, *files):
         out = subprocess.run([PREDSNAP, "log", "dump", "--all", *(files or [self.log])], check=True,
                              stdout=subprocess.PIPE, text=True).stdout
-        rows = [line.split(",") for line in out.splitlines()[1:]]
-        return [(op, int(offset), int(length)) for _, op, offset, length in rows], [int(row[0]) for row in rows]
+        return [line.split(",") for line in out.splitlines()[1:]]
+
+    def records(self, *files):
+        """(operation, offset, length) of all records, and their times."""
+        rows = self.dump(*files)
+        return [(op, int(offset), int(length)) for _, op, offset, length, _ in rows], [int(row[0]) for row in rows]
 
     def test_requests_are_recorded_in_order_with_their_times(self):
         begin = now_us()
@@ -38,6 +42,25 @@ class AccessLog(QemuTest):
         self.assertEqual([r for r in requests if r in expected], expected)
         self.assertEqual(times, sorted(times))
         self.assertTrue(begin <= times[0] and times[-1] <= now_us())
+
+    def test_it_says_how_much_a_write_changed_where_that_is_known(self):
+        daemon, disk = self.start(granularity="fine")
+        page = bytearray(content("a", 4096))
+        disk.write(0, bytes(page))             # nothing is known of what was there before
+        page[1024:1536] = bytes(byte ^ 255 for byte in page[1024:1536])
+        disk.write(0, bytes(page))             # an eighth
+        disk.write(0, bytes(page))             # nothing
+        disk.write(0, bytes(byte ^ 255 for byte in page))
+        disk.write(MIB, content("b", 512))     # not a whole block
+        daemon.quit()
+        changed = [row[4] for row in self.dump() if row[1] == "W"]
+        self.assertEqual((changed[0], changed[4]), ("", ""))
+        self.assertAlmostEqual(float(changed[1]), 0.125, delta=0.01)
+        self.assertEqual((float(changed[2]), float(changed[3])), (0, 1))
+        out = subprocess.run([PREDSNAP, "log", "stats", "--json", self.log], check=True, stdout=subprocess.PIPE, text=True)
+        said = json.loads(out.stdout)
+        self.assertEqual(said["writes-compared"], 3)
+        self.assertAlmostEqual(said["changed"], 1.125 / 3, delta=0.01)
 
     def test_a_killed_daemon_loses_at_most_what_waited_and_the_next_goes_on(self):
         daemon, disk = self.start()

@@ -24,7 +24,7 @@ constexpr char kUsage[] =
     "                                            after the epoch (0)\n\n"
     "FILE is an access log (option access-log of the driver); give rotated ones, oldest first (disk.log.1 disk.log).\n"
     "dump gives times from 0, and writes of zeros as writes; discards are left out. --all: times since the epoch, and\n"
-    "the operations R, W, Z (write zeros) and D (discard).\n";
+    "the operations R, W, Z (write zeros) and D (discard), and, where it is known, the share of the bytes that a write changed.\n";
 
 int fail(const Error& error) {
     std::fprintf(stderr, "predsnap log: %s\n", error.message.c_str());
@@ -54,7 +54,7 @@ Result<AccessLogReader::Facts> read_all(const std::vector<std::string>& paths, c
 
 int dump(const std::vector<std::string>& paths, bool all) {
     int64_t begin_us = all ? 0 : INT64_MIN, last_us = 0;
-    std::printf("time_us,op,offset_bytes,length_bytes\n");
+    std::printf("time_us,op,offset_bytes,length_bytes%s\n", all ? ",changed" : "");
     const auto facts = read_all(paths, [&](const AccessRecord& record) {
         if (!all && record.op == AccessOp::kDiscard) {
             return;
@@ -62,23 +62,33 @@ int dump(const std::vector<std::string>& paths, bool all) {
         begin_us = begin_us == INT64_MIN ? record.time_us : begin_us;
         last_us = all ? record.time_us : std::max(last_us, record.time_us - begin_us);
         const char op = (all ? "RWZD" : "RWW")[static_cast<size_t>(record.op)];
-        std::printf("%" PRId64 ",%c,%" PRIu64 ",%" PRIu64 "\n", last_us, op, record.offset, record.length);
+        std::printf("%" PRId64 ",%c,%" PRIu64 ",%" PRIu64, last_us, op, record.offset, record.length);
+        if (all && record.changed) {
+            std::printf(",%.3f\n", *record.changed / 255.0);
+        } else {
+            std::printf(all ? ",\n" : "\n");
+        }
     });
     return facts.ok() ? 0 : fail(facts.error());
 }
 
 struct Statistics {
     std::array<uint64_t, 4> requests{}, bytes{};
+    uint64_t compared = 0;     // writes of which it is known how much they changed
+    double changed = 0;        // the sum of their shares
     std::set<uint64_t> chunks;
     int64_t first_us = INT64_MAX, last_us = INT64_MIN;
 
     void add(const AccessRecord& record) {
         ++requests[static_cast<size_t>(record.op)];
         bytes[static_cast<size_t>(record.op)] += record.length;
+        compared += record.changed ? 1 : 0;
+        changed += record.changed.value_or(0) / 255.0;
         chunks.insert(record.offset >> 16);
         first_us = std::min(first_us, record.time_us);
         last_us = std::max(last_us, record.time_us);
     }
+    double changed_share() const { return compared == 0 ? 0 : changed / static_cast<double>(compared); }
     double span_s() const { return last_us < first_us ? 0 : static_cast<double>(last_us - first_us) * 1e-6; }
 };
 
@@ -99,6 +109,11 @@ void print_json(const Statistics& statistics, const AccessLogReader::Facts& fact
     add("chunks", statistics.chunks.size());
     json_builder_set_member_name(builder, "span");
     json_builder_add_double_value(builder, statistics.span_s());
+    add("writes-compared", statistics.compared);
+    if (statistics.compared > 0) {
+        json_builder_set_member_name(builder, "changed");
+        json_builder_add_double_value(builder, statistics.changed_share());
+    }
     for (size_t i = 0; i < 4; ++i) {
         json_builder_set_member_name(builder, kNames[i]);
         json_builder_begin_object(builder);
@@ -130,6 +145,10 @@ int stats(const std::vector<std::string>& paths, bool json) {
                 statistics.span_s(), statistics.chunks.size(), found.dropped);
     for (size_t i = 0; i < 4; ++i) {
         std::printf("  %-16s %10" PRIu64 "  %14" PRIu64 " bytes\n", kNames[i], statistics.requests[i], statistics.bytes[i]);
+    }
+    if (statistics.compared > 0) {
+        std::printf("  of %" PRIu64 " writes it is known how much they changed: %.1f%% of their bytes, on average\n",
+                    statistics.compared, 100 * statistics.changed_share());
     }
     std::printf("%" PRIu64 " blocks; %" PRIu64 " bytes skipped as torn or damaged; the disk was at sequence %" PRIu64 "\n",
                 found.blocks, found.skipped, found.sequence);

@@ -55,6 +55,7 @@ void Activity::visit(ChunkId id, const Access& access, bool sequential) {
     note_hour(found, before == 0 ? kNever : found.last_us(), access.time_us);
     if (access.op == Op::kWrite && access.changed >= 0) {
         approach(found.changed, access.changed, found.changed < 0 ? 0 : before);
+        found.changed_last = access.changed;
     }
     follow(static_cast<uint32_t>(&found - chunks_.data()), access.op);
     found.counts[op].add(access.time_us, 1);

@@ -27,6 +27,7 @@ struct Chunk {
     float sequential = 0;           // share of requests that continued a run
     float aligned = 0;              // share of requests that are whole blocks
     float changed = -1;             // mean share of bytes changed by a write; below 0: not known
+    float changed_last = -1;        // and by the last one of which that is known
     uint32_t hours_today = 0;       // bit h: visited in hour h (UTC) of the day of the last visit
     uint32_t hours_before = 0;      // the same of the days before
     std::array<Successors, 2> after;  // which chunks came next

@@ -166,7 +166,7 @@ Result<PredictionSet> DiskWatch::predict(int64_t now_us, int64_t horizon_us, siz
     set.base_sequence = sequence_;
     set.horizon_us = horizon_us;
     set.write_rate = forecaster_.activity().write_rate(now_us);
-    set.predictions = make_predictions(*writes, *reads, forecaster_.activity(), ranges_max);
+    set.predictions = make_predictions(*writes, *reads, ranges_max);
     return set;
 }
 

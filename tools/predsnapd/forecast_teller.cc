@@ -67,7 +67,7 @@ Result<void> ForecastTeller::tell(Engine& engine, int64_t now_us) {
     set.base = engine.info().sequence;
     set.horizon_us = forecaster_.options().targets[0].horizon_us;
     set.write_rate = forecaster_.activity().write_rate(now_us);
-    for (const Prediction& told : make_predictions(forecasts[0], forecasts[1], forecaster_.activity(), kRangesMax)) {
+    for (const Prediction& told : make_predictions(forecasts[0], forecasts[1], kRangesMax)) {
         const uint64_t size = engine.size();
         if (told.offset >= size) {
             continue;  // ahead of a stream, beyond the disk's end

@@ -40,6 +40,9 @@ void Forecaster::observe(const Access& access) {
     const ChunkId last = last_chunk_of(access);
     for (ChunkId id = chunk_of(access.offset); id <= last; ++id) {
         samples_.happened(id, access.op, access.time_us);
+        if (access.op == Op::kWrite && access.changed >= 0) {
+            changes_.happened(id, access.changed);
+        }
     }
     for (size_t i = 0; i < states_.size(); ++i) {
         for (Pending& pending : states_[i].pending) {
@@ -80,7 +83,9 @@ void Forecaster::sample_until(int64_t now_us) {
         if (next_sample_us_ - last_access_us_ > kIdle && idle_samples_++ % kIdleEvery != 0) {
             continue;
         }
-        samples_.take(Moment(activity_, next_sample_us_));
+        const Moment moment(activity_, next_sample_us_);
+        samples_.take(moment);
+        changes_.take(moment);
     }
 }
 
@@ -122,7 +127,7 @@ void Forecaster::settle(const Target& target, State& state) {
 
 void Forecaster::report(const Target& target, const Pending& pending) const {
     const Settled settled{.forecast = {.time_us = pending.time_us, .target = target, .chunks = pending.candidates->chunks,
-                                 .seen = pending.candidates->seen, .scores = pending.exact, .served = pending.served,
+                                 .seen = pending.candidates->seen, .scores = pending.exact, .served = pending.served, .changed = {},
                                  .champion = pending.champion},
                     .came = pending.came, .missed = pending.missed.size()};
     on_settled_(settled);
@@ -209,6 +214,7 @@ Result<void> Forecaster::train() {
         states_[i].trained_us = activity_.now_us();
         any = true;
     }
+    TRY(changes_.train(options_.booster));
     if (any) {  // those that learn later are judged as time goes on
         early_rows_.clear();
         for (State& state : states_) {
@@ -236,7 +242,7 @@ std::vector<Forecast> Forecaster::begin(const Moment& moment, const Wanted& want
     for (const Target& target : options_.targets) {
         if (!wanted || wanted(target)) {
             forecasts.push_back({.time_us = moment.now_us(), .target = target, .chunks = chunks, .seen = seen,
-                                 .scores = std::vector<std::vector<float>>(kMethods), .served = {}});
+                                 .scores = std::vector<std::vector<float>>(kMethods), .served = {}, .changed = {}});
         }
     }
     return forecasts;
@@ -354,6 +360,12 @@ std::vector<Forecast> Forecaster::forecast(int64_t now_us, bool judged, const Wa
     }
     if (judged) {
         keep(forecasts);
+        return forecasts;
+    }
+    for (Forecast& forecast : forecasts) {
+        if (forecast.target.op == Op::kWrite) {
+            forecast.changed = changes_.shares(moment);
+        }
     }
     return forecasts;
 }

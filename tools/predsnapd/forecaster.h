@@ -12,6 +12,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "change_forecast.h"
 #include "contest.h"
 #include "samples.h"
 
@@ -31,6 +32,7 @@ struct Forecast {
     std::vector<bool> seen;                   // had been accessed before
     std::vector<std::vector<float>> scores;   // by method; empty: there is no model, or no blend, yet, or nobody asked
     std::vector<float> served;                // probabilities
+    std::vector<float> changed;               // writes, not to be judged: share of the bytes of the next one; below 0: not known
     size_t champion = 0;                      // the method served
 };
 
@@ -76,6 +78,7 @@ class Forecaster {
 
     const Activity& activity() const { return activity_; }
     const Samples& samples() const { return samples_; }
+    const ChangeForecast& changes() const { return changes_; }
     const Contest& contest(size_t target) const { return states_[target].contest; }
     const Options& options() const { return options_; }
 
@@ -129,6 +132,7 @@ class Forecaster {
     const OnSettled on_settled_;
     Activity activity_;
     Samples samples_;
+    ChangeForecast changes_;
     std::vector<State> states_;
     std::deque<EarlyRows> early_rows_;  // while there is no model at all
     std::minstd_rand random_{1};

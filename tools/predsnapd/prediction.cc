@@ -134,8 +134,7 @@ JsonArray* list_of(const std::vector<Prediction>& predictions) {
 
 }  // namespace
 
-std::vector<Prediction> make_predictions(const Forecast& writes, const Forecast& reads, const Activity& activity,
-                                         size_t ranges_max) {
+std::vector<Prediction> make_predictions(const Forecast& writes, const Forecast& reads, size_t ranges_max) {
     assert(writes.chunks == reads.chunks);
     std::vector<Prediction> chunks;
     for (size_t i = 0; i < writes.chunks.size(); ++i) {
@@ -144,8 +143,7 @@ std::vector<Prediction> make_predictions(const Forecast& writes, const Forecast&
         if (std::max(next.write, next.read) < kTellMin) {
             continue;
         }
-        const Chunk* chunk = activity.find(writes.chunks[i]);
-        next.change = chunk == nullptr || chunk->changed < 0 ? -1 : hundredths(chunk->changed);
+        next.change = writes.changed.empty() || writes.changed[i] < 0 ? -1 : hundredths(writes.changed[i]);
         chunks.push_back(next);
     }
     const auto likelier = [](const Prediction& a, const Prediction& b) {

@@ -29,8 +29,7 @@ struct PredictionSet {
 
 // Puts the forecasts of writes and of reads at one moment together: at most so many ranges, in order, the likeliest.
 // Neighbours that are alike are one range, with their mean: the more alike, the fewer ranges it takes to say all.
-std::vector<Prediction> make_predictions(const Forecast& writes, const Forecast& reads, const Activity& activity,
-                                         size_t ranges_max);
+std::vector<Prediction> make_predictions(const Forecast& writes, const Forecast& reads, size_t ranges_max);
 
 // The share of all chunks told before or now of which the driver would think otherwise.
 double changed_share(const std::vector<Prediction>& before, const std::vector<Prediction>& now);
