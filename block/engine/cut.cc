@@ -26,9 +26,11 @@ bool Engine::Impl::over_limit() const {
         return false;
     }
     const uint64_t used = segments.log().size() + segments.totals(packed_sectors()).streams;
+    if (used * core.geometry.segment_size <= *limit) {
+        return false;
+    }
     const PackTotals packs = pack_totals();  // which are no history
-    return used * core.geometry.segment_size > *limit &&
-           (used - std::min(used, packs.segments + packs.leaving)) * core.geometry.segment_size > *limit;
+    return (used - std::min(used, packs.segments + packs.leaving)) * core.geometry.segment_size > *limit;
 }
 
 bool Engine::Impl::is_snapshot(Sequence state) const {
