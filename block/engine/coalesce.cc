@@ -248,6 +248,9 @@ bool Engine::Impl::coalesce_step() {
     if (runs.empty() || !within_rate()) {
         return false;
     }
+    if (const std::optional<bool> made = checkpoints_before_drop()) {
+        return *made;
+    }
     const StreamRun run = choose_run(std::move(runs));
     spend(run);
     return coalesce_run(run);
@@ -299,7 +302,7 @@ Result<bool> Engine::Impl::coalesce(const StreamRun& run, bool cut) {
     std::vector<uint8_t> records;
     {
         Lock lock(core.mutex);
-        if (!still_mergeable(run, cut) || (cut && !over_limit())) {
+        if (!still_mergeable(run, cut) || (cut && !over_limit()) || !checkpoints_allow_release()) {
             return !cut;  // a rollback came first: look again
         }
         for (const StreamInfo& stream : run) {

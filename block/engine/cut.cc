@@ -87,7 +87,7 @@ Result<bool> Engine::Impl::drop_oldest(const StreamInfo& stream) {
         const size_t count = history.chain_length();
         const bool oldest = count > 0 && history.streams[count - 1].id == stream.id;
         if (!oldest || !over_limit() || is_snapshot(stream.lower) || !segments.counted() ||
-            stream_use(stream) != StreamUse::none) {
+            stream_use(stream) != StreamUse::none || !checkpoints_allow_release()) {
             return false;
         }
         begin_drop(stream, &records);
@@ -116,6 +116,9 @@ bool Engine::Impl::cut_step() {
     const Cut cut = choose_cut();
     if (cut.run.empty()) {
         return false;
+    }
+    if (const std::optional<bool> made = checkpoints_before_drop()) {
+        return *made;
     }
     // What is dropped is not kept for others to lie on; of two, the state between them goes.
     const StreamInfo& first = cut.run.front();

@@ -341,6 +341,7 @@ struct Engine::Impl {
     void leave(SegmentId id, Sequence since);
     void recount_use();
     bool checkpoints_allow_release() const;
+    std::optional<bool> checkpoints_before_drop();
     bool prepare_checkpoints(Lock& lock);
     bool may_be_released(const Leaving& next) const;
     bool release_leaving();

@@ -51,7 +51,7 @@ class Forecast {
 
     // A request of the guest. `newest`, `time`: of the disk.
     void note(uint8_t how, Sector from, uint64_t sectors, Sequence newest, Time time) {
-        if (time.value - marked_.value >= kMarkUs || time < marked_) {
+        if (elapsed_us(marked_, time) >= kMarkUs || time < marked_) {
             mark(newest, time);
         }
         if (active_) {

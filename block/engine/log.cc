@@ -373,7 +373,7 @@ void Log::mark_point(Sequence sequence, Time time, format::PointKind kind) {
 
 void Log::add_points(Batch& batch, Time now) {
     // A clock that went back must not stop points for as long.
-    const int64_t since = now.value - newest_point_time_.value;
+    const int64_t since = elapsed_us(newest_point_time_, now);
     if (point_interval_us_ > 0 && (since >= point_interval_us_ || since < 0)) {
         const Sequence before = newest_point_;
         mark_point(disk_.sequence, disk_.time, format::PointKind::interval);

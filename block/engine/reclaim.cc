@@ -88,6 +88,16 @@ bool Engine::Impl::checkpoints_allow_release() const {
            (history.rollbacks.empty() || history.rollbacks.back().sequence.value <= oldest);
 }
 
+// A stream is dropped, or moved to the other tier, only then: an opening after that may find its segments free, and must
+// not need them to do a rollback again. Nothing if that holds now; else whether a step towards it was done.
+std::optional<bool> Engine::Impl::checkpoints_before_drop() {
+    Lock lock(core.mutex);
+    if (checkpoints_allow_release()) {
+        return std::nullopt;
+    }
+    return !checkpoint_failed && prepare_checkpoints(lock);
+}
+
 bool Engine::Impl::prepare_checkpoints(Lock& lock) {
     const bool known = superblock.log.segment == kNoSegment.value;
     lock.unlock();

@@ -432,14 +432,17 @@ bool Engine::Impl::drop_stream_step() {
             return false;
         }
     }
+    if (const std::optional<bool> made = checkpoints_before_drop()) {
+        return *made;
+    }
     TaskMutex::Guard guard(core.host, control);
     StreamInfo gone;
     std::vector<uint8_t> records;
     {
         Lock lock(core.mutex);
         const StreamInfo* found = segments.counted() ? needless_stream(false) : nullptr;
-        if (found == nullptr) {
-            return false;
+        if (found == nullptr || !checkpoints_allow_release()) {
+            return found != nullptr;  // a rollback came first: look again
         }
         gone = *found;
         begin_drop(gone, &records);

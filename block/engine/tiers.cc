@@ -164,6 +164,9 @@ bool Engine::Impl::move_step() {
     if (group.empty()) {
         return false;
     }
+    if (const std::optional<bool> made = checkpoints_before_drop()) {
+        return *made;
+    }
     const Result<void> moved = move_streams(group);
     if (!moved.ok()) {
         tiers_work_failed(moved.error());
@@ -257,6 +260,9 @@ Result<void> Engine::Impl::record_moves(SealedStreams& moved) {
     std::vector<StreamInfo> after;
     {
         Lock lock(core.mutex);
+        if (!checkpoints_allow_release()) {
+            return {};  // a rollback came first: look again
+        }
         for (const StreamInfo& stream : moved.streams) {
             const StreamInfo* const now = history.stream(stream.id);
             if (now == nullptr || now->on_capacity()) {
@@ -309,6 +315,9 @@ bool Engine::Impl::coalesce_capacity_step() {
             coalesce_capacity_due = false;
             return false;
         }
+    }
+    if (const std::optional<bool> made = checkpoints_before_drop()) {
+        return *made;
     }
     return coalesce_run(run);
 }

@@ -42,6 +42,15 @@ using Sequence = Strong<struct SequenceTag>;
 // Microseconds since the Unix epoch.
 using Time = Strong<struct TimeTag, int64_t>;
 
+// Microseconds from one time to the other, or as many as fit: an image, and a clock, may say anything.
+constexpr int64_t elapsed_us(Time from, Time to) {
+    int64_t difference;
+    if (__builtin_sub_overflow(to.value, from.value, &difference)) {
+        return to < from ? INT64_MIN : INT64_MAX;
+    }
+    return difference;
+}
+
 // Earliest and latest of some times; clocks may go back, so they need not be in order.
 struct TimeSpan {
     Time first{INT64_MAX}, last{INT64_MIN};

@@ -174,6 +174,22 @@ TEST_F(PointsTest, AClockThatWentBackDoesNotStopThem) {
     EXPECT_EQ(sequences(), (Sequences{1, 2, 3}));
 }
 
+// Found by fuzzing: microseconds between two times need not fit into 64 bits.
+TEST_F(PointsTest, AnyTimeIsTaken) {
+    EXPECT_EQ(elapsed_us(Time(1), Time(3)), 2);
+    EXPECT_EQ(elapsed_us(Time(INT64_MAX), Time(INT64_MIN)), INT64_MIN);
+    EXPECT_EQ(elapsed_us(Time(INT64_MIN), Time(1)), INT64_MAX);
+    engine->set_point_interval(1'000'000);
+    for (const int64_t time : {INT64_MAX, INT64_MIN, INT64_MAX, int64_t{0}, INT64_MIN}) {
+        host.time = Time(time);
+        must_write(0, 8);
+        flush();
+        EXPECT_EQ(content(), now);
+    }
+    kill_and_open();
+    expect_sound();
+}
+
 TEST_F(PointsTest, ATimeNamesTheNewestPointNotAfterIt) {
     make_points(40);
     EXPECT_EQ(engine->resolve(at(Time(1'003'000'000))).value().sequence, Sequence(3));
