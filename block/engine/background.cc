@@ -73,12 +73,12 @@ void Engine::Impl::on_progress() {
 }
 
 void Engine::Impl::measure_rate(Time now) {
-    const int64_t elapsed_us = now.value - rate_since.value;
-    if (elapsed_us >= 0 && elapsed_us < kRatePeriodUs) {
+    const int64_t passed = elapsed_us(rate_since, now);
+    if (passed >= 0 && passed < kRatePeriodUs) {
         return;
     }
     const double appended = static_cast<double>(core.stats.batch_bytes - rate_bytes);
-    const double rate = elapsed_us > 0 ? appended * 1e6 / static_cast<double>(elapsed_us) : 0;
+    const double rate = passed > 0 ? appended * 1e6 / static_cast<double>(passed) : 0;
     bytes_per_second = std::max(rate, (bytes_per_second + rate) / 2);  // up at once, down slowly
     rate_since = now;
     rate_bytes = core.stats.batch_bytes;

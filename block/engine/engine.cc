@@ -169,7 +169,7 @@ Result<std::unique_ptr<Engine>> Engine::open(Host& host, Device& file, const Ope
     if (options.writable && outcome.without_checkpoint) {
         TRY(impl->checkpoint(true));
     }
-    core.stats.open_us = host.now().value - begin.value;
+    core.stats.open_us = elapsed_us(begin, host.now());
     return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
 

@@ -66,11 +66,11 @@ static void coroutine_fn GRAPH_RDLOCK co_publish(BlockDriverState *bs,
 
     predsnap_co_views_reopen(bs, engine);
     s->generation++;
-    qatomic_set(&s->engine, engine);
-    smp_mb(); /* a drained section that begins now sees the engine */
-    if (qatomic_read(&s->drained)) {
+    QEMU_LOCK_GUARD(&s->drain_lock);
+    if (s->drained) {
         pds_pause_background(engine);
     }
+    qatomic_set(&s->engine, engine);
 }
 
 PdsEngine *coroutine_fn predsnap_co_get(BDRVPredsnapState *s)

@@ -5,7 +5,9 @@
  * The engine's tasks are coroutines and its devices are child nodes. A request
  * calls the engine from its own coroutine, which holds the graph lock; tasks
  * that the engine starts by itself hold the lock and count as requests in
- * flight of the node while they run, so that draining waits for them.
+ * flight of the node while they run, so that draining waits for them. Those
+ * that begin in a drained section find the background paused, end without I/O,
+ * and do not count.
  */
 
 #include "qemu/osdep.h"
@@ -57,11 +59,55 @@ void coroutine_fn predsnap_co_yield(void)
     qemu_coroutine_yield();
 }
 
-typedef struct PredsnapTask {
+struct PredsnapTask {
     BlockDriverState *bs;
     void (*fn)(void *arg);
     void *arg;
-} PredsnapTask;
+    bool counted;
+    QLIST_ENTRY(PredsnapTask) next; /* if it is not counted */
+};
+
+/*
+ * Between the moment when all is found idle and the end of a drained section
+ * nothing may come into flight, be it only to see that it is to do nothing.
+ */
+static void predsnap_task_begin(PredsnapTask *task)
+{
+    BDRVPredsnapState *s = task->bs->opaque;
+
+    QEMU_LOCK_GUARD(&s->drain_lock);
+    task->counted = !s->drained || !s->engine;
+    if (task->counted) {
+        bdrv_inc_in_flight(task->bs);
+    } else {
+        QLIST_INSERT_HEAD(&s->uncounted, task, next);
+    }
+}
+
+static void predsnap_task_end(PredsnapTask *task)
+{
+    BDRVPredsnapState *s = task->bs->opaque;
+
+    QEMU_LOCK_GUARD(&s->drain_lock);
+    if (task->counted) {
+        bdrv_dec_in_flight(task->bs);
+    } else {
+        QLIST_REMOVE(task, next);
+    }
+}
+
+/* Called with drain_lock held: the drained section ends. */
+void predsnap_count_tasks(BlockDriverState *bs)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    PredsnapTask *task, *next;
+
+    QLIST_FOREACH_SAFE(task, &s->uncounted, next, next) {
+        bdrv_inc_in_flight(bs);
+        task->counted = true;
+        QLIST_REMOVE(task, next);
+    }
+}
 
 /*
  * The task counts as a request in flight only while it holds the graph lock:
@@ -75,9 +121,9 @@ static void coroutine_fn predsnap_task_entry(void *opaque)
 
     g_free(opaque);
     WITH_GRAPH_RDLOCK_GUARD() {
-        bdrv_inc_in_flight(task.bs);
+        predsnap_task_begin(&task);
         task.fn(task.arg);
-        bdrv_dec_in_flight(task.bs);
+        predsnap_task_end(&task);
     }
     qatomic_dec(&s->tasks);
 }

@@ -65,6 +65,7 @@ typedef struct PredsnapSettings {
 } PredsnapSettings;
 
 typedef struct PredsnapAccessLog PredsnapAccessLog;
+typedef struct PredsnapTask PredsnapTask;
 
 /* Counts events of one kind, to allow only so many a second. */
 typedef struct PredsnapEventLimit {
@@ -98,8 +99,13 @@ typedef struct BDRVPredsnapState {
     /* Whether @engine was opened for writing. Changes with @engine. */
     bool engine_writable;
 
-    /* Inside a drained section. Atomic. */
-    bool drained;
+    /*
+     * Protects what follows, and that the background of @engine, once that is
+     * published, is paused in a drained section. Before the engine's own lock.
+     */
+    QemuMutex drain_lock;
+    bool drained;                       /* inside a drained section */
+    QLIST_HEAD(, PredsnapTask) uncounted; /* not in flight: begun in one */
 
     /* The capacity image, or NULL. Set when the node is opened. */
     BdrvChild *capacity;
@@ -168,6 +174,9 @@ static inline void predsnap_put(BDRVPredsnapState *s)
 /* --- predsnap-host.c --- */
 
 PdsHost predsnap_host(BlockDriverState *bs);
+
+/* Those that began in a drained section count from now on. */
+void predsnap_count_tasks(BlockDriverState *bs);
 
 /* Lets others run first. */
 void coroutine_fn predsnap_co_yield(void);

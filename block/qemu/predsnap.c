@@ -86,15 +86,25 @@ static void predsnap_tend_start(BlockDriverState *bs)
               qemu_clock_get_ms(QEMU_CLOCK_REALTIME) + TEND_EVERY_MS);
 }
 
+/* Drained sections reach the node as soon as it has children. */
+static void predsnap_init_state(BDRVPredsnapState *s)
+{
+    qemu_co_mutex_init(&s->control);
+    qemu_mutex_init(&s->event_lock);
+    qemu_mutex_init(&s->drain_lock);
+    QLIST_INIT(&s->uncounted);
+    QLIST_INIT(&s->views);
+}
+
 static void predsnap_free_state(BDRVPredsnapState *s)
 {
     qemu_mutex_destroy(&s->event_lock);
+    qemu_mutex_destroy(&s->drain_lock);
     g_free(s->damage);
     g_free(s->settings.access_log);
 }
 
-static int predsnap_open(BlockDriverState *bs, QDict *options, int flags,
-                         Error **errp)
+static int predsnap_open_all(BlockDriverState *bs, QDict *options, Error **errp)
 {
     BDRVPredsnapState *s = bs->opaque;
     Error *local_err = NULL;
@@ -114,22 +124,29 @@ static int predsnap_open(BlockDriverState *bs, QDict *options, int flags,
         error_propagate(errp, local_err);
         return -EINVAL;
     }
-
-    qemu_co_mutex_init(&s->control);
-    qemu_mutex_init(&s->event_lock);
-    QLIST_INIT(&s->views);
-
     ret = predsnap_run(bs, predsnap_co_open, NULL, errp);
     if (ret < 0) {
-        predsnap_free_state(s);
         return ret;
     }
     if (!predsnap_access_log_open(bs, errp)) {
         predsnap_run(bs, predsnap_co_engine_close, NULL, NULL);
-        predsnap_free_state(s);
         return -EINVAL;
     }
+    return 0;
+}
 
+static int predsnap_open(BlockDriverState *bs, QDict *options, int flags,
+                         Error **errp)
+{
+    BDRVPredsnapState *s = bs->opaque;
+    int ret;
+
+    predsnap_init_state(s);
+    ret = predsnap_open_all(bs, options, errp);
+    if (ret < 0) {
+        predsnap_free_state(s);
+        return ret;
+    }
     predsnap_tend_start(bs);
     bs->supported_write_flags = BDRV_REQ_FUA;
     bs->supported_zero_flags = BDRV_REQ_FUA | BDRV_REQ_MAY_UNMAP |
@@ -324,7 +341,8 @@ static void predsnap_drain_begin(BlockDriverState *bs)
     BDRVPredsnapState *s = bs->opaque;
     PdsEngine *engine;
 
-    qatomic_set(&s->drained, true);
+    QEMU_LOCK_GUARD(&s->drain_lock);
+    s->drained = true;
     engine = predsnap_get(s);
     if (engine) {
         pds_pause_background(engine);
@@ -337,7 +355,9 @@ static void predsnap_drain_end(BlockDriverState *bs)
     BDRVPredsnapState *s = bs->opaque;
     PdsEngine *engine;
 
-    qatomic_set(&s->drained, false);
+    QEMU_LOCK_GUARD(&s->drain_lock);
+    s->drained = false;
+    predsnap_count_tasks(bs);
     engine = predsnap_get(s);
     if (engine) {
         if (predsnap_may_write(bs)) {
