@@ -264,6 +264,7 @@ Result<void> Engine::read(uint64_t offset, std::span<const iovec> buffers) {
     std::optional<unsigned> staged;
     TRY(impl_->admit_read(offset, length, &staged));
     const Sector from(offset / kSectorSize);
+    const Prefetcher::GuestRead waiting(impl_->prefetcher);
     return staged ? impl_->staged_reads.read(nullptr, from, length / kSectorSize, buffers, *staged)
                   : impl_->reader.read(nullptr, from, length / kSectorSize, buffers, 0);
 }

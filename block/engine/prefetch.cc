@@ -155,7 +155,7 @@ void Prefetcher::start() {
     if (!views_.empty() && !room()) {
         forget(FetchCause::view);  // a view holds space back; what is wanted of the disk itself can wait
     }
-    const size_t most = std::min(kMaxRunning, queue_.size());
+    const size_t most = std::min(limit(), queue_.size());
     while (running_ < most && room()) {
         ++running_;
         core_.host.spawn([this] { work(); });
@@ -164,7 +164,8 @@ void Prefetcher::start() {
 
 void Prefetcher::work() {
     Lock lock(core_.mutex);
-    while (!paused_ && room() && fetch_next(lock)) {
+    while (goes_on() && fetch_next(lock)) {
+        start();  // there may be more at once now
     }
     --running_;
     fetched_.wake_all(core_.host);
@@ -214,10 +215,14 @@ bool Prefetcher::fetch_next(Lock& lock) {
     if (!fetch.blocks.empty()) {
         fetching_.push_back(&fetch);
         fetch.pin.reset(fetch.view != nullptr ? new ReadPins::Pin(core_.readers.pin()) : nullptr);
+        const FetchWindow::Request request = window_.begin(core_.host.uptime_us(), running_);
         lock.unlock();
         result = read(fetch);
         fetch.pin.reset();
         lock.lock();
+        if (result.ok()) {
+            note_time(fetch, request);
+        }
         std::erase(fetching_, &fetch);
     }
     finish(fetch, result);
@@ -317,14 +322,26 @@ void Prefetcher::take_slots(Fetch& fetch) {
     }
 }
 
+bool Prefetcher::in_log(const Fetch& fetch, const Piece& piece) {
+    const Extent& extent = fetch.blocks[piece.first].source.extent;
+    return extent.is_data() && !extent.in_stream();
+}
+
+// What is not all from a slow tier says nothing of it.
+void Prefetcher::note_time(const Fetch& fetch, const FetchWindow::Request& request) {
+    if (std::any_of(fetch.pieces.begin(), fetch.pieces.end(), [&](const Piece& piece) { return in_log(fetch, piece); })) {
+        return;
+    }
+    const size_t parts = fetch.pieces.size();
+    const size_t blocks = (fetch.blocks.size() + parts - 1) / parts;
+    const auto tier = fetch.blocks.front().source.extent.is_data() ? FetchWindow::Tier::capacity : FetchWindow::Tier::backing;
+    window_.answered(request, {tier, (blocks + kBlocksPerChunk - 1) / kBlocksPerChunk, parts}, core_.host.uptime_us());
+}
+
 // First what lies in the log: nobody waits long for that.
 Result<void> Prefetcher::read(Fetch& fetch) {
-    const auto in_log = [&](const Piece& piece) {
-        const Extent& extent = fetch.blocks[piece.first].source.extent;
-        return extent.is_data() && !extent.in_stream();
-    };
     for (const Piece& piece : fetch.pieces) {
-        if (in_log(piece)) {
+        if (in_log(fetch, piece)) {
             TRY(read_piece(fetch, piece));
         }
     }
@@ -333,7 +350,7 @@ Result<void> Prefetcher::read(Fetch& fetch) {
         const Piece piece = fetch.pieces[i];
         const Extent& first = fetch.blocks[piece.first].source.extent;
         const StreamInfo& stream = fetch.streams[i];
-        if (in_log(piece)) {
+        if (in_log(fetch, piece)) {
             continue;
         }
         if (!first.is_data()) {

@@ -9,6 +9,7 @@
 // No lock and no pin is held across a request to the capacity image or the backing disk, so nobody waits for a slow one.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <span>
@@ -16,6 +17,7 @@
 
 #include "core.h"
 #include "disk_state.h"
+#include "fetch_window.h"
 #include "fine.h"
 #include "reader.h"
 #include "stream.h"
@@ -29,10 +31,12 @@ enum class FetchCause : uint8_t { predicted, hinted, rollback, view };
 class Prefetcher {
   public:
     static constexpr size_t kMaxQueued = 16 << 10;  // chunks: 1 GiB of the disk
-    // Tasks, and chunks of each. What they read at once is what a guest's own read waits for, where bandwidth is short.
+    // Tasks, and chunks of each, at most. What they read at once is what a guest's own read waits for, where the rate is short:
+    // there are fewer tasks then (FetchWindow).
     static constexpr size_t kMaxRunning = 8, kMaxChunks = 4;
     static constexpr uint64_t kMaxBytesAtOnce = 2 << 20;
     static_assert(kMaxRunning * kMaxChunks * kChunkBytes <= kMaxBytesAtOnce);
+    static_assert(kMaxChunks <= FetchWindow::kSizes && kMaxRunning <= FetchWindow::kMost);
     static constexpr size_t kMaxViews = 8;
 
     struct Wish {
@@ -81,6 +85,20 @@ class Prefetcher {
     bool active() const { return running_ > 0 || fine_.staging().count(Staged::prefetch) > 0; }
     PrefetchInfo info() const;
 
+    // --- Without the lock ---
+    // A request of the guest that may have to wait for a slow tier, as long as this lives.
+    class GuestRead {
+      public:
+        explicit GuestRead(Prefetcher& prefetcher) : reads_(prefetcher.guest_reads_) {
+            reads_.fetch_add(1, std::memory_order_relaxed);
+        }
+        ~GuestRead() { reads_.fetch_sub(1, std::memory_order_relaxed); }
+        GuestRead(const GuestRead&) = delete;
+
+      private:
+        std::atomic<size_t>& reads_;
+    };
+
   private:
     struct View {
         std::unique_ptr<FrozenState> state;
@@ -115,6 +133,8 @@ class Prefetcher {
     void drop_all();
     void done_with(View* view);
     bool room(size_t chunks = 1) const;
+    size_t limit() const { return window_.limit(guest_reads_.load(std::memory_order_relaxed)); }
+    bool goes_on() const { return !paused_ && running_ <= limit() && room(); }
     void work();
     Queue::iterator next_of(const Fetch& fetch);
     void take_chunks(Fetch& fetch);
@@ -122,12 +142,15 @@ class Prefetcher {
     void look_up(Fetch& fetch) const;
     bool is_slow(const Extent& extent) const;
     static size_t needless(const Fetch& fetch);
+    static bool in_log(const Fetch& fetch, const Piece& piece);
+    void note_time(const Fetch& fetch, const FetchWindow::Request& request);
     void take_slots(Fetch& fetch);
     Result<void> read(Fetch& fetch);
     Result<void> read_piece(const Fetch& fetch, const Piece& piece);
     void finish(Fetch& fetch, const Result<void>& result);
     bool still_wanted(const Fetch& fetch, const Block& block) const;
 
+    std::atomic<size_t> guest_reads_ = 0;
     Core& core_;
     DiskState& disk_;
     const History& history_;
@@ -145,6 +168,7 @@ class Prefetcher {
     WaitList fetched_;  // wait for one of them
     bool paused_ = false;
     size_t running_ = 0;
+    FetchWindow window_{kMaxRunning};
     size_t slots_taken_ = 0;
     unsigned failures_ = 0;  // in a row
     uint64_t next_order_ = 0;
