@@ -45,7 +45,7 @@ class NbdRow(Row):
         values = alternate(made, rounds, lambda p, n: p.prepare(n), measure, bench.progress)
         measures = compare([peer.label for peer in made], values, "IOPS")
         ratio = median_ratio(values[1], values[0])
-        figure = Figure(self.key, f"{self.title}, against raw", ratio, "", self.goal)
+        figure = Figure(self.key, f"{self.title}, against {self.kinds[0].label}", ratio, "", self.goal)
         return [Result(self.key, self.title, measures, [figure], self.notes)]
 
 
