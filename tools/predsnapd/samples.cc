@@ -128,25 +128,30 @@ size_t Samples::came_count(int64_t now_us) const {
 }
 
 void Samples::halve(Taken& taken, bool spare_came) {
-    const size_t columns = feature_names().size();
-    std::vector<Packed24> values = taken.values.values<Packed24>();
-    size_t kept = 0;
+    std::vector<size_t> kept;
     for (size_t i = 0; i < taken.samples.size(); ++i) {
         const bool spared = spare_came && came(taken, taken.samples[i]);
-        if (!spared && random_() % 2 != 0) {
-            continue;
+        if (spared || random_() % 2 == 0) {
+            kept.push_back(i);
+            taken.weights[i] = spared ? taken.weights[i] : std::min(2 * taken.weights[i], kWeightMax);
         }
-        taken.weights[kept] = spared ? taken.weights[i] : std::min(2 * taken.weights[i], kWeightMax);
-        taken.samples[kept] = taken.samples[i];
-        std::copy_n(values.begin() + static_cast<ptrdiff_t>(i * columns), columns,
-                    values.begin() + static_cast<ptrdiff_t>(kept * columns));
-        ++kept;
     }
-    taken.weights.resize(kept);
-    taken.samples.resize(kept);
-    values.resize(kept * columns);
+    if (kept.size() == taken.samples.size()) {
+        return;
+    }
+    const size_t columns = feature_names().size();
+    std::vector<Packed24> values = taken.values.values<Packed24>();
+    for (size_t to = 0; to < kept.size(); ++to) {
+        taken.weights[to] = taken.weights[kept[to]];
+        taken.samples[to] = taken.samples[kept[to]];
+        std::copy_n(values.begin() + static_cast<ptrdiff_t>(kept[to] * columns), columns,
+                    values.begin() + static_cast<ptrdiff_t>(to * columns));
+    }
+    taken.weights.resize(kept.size());
+    taken.samples.resize(kept.size());
     taken.weights.shrink_to_fit();
     taken.samples.shrink_to_fit();
+    values.resize(kept.size() * columns);
     taken.values = squeezed(values);
 }
 
