@@ -197,7 +197,9 @@ std::vector<SnapshotForecast> Engine::snapshot_forecasts() const {
     return impl_->forecast.snapshot_forecasts();
 }
 
-double Engine::Impl::rate_ahead() { return forecast.write_rate().value_or(bytes_per_second); }
+// What was predicted is ten seconds old, or a minute, and a burst that nobody foresaw is seen here at once: a prediction
+// can only raise it.
+double Engine::Impl::rate_ahead() { return std::max(forecast.write_rate().value_or(0), bytes_per_second); }
 
 // What holds now, or else what the built-in rules expect, is judged until the horizon has passed; and what is likely to be
 // overwritten until then is staged, so that it is logged as what differs from the snapshot. Requires `control`.

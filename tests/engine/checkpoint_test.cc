@@ -367,6 +367,34 @@ TEST_F(CheckpointTest, ClosingGivesBackWhatThePoolTookAhead) {
     EXPECT_EQ(content(), now);
 }
 
+TEST_F(CheckpointTest, APredictionRaisesThePoolAndNeverLowersIt) {
+    options.pool_max = 16 * kTestSegment;
+    kill_and_open();
+    const auto predict = [&](double bytes_per_second) {
+        PredictionSet set;
+        set.model = "test";
+        set.base = engine->info().sequence;
+        set.horizon_us = 600'000'000;
+        set.write_rate = bytes_per_second;
+        const Result<void> taken = engine->set_predictions(std::move(set));
+        ASSERT_TRUE(taken.ok()) << taken.error().message;
+    };
+    predict(1);  // but then comes a burst
+    fill_segments(6);
+    host.time += 1'000'000;
+    flush();
+    work_in_background();
+    const uint64_t ready = engine->info().segments_ready;
+    EXPECT_GT(ready, 3u);
+    host.time += 1'000'000;
+    predict(1e9);
+    must_write(0, 8);
+    flush();
+    work_in_background();
+    EXPECT_GE(engine->info().segments_ready, ready);
+    EXPECT_EQ(content(), now);
+}
+
 TEST_F(CheckpointTest, ThePoolIsFilledAheadAndUsed) {
     options.pool_min = options.pool_max = 8 * kTestSegment;
     kill_and_open();

@@ -38,6 +38,7 @@ struct Settings {
     uint64_t uniform_mib = 768;
     uint64_t times = 8;
     int64_t below = 2, to = 4;  // segments left: cleaning begins, and ends
+    uint32_t wait = 0;        // what is overwritten within so many blocks, victims wait for: the future is known; 0: none does
     int benefit = 0;          // victims by cost alone; 1: by benefit (times age) for cost; 2: times the root of age
 };
 
@@ -187,13 +188,28 @@ class Model {
                 continue;
             }
             const double used = static_cast<double>(segment.live) / per_segment_;
-            const double worth = s_.benefit > 0 ? (1 - used) * (s_.benefit == 1 ? now_ - segment.closed + 1.0 : std::sqrt(now_ - segment.closed + 1.0)) / (used + 1e-9) : 1 - used;
+            double worth = s_.benefit > 0 ? (1 - used) * (s_.benefit == 1 ? now_ - segment.closed + 1.0 : std::sqrt(now_ - segment.closed + 1.0)) / (used + 1e-9) : 1 - used;
+            if (worth > most) {
+                worth *= 1 - dying(id);
+            }
             if (worth > most) {
                 most = worth;
                 best = id;
             }
         }
         return best;
+    }
+
+    // Share of what a segment holds that is overwritten soon.
+    double dying(uint32_t id) const {
+        const Segment& segment = segments_[id];
+        uint32_t soon = 0;
+        for (uint32_t slot = 0; slot < segment.blocks.size() && s_.wait > 0; ++slot) {
+            const Block& b = map_[segment.blocks[slot]];
+            const bool live = b.segment == id && b.slot == slot;
+            soon += live && ahead_[b.written] != kNever && ahead_[b.written] - now_ < s_.wait ? 1 : 0;
+        }
+        return segment.live == 0 ? 0 : static_cast<double>(soon) / segment.live;
     }
 
     void move_out(uint32_t victim) {
@@ -350,6 +366,7 @@ std::vector<uint32_t> look_ahead(const Load& load) {
         "  idle=N            of these, hold no data (6)\n"
         "  below=N to=N      segments left when cleaning begins, and ends (2, 4)\n"
         "  benefit=N         victims by cost alone, 0; by benefit for cost times age, 1; times its root, 2 (0)\n"
+        "  wait=BLOCKS       victims count for less by the share of what they hold that is overwritten within so many blocks (0)\n"
         "  log=F mixed=F moved=F   share of a segment that is data: of the guest's writes, of what is moved in their log, and of\n"
         "                    what is moved apart (0.94, 0.975, 0.998)\n"
         "  size=MIB times=N  of synthetic ones (768, 8)\n",
@@ -372,6 +389,7 @@ Arguments parse(int argc, char** argv) {
         {"idle=", [&](double v) { s.idle = static_cast<uint64_t>(v); }},
         {"below=", [&](double v) { s.below = static_cast<int64_t>(v); }},
         {"to=", [&](double v) { s.to = static_cast<int64_t>(v); }},
+        {"wait=", [&](double v) { s.wait = static_cast<uint32_t>(v); }},
         {"benefit=", [&](double v) { s.benefit = static_cast<int>(v); }},
         {"log=", [&](double v) { s.log_share = v; }},
         {"mixed=", [&](double v) { s.mixed_share = v; }},

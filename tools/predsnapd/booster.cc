@@ -11,6 +11,8 @@
 namespace predsnap::predict {
 namespace {
 
+constexpr int kBins = 64;  // that the values of a column are put into
+
 Result<void> done(int status, const char* what) {
     if (status == 0) {
         return {};
@@ -23,9 +25,41 @@ struct FreeMatrix {
 };
 using Matrix = std::unique_ptr<void, FreeMatrix>;
 
-Result<Matrix> matrix_of(const Rows& rows) {
+// What a matrix is made of: all rows at once. XGBoost asks for them several times over.
+struct Source {
+    const Rows& rows;
+    std::span<const float> labels, weights;
+    DMatrixHandle proxy = nullptr;
+    bool given = false;
+
+    static void reset(DataIterHandle source) { static_cast<Source*>(source)->given = false; }
+    static int next(DataIterHandle source) { return static_cast<Source*>(source)->give() ? 1 : 0; }
+
+  private:
+    bool give() {
+        if (given) {
+            return false;
+        }
+        given = true;
+        const std::string array = text(R"({"data": [%llu, true], "shape": [%zu, %zu], "typestr": "<f4", "version": 3})",
+                                       static_cast<unsigned long long>(reinterpret_cast<uintptr_t>(rows.values.data())),
+                                       rows.count(), rows.columns);
+        return XGProxyDMatrixSetDataDense(proxy, array.c_str()) == 0 &&
+               XGDMatrixSetFloatInfo(proxy, "label", labels.data(), labels.size()) == 0 &&
+               XGDMatrixSetFloatInfo(proxy, "weight", weights.data(), weights.size()) == 0;
+    }
+};
+
+// Of values there are only their bins in it, a byte each, which is all that trees are grown from: a matrix as XGBoost has
+// it otherwise takes eight bytes a value, beside these.
+Result<Matrix> matrix_of(const Rows& rows, std::span<const float> labels, std::span<const float> weights, int threads) {
+    Source source{rows, labels, weights};
+    TRY(done(XGProxyDMatrixCreate(&source.proxy), "take rows"));
+    const Matrix proxy(source.proxy);
+    const std::string config = text(R"({"missing": NaN, "max_bin": %d, "nthread": %d})", kBins, threads);
     DMatrixHandle handle = nullptr;
-    TRY(done(XGDMatrixCreateFromMat(rows.values.data(), rows.count(), rows.columns, __builtin_nanf(""), &handle),
+    TRY(done(XGQuantileDMatrixCreateFromCallback(&source, source.proxy, nullptr, Source::reset, Source::next,
+                                                 config.c_str(), &handle),
              "take rows"));
     return Matrix(handle);
 }
@@ -37,7 +71,7 @@ Result<void> set(BoosterHandle booster, const char* name, const std::string& val
 Result<void> set_all(BoosterHandle booster, const BoosterOptions& options) {
     TRY(set(booster, "objective", "binary:logistic"));
     TRY(set(booster, "tree_method", "hist"));
-    TRY(set(booster, "max_bin", "64"));
+    TRY(set(booster, "max_bin", std::to_string(kBins)));
     TRY(set(booster, "verbosity", "0"));
     TRY(set(booster, "seed", "1"));
     TRY(set(booster, "nthread", std::to_string(options.threads)));
@@ -64,10 +98,8 @@ Result<Trees> trees_of(BoosterHandle booster) {
 Result<Trees> train_trees(Rows rows, std::span<const float> labels, std::span<const float> weights,
                           const BoosterOptions& options) {
     assert(labels.size() == rows.count() && weights.size() == rows.count());
-    TRY_ASSIGN(Matrix matrix, matrix_of(rows));
+    TRY_ASSIGN(Matrix matrix, matrix_of(rows, labels, weights, options.threads));
     rows.values = {};
-    TRY(done(XGDMatrixSetFloatInfo(matrix.get(), "label", labels.data(), labels.size()), "take labels"));
-    TRY(done(XGDMatrixSetFloatInfo(matrix.get(), "weight", weights.data(), weights.size()), "take weights"));
     BoosterHandle handle = nullptr;
     DMatrixHandle matrices[] = {matrix.get()};
     TRY(done(XGBoosterCreate(matrices, 1, &handle), "make a model"));

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "metrics.h"
 
@@ -14,9 +15,12 @@ constexpr size_t kCameMin = 20;
 // So many moments are kept, or as many as it takes for so many to come, but no more than there is room for.
 constexpr size_t kMomentsMin = 40, kMomentsMax = 600;
 constexpr size_t kCameWanted = 1000;
-// Of a moment, that did not come: so many for each that did, within bounds.
-constexpr size_t kOthersForOne = 40, kOthersMin = 250, kOthersMax = 1500;
-constexpr size_t kOutcomesMax = 80000;
+// Of a moment, that came: at most so many, by chance; on a busy disk most do. That did not come: so many for each that did,
+// within bounds.
+constexpr size_t kCameMax = 400;
+constexpr size_t kOthersForOne = 40, kOthersMin = 125, kOthersMax = 600;
+constexpr size_t kOutcomesMax = 40000;
+static_assert(kMomentsMin * (kCameMax + kOthersMax) <= kOutcomesMax, "what is kept is bounded, whatever comes");
 // Who leads stays unless another is clearly better: changing for noise costs more than it brings.
 constexpr double kChangeMin = 1.02;
 // A model serves alone if it is so much better than all rules, by so many outcomes; and until it is no better.
@@ -30,21 +34,36 @@ constexpr size_t kFewMoments = 12, kChooseEvery = 4;
 // Of a probability: what tells scores apart that calibration makes equal.
 constexpr float kTieShare = 0.01f;
 
+// Of one that was taken for some of its kind.
+float weight_of(size_t all, size_t taken) {
+    return taken == 0 ? 1 : static_cast<float>(all) / static_cast<float>(taken);
+}
+
 }  // namespace
 
-void Contest::judge(const Judged& judged) {
-    const auto came = static_cast<size_t>(std::count(judged.came.begin(), judged.came.end(), true));
-    const size_t others = judged.came.size() - came;
-    const size_t room = std::clamp(came * kOthersForOne, kOthersMin, kOthersMax);
-    const float share = others <= room ? 1 : static_cast<float>(room) / static_cast<float>(others);
-    std::uniform_real_distribution<float> uniform(0, 1);
+// So many of them, by chance: exactly, so that what is kept never exceeds its bound.
+std::vector<uint32_t> Contest::some_of(std::span<const uint32_t> candidates, size_t room) {
     std::vector<uint32_t> taken;
+    std::sample(candidates.begin(), candidates.end(), std::back_inserter(taken), room, random_);
+    return taken;
+}
+
+void Contest::judge(const Judged& judged) {
+    std::vector<uint32_t> came, others;
     for (uint32_t i = 0; i < judged.came.size(); ++i) {
-        if (judged.came[i] || uniform(random_) < share) {
-            taken.push_back(i);
-        }
+        (judged.came[i] ? came : others).push_back(i);
     }
-    Kept kept{.time_us = judged.time_us, .scores = {}, .came = {}, .came_count = came, .other_weight = 1 / share};
+    const std::vector<uint32_t> taken_came = some_of(came, kCameMax);
+    const std::vector<uint32_t> taken_others =
+        some_of(others, std::clamp(came.size() * kOthersForOne, kOthersMin, kOthersMax));
+    Kept kept{.time_us = judged.time_us,
+              .scores = {},
+              .came = {},
+              .came_count = taken_came.size(),
+              .came_weight = weight_of(came.size(), taken_came.size()),
+              .other_weight = weight_of(others.size(), taken_others.size())};
+    std::vector<uint32_t> taken;
+    std::merge(taken_came.begin(), taken_came.end(), taken_others.begin(), taken_others.end(), std::back_inserter(taken));
     for (const uint32_t i : taken) {
         kept.came.push_back(judged.came[i]);
     }
@@ -52,7 +71,7 @@ void Contest::judge(const Judged& judged) {
         kept.scores.push_back(scores.of(taken));
     }
     ++judged_;
-    kept_came_ += came;
+    kept_came_ += kept.came_count;
     kept_outcomes_ += taken.size();
     kept_.push_back(std::move(kept));
     forget();
@@ -96,7 +115,7 @@ std::vector<Outcome> Contest::outcomes(size_t method, Filter filter) const {
     for (const Kept& kept : kept_) {
         const PackedScores& scores = kept.scores[method];
         for (size_t i = 0; i < scores.size() && counts(kept, filter); ++i) {
-            result.push_back({scores[i], kept.came[i], kept.came[i] ? 1 : kept.other_weight});
+            result.push_back({scores[i], kept.came[i], kept.weight(i)});
         }
     }
     return result;
@@ -130,7 +149,7 @@ void Contest::fit_blend(Filter filter) {
             for (size_t input = 0; input < inputs; ++input) {
                 said.push_back(probability(input, kept.scores[input][i]));
             }
-            came.push_back({0, kept.came[i], kept.came[i] ? 1 : kept.other_weight});
+            came.push_back({0, kept.came[i], kept.weight(i)});
         }
     }
     blend_ = Blend(inputs, said, came);

@@ -29,7 +29,7 @@ class Contest {
     // Methods: rules, after them a model, and last what blended() says.
     explicit Contest(size_t rules) : rules_(rules), standings_(rules + 2, -1), calibrators_(rules) {}
 
-    // Keeps some of the candidates: all that came, a share of the others.
+    // Keeps some of the candidates, within bounds: of those that came, and of the others.
     void judge(const Judged& judged);
     // Forgets the moments from that time on.
     void forget_from(int64_t time_us);
@@ -60,8 +60,10 @@ class Contest {
         int64_t time_us = 0;
         std::vector<PackedScores> scores;
         std::vector<bool> came;
-        size_t came_count = 0;
-        float other_weight = 1;  // each that did not come stands for so many
+        size_t came_count = 0;   // of those kept
+        float came_weight = 1;   // each that came stands for so many
+        float other_weight = 1;  // and each that did not
+        float weight(size_t i) const { return came[i] ? came_weight : other_weight; }
     };
     // Which moments count: those that the model ranked, those that the blend did.
     struct Filter {
@@ -69,6 +71,7 @@ class Contest {
     };
     size_t model() const { return rules_; }
     size_t blend() const { return rules_ + 1; }
+    std::vector<uint32_t> some_of(std::span<const uint32_t> candidates, size_t room);
     void forget();
     bool counts(const Kept& kept, Filter filter) const;
     size_t came(Filter filter) const;

@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "cold_start.h"
+#include "disk_watch.h"
 #include "tools/replay/trace.h"
 
 namespace predsnap::predict {
@@ -153,6 +154,13 @@ Access access_of(const replay::Request& request) {
     return {request.time_us, request.offset, request.length, request.write ? Op::kWrite : Op::kRead};
 }
 
+Forecaster::Options forecaster_options(const EvaluateOptions& options) {
+    Forecaster::Options result = options.as_daemon ? disk_options() : Forecaster::Options();
+    result.targets = options.targets;
+    result.booster = options.booster;
+    return result;
+}
+
 class Evaluation {
   public:
     Evaluation(const std::string& path, const EvaluateOptions& options);
@@ -176,7 +184,7 @@ class Evaluation {
 
 Evaluation::Evaluation(const std::string& path, const EvaluateOptions& options)
     : options_(options),
-      forecaster_({.targets = options.targets, .samples = {}, .booster = options.booster},
+      forecaster_(forecaster_options(options),
                   [this](const Settled& settled) {
                       const auto& targets = options_.targets;
                       const auto found = std::find(targets.begin(), targets.end(), settled.forecast.target);

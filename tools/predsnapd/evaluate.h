@@ -70,6 +70,7 @@ struct EvaluateOptions {
     size_t moments_max = 2000;  // evenly over the trace
     int64_t train_every_us = 600 * kSecond;
     BoosterOptions booster;
+    bool as_daemon = false;  // remembers, and learns from, no more than the daemon does
     bool map = false;  // heat maps are wanted
     std::string state;     // folder of models: begins with those of the most similar trace, leaves its own; empty: neither
     int64_t from_us = -1;  // all moments count from then on; below 0: those at which there was a model

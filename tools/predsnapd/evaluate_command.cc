@@ -31,6 +31,7 @@ struct Arguments {
     gint threads = 1;
     gint train_every = 600;
     gint moments_max = 2000;
+    gboolean as_daemon = FALSE;
     gboolean system = FALSE;
     gboolean only_system = FALSE;
     gboolean align = FALSE;
@@ -75,6 +76,7 @@ bool parse(int argc, char** argv, Arguments& arguments) {
         {"operation", 0, 0, G_OPTION_ARG_STRING, &arguments.operation, "Predict only 'write' or 'read' (both)", "OP"},
         {"train-every", 0, 0, G_OPTION_ARG_INT, &arguments.train_every, "Seconds of the trace between trainings (600)", "S"},
         {"moments", 0, 0, G_OPTION_ARG_INT, &arguments.moments_max, "Predict at most at so many moments (2000)", "N"},
+        {"as-daemon", 0, 0, G_OPTION_ARG_NONE, &arguments.as_daemon, "Remember, and learn from, no more than the daemon does", nullptr},
         {"state", 0, 0, G_OPTION_ARG_FILENAME, &arguments.state, "Begin with the models of the most similar trace there, and leave one's own", "DIR"},
         {"from", 0, 0, G_OPTION_ARG_INT, &arguments.from_s, "Count all moments from then on (those at which there is a model)", "S"},
         {"threads", 0, 0, G_OPTION_ARG_INT, &arguments.threads, "Threads of the training (1)", "N"},
@@ -194,6 +196,7 @@ int evaluate_command(int argc, char** argv) {
     options.map = arguments.plot != nullptr;
     options.train_every_us = int64_t{arguments.train_every} * kSecond;
     options.moments_max = static_cast<size_t>(arguments.moments_max);
+    options.as_daemon = arguments.as_daemon != FALSE;
     options.booster.threads = arguments.threads;
     options.state = arguments.state != nullptr ? arguments.state : "";
     options.from_us = arguments.from_s >= 0 ? arguments.from_s * kSecond : -1;

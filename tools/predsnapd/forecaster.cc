@@ -105,7 +105,10 @@ void Forecaster::settle(const Target& target, State& state) {
     if (on_settled_) {
         report(target, pending);
     }
-    Judged judged{pending.time_us, std::move(pending.scores), std::move(pending.came)};
+    Judged judged{pending.time_us, {}, std::move(pending.came)};
+    for (size_t method = 0; method < kMethods; ++method) {
+        judged.scores.emplace_back(pending.scores[method], method >= kModelMethod);
+    }
     state.contest.judge(judged);
     if (state.contest.due()) {
         state.contest.choose();
@@ -156,7 +159,11 @@ Result<void> Forecaster::try_out(const Target& target, State& state) const {
     state.contest.forget_from(state.early.front().time_us);
     for (Judged& judged : state.early) {
         if (const EarlyRows* early = early_rows(judged.time_us)) {
-            const Rows rows{feature_names().size(), {early->values.begin(), early->values.end()}};
+            Rows rows{feature_names().size(), {}};
+            for (const Squeezed& some : early->values) {
+                const std::vector<Packed24> values = some.values<Packed24>();
+                rows.values.insert(rows.values.end(), values.begin(), values.end());
+            }
             judged.scores[kModelMethod] = PackedScores(trial->predict(rows), true);
         }
         state.contest.judge(judged);
@@ -178,13 +185,12 @@ bool Forecaster::any_model() const {
 void Forecaster::begin_early(int64_t now_us, size_t count) {
     const double share = static_cast<double>(options_.early_rows_max / kEarlyMax) / static_cast<double>(std::max<size_t>(count, 1));
     std::uniform_real_distribution<double> uniform(0, 1);
-    EarlyRows early{now_us, {}, {}};
+    EarlyRows early{now_us, {}, {}, 0};
     for (uint32_t i = 0; i < count; ++i) {
         if (share >= 1 || uniform(random_) < share) {
             early.candidates.push_back(i);
         }
     }
-    early.values.reserve(early.candidates.size() * feature_names().size());
     early_rows_.push_back(std::move(early));
     if (early_rows_.size() > kEarlyMax) {
         early_rows_.pop_front();
@@ -291,13 +297,17 @@ void Forecaster::ask_models(const Moment& moment, bool judged, std::vector<Forec
 void Forecaster::keep_early(std::span<const float> rows, size_t first, size_t count) {
     EarlyRows& early = early_rows_.back();
     const size_t columns = feature_names().size();
-    for (size_t next = early.values.size() / columns; next < early.candidates.size(); ++next) {
-        const size_t candidate = early.candidates[next];
+    std::vector<Packed24> values;
+    for (; early.row_count < early.candidates.size(); ++early.row_count) {
+        const size_t candidate = early.candidates[early.row_count];
         if (candidate >= first + count) {
             break;
         }
         const std::span<const float> row = rows.subspan((candidate - first) * columns, columns);
-        early.values.insert(early.values.end(), row.begin(), row.end());
+        values.insert(values.end(), row.begin(), row.end());
+    }
+    if (!values.empty()) {
+        early.values.emplace_back(std::span<const Packed24>(values), columns * sizeof(Packed24));
     }
 }
 
@@ -339,7 +349,7 @@ void Forecaster::keep(const std::vector<Forecast>& forecasts) {
         pending.time_us = forecast.time_us;
         pending.candidates = candidates;
         for (size_t method = 0; method < kMethods; ++method) {
-            pending.scores.emplace_back(forecast.scores[method], method >= kModelMethod);
+            pending.scores.push_back(PackedScores(forecast.scores[method], method >= kModelMethod).squeezed());
         }
         pending.came.resize(forecast.chunks.size());
         pending.champion = forecast.champion;

@@ -90,7 +90,7 @@ class Forecaster {
     struct Pending {  // a forecast whose outcome is not known yet
         int64_t time_us = 0;
         std::shared_ptr<const Candidates> candidates;  // those of the same moment share them
-        std::vector<PackedScores> scores;
+        std::vector<Squeezed> scores;  // PackedScores, by method
         std::vector<bool> came;
         // Only for those who want to know of it; exact, as what is equal once it is packed need not be.
         std::vector<std::vector<float>> exact;
@@ -108,7 +108,8 @@ class Forecaster {
     struct EarlyRows {  // of a judged moment
         int64_t time_us = 0;
         std::vector<uint32_t> candidates;  // all, or as many of them, by chance, as there is room for
-        std::vector<Packed24> values;
+        std::vector<Squeezed> values;  // Packed24, of rows; some at a time, in order
+        size_t row_count = 0;
     };
     void sample_until(int64_t now_us);
     void note(Pending& pending, const Access& access) const;

@@ -10,6 +10,8 @@
 #include <span>
 #include <vector>
 
+#include "squeezed.h"
+
 namespace predsnap::predict {
 
 // A sign, 6 bits of exponent, 9 of fraction: 0, what is between 2^-30 and 2^33 on both sides of it, and "not known" (NaN).
@@ -80,6 +82,10 @@ class PackedScores {
             values_.push_back(probabilities ? logit_of(score) : score);
         }
     }
+    PackedScores(const Squeezed& squeezed, bool probabilities)
+        : values_(squeezed.values<Packed>()), probabilities_(probabilities) {}
+    // For as long as nobody asks.
+    Squeezed squeezed() const { return {std::span<const Packed>(values_), sizeof(Packed)}; }
     bool empty() const { return values_.empty(); }
     size_t size() const { return values_.size(); }
     float operator[](size_t i) const { return probabilities_ ? probability_of(values_[i]) : float{values_[i]}; }

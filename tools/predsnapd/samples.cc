@@ -16,6 +16,8 @@ bool is_active(const Moment& moment, size_t i) {
            moment.expected_next(Op::kWrite)[i] > 0 || moment.expected_next(Op::kRead)[i] > 0;
 }
 
+Squeezed squeezed(std::span<const Packed24> values) { return {values, feature_names().size() * sizeof(Packed24)}; }
+
 }  // namespace
 
 void Samples::take(const Moment& moment) {
@@ -36,6 +38,7 @@ void Samples::take(const Moment& moment) {
     Taken taken;
     taken.time_us = moment.now_us();
     std::vector<float> row(feature_names().size());
+    std::vector<Packed24> values;
     std::uniform_real_distribution<float> uniform(0, 1);
     for (size_t i = 0; i < total; ++i) {
         const float share = active[i] ? share_active : share_other;
@@ -43,12 +46,14 @@ void Samples::take(const Moment& moment) {
             continue;
         }
         moment.features(i, row);
-        taken.values.insert(taken.values.end(), row.begin(), row.end());
+        values.insert(values.end(), row.begin(), row.end());
         taken.weights.push_back(std::min(1 / share, kWeightMax));
         taken.samples.push_back({.id = moment.candidates()[i].id});
     }
     row_count_ += taken.samples.size();
-    taken.values.shrink_to_fit();
+    taken.values = squeezed(values);
+    taken.weights.shrink_to_fit();
+    taken.samples.shrink_to_fit();
     taken_.push_back(std::move(taken));
     wait_for(taken_.back());
     if (row_count_ > options_.rows_max) {
@@ -123,25 +128,31 @@ size_t Samples::came_count(int64_t now_us) const {
 }
 
 void Samples::halve(Taken& taken, bool spare_came) {
-    const size_t columns = feature_names().size();
-    size_t kept = 0;
+    std::vector<size_t> kept;
     for (size_t i = 0; i < taken.samples.size(); ++i) {
         const bool spared = spare_came && came(taken, taken.samples[i]);
-        if (!spared && random_() % 2 != 0) {
-            continue;
+        if (spared || random_() % 2 == 0) {
+            kept.push_back(i);
+            taken.weights[i] = spared ? taken.weights[i] : std::min(2 * taken.weights[i], kWeightMax);
         }
-        taken.weights[kept] = spared ? taken.weights[i] : std::min(2 * taken.weights[i], kWeightMax);
-        taken.samples[kept] = taken.samples[i];
-        std::copy_n(taken.values.begin() + static_cast<ptrdiff_t>(i * columns), columns,
-                    taken.values.begin() + static_cast<ptrdiff_t>(kept * columns));
-        ++kept;
     }
-    taken.weights.resize(kept);
-    taken.samples.resize(kept);
-    taken.values.resize(kept * columns);
+    if (kept.size() == taken.samples.size()) {
+        return;
+    }
+    const size_t columns = feature_names().size();
+    std::vector<Packed24> values = taken.values.values<Packed24>();
+    for (size_t to = 0; to < kept.size(); ++to) {
+        taken.weights[to] = taken.weights[kept[to]];
+        taken.samples[to] = taken.samples[kept[to]];
+        std::copy_n(values.begin() + static_cast<ptrdiff_t>(kept[to] * columns), columns,
+                    values.begin() + static_cast<ptrdiff_t>(to * columns));
+    }
+    taken.weights.resize(kept.size());
+    taken.samples.resize(kept.size());
     taken.weights.shrink_to_fit();
     taken.samples.shrink_to_fit();
-    taken.values.shrink_to_fit();
+    values.resize(kept.size() * columns);
+    taken.values = squeezed(values);
 }
 
 TrainingSet Samples::outcomes(const Target& target, int64_t now_us) const {
@@ -152,7 +163,8 @@ TrainingSet Samples::outcomes(const Target& target, int64_t now_us) const {
         if (taken.time_us + target.horizon_us > now_us) {
             continue;
         }
-        set.rows.values.insert(set.rows.values.end(), taken.values.begin(), taken.values.end());
+        const std::vector<Packed24> values = taken.values.values<Packed24>();
+        set.rows.values.insert(set.rows.values.end(), values.begin(), values.end());
         set.weights.insert(set.weights.end(), taken.weights.begin(), taken.weights.end());
         for (const Sample& sample : taken.samples) {
             const bool came = sample.next_us[index_of(target.op)] - taken.time_us <= target.horizon_us;
@@ -172,8 +184,9 @@ Profile Samples::profile() const {
     std::vector<Sums> sums(columns);
     const auto each = [&](const auto& fn) {
         for (const Taken& taken : taken_) {
-            for (size_t i = 0; i < taken.values.size(); ++i) {
-                fn(sums[i % columns], static_cast<double>(taken.values[i]), static_cast<double>(taken.weights[i / columns]));
+            const std::vector<Packed24> values = taken.values.values<Packed24>();
+            for (size_t i = 0; i < values.size(); ++i) {
+                fn(sums[i % columns], static_cast<double>(values[i]), static_cast<double>(taken.weights[i / columns]));
             }
         }
     };

@@ -51,7 +51,7 @@ class Samples {
     };
     struct Taken {
         int64_t time_us = 0;
-        std::vector<Packed24> values;  // of rows
+        Squeezed values;  // Packed24, of rows
         std::vector<float> weights;
         std::vector<Sample> samples;  // does not move: others point to them
     };
