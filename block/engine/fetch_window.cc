@@ -29,7 +29,7 @@ void FetchWindow::begin_again(int64_t now) {
 }
 
 void FetchWindow::change(size_t limit) {
-    limit_ = std::clamp<size_t>(limit, 1, most_);
+    limit_ = std::clamp<size_t>(limit, 1, kMost);
     ++round_;
     answers_ = 0;
     useful_ = at_once_ = 0;
@@ -64,7 +64,7 @@ void FetchWindow::decide(int64_t now) {
         doubling_ = false;
         tried_us_ = now;
         change(static_cast<size_t>(useful) + 1);
-    } else if (limit_ < most_ && (doubling_ || now - tried_us_ >= kTryAgainUs)) {
+    } else if (limit_ < kMost && (doubling_ || now - tried_us_ >= kTryAgainUs)) {
         tried_us_ = now;
         change(doubling_ ? 2 * limit_ : limit_ + 1);
     } else {

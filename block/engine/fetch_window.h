@@ -16,7 +16,7 @@ namespace predsnap {
 
 class FetchWindow {
   public:
-    static constexpr size_t kMost = 8;
+    static constexpr size_t kMost = 8;  // requests at once
     static constexpr size_t kSizes = 4;  // of requests, each with a shortest time of its own
     enum class Tier : uint8_t { backing, capacity };
     // One that has begun.
@@ -31,12 +31,9 @@ class FetchWindow {
         size_t size, parts;
     };
 
-    // `most` requests at once, up to kMost.
-    explicit FetchWindow(size_t most) : most_(most) {}
-
     // Where the rate is what limits, reads of the guest have an equal share each; one request is always let through.
     size_t limit(size_t guest_reads) const {
-        return doubling_ || limit_ == most_ ? limit_ : std::max<size_t>(1, limit_ / (1 + guest_reads));
+        return doubling_ || limit_ == kMost ? limit_ : std::max<size_t>(1, limit_ / (1 + guest_reads));
     }
     // `now`: Host::uptime_us().
     Request begin(int64_t now, size_t beside) const { return {now, round_, beside}; }
@@ -48,7 +45,6 @@ class FetchWindow {
     double note_useful(double useful);
     void change(size_t limit);
 
-    const size_t most_;
     size_t limit_ = 1;
     bool doubling_ = true;  // until a queue was seen
     uint64_t round_ = 0;    // only what began under the present limit says something of it

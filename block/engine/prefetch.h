@@ -33,10 +33,10 @@ class Prefetcher {
     static constexpr size_t kMaxQueued = 16 << 10;  // chunks: 1 GiB of the disk
     // Tasks, and chunks of each, at most. What they read at once is what a guest's own read waits for, where the rate is short:
     // there are fewer tasks then (FetchWindow).
-    static constexpr size_t kMaxRunning = 8, kMaxChunks = 4;
+    static constexpr size_t kMaxRunning = FetchWindow::kMost, kMaxChunks = 4;
     static constexpr uint64_t kMaxBytesAtOnce = 2 << 20;
     static_assert(kMaxRunning * kMaxChunks * kChunkBytes <= kMaxBytesAtOnce);
-    static_assert(kMaxChunks <= FetchWindow::kSizes && kMaxRunning <= FetchWindow::kMost);
+    static_assert(kMaxChunks <= FetchWindow::kSizes);
     static constexpr size_t kMaxViews = 8;
 
     struct Wish {
@@ -168,7 +168,7 @@ class Prefetcher {
     WaitList fetched_;  // wait for one of them
     bool paused_ = false;
     size_t running_ = 0;
-    FetchWindow window_{kMaxRunning};
+    FetchWindow window_;
     size_t slots_taken_ = 0;
     unsigned failures_ = 0;  // in a row
     uint64_t next_order_ = 0;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <deque>
 #include <random>
 
@@ -23,7 +24,7 @@ class FetchWindowTest : public ::testing::Test {
         const int64_t begin_us = now_;
         size_t answered = 0;
         while (now_ < end_us) {
-            while (under_way_.size() < window_.limit(guest_reads_)) {
+            while (under_way_.size() < window_.limit(0)) {
                 const int64_t begins = std::max(now_, idle_at_);
                 idle_at_ = begins + each_us_;
                 const int64_t late = jitter_us_ == 0 ? 0 : static_cast<int64_t>(random_() % static_cast<uint64_t>(jitter_us_));
@@ -47,9 +48,8 @@ class FetchWindowTest : public ::testing::Test {
         return mean;
     }
 
-    FetchWindow window_{8};
+    FetchWindow window_;
     int64_t delay_us_ = 5000, each_us_ = 0, jitter_us_ = 0;
-    size_t guest_reads_ = 0;
 
   private:
     std::mt19937_64 random_{1};
