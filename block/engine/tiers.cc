@@ -238,7 +238,7 @@ Result<void> Engine::Impl::copy_stream(const StreamInfo& from, SealedStreams* mo
             return {};
         }
         for (size_t i = 0; i < count; ++i) {
-            TRY(writer.put_stored_frame(stored[i], index->frames[at + i].raw != 0));
+            TRY(writer.put_stored_frame(stored[i], index->frames[at + i].form));
         }
         if (paused) {
             return Error{ECANCELED, "background work is paused"};
