@@ -165,6 +165,12 @@ struct Engine::Impl {
     // References: streams that were looked at, and how many packs had been made by then.
     std::map<uint64_t, uint64_t> refer_looked_at;
     bool refer_due = false, refer_failed = false;
+    // Compaction: where the content of streams begins in their first segments, by their number, as the index with that hash says.
+    struct ContentBegin {
+        uint64_t index_hash, begin;
+    };
+    std::map<uint64_t, ContentBegin> content_begins;
+    bool compact_due = true, compact_failed = false;
     bool placing = false;  // a pack is being written to make room; of the one task that works
     // Coalescing on demand.
     struct Demand {
@@ -342,6 +348,10 @@ struct Engine::Impl {
     const StreamInfo* stream_to_look_at();
     Result<bool> worth_writing_anew(const StreamInfo& stream);
     Result<void> refer(const StreamInfo& stream, bool needed);
+    // Compaction: compact.cc.
+    Result<uint64_t> content_begin(const StreamInfo& stream);
+    Result<void> learn_content_begins();
+    std::vector<StreamInfo> streams_to_compact() const;
     // Tiers: tiers.cc.
     Result<void> open_capacity(Device& device);
     bool needs_capacity_to_open() const;
@@ -353,7 +363,7 @@ struct Engine::Impl {
     std::vector<StreamInfo> streams_to_move() const;
     bool still_there(const StreamInfo& stream) const;
     Result<void> copy_stream(const StreamInfo& from, SealedStreams* moved);
-    Result<void> move_streams(const std::vector<StreamInfo>& group);
+    Result<void> move_streams(const std::vector<StreamInfo>& group, format::Tier to);
     Result<void> record_moves(SealedStreams& moved);
     void tiers_work_failed(const Error& error);
 
@@ -452,6 +462,7 @@ struct Engine::Impl {
     bool order_step();
     bool pack_step();
     bool refer_step();
+    bool compact_step();
     bool reclaim_step();
     bool learn_deltas_step();
     Result<void> learn_delta(const Extent& extent, uint64_t generation);

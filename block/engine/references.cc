@@ -65,6 +65,9 @@ class FrameCandidate {
 // Requires Core::mutex.
 std::set<uint64_t> Engine::Impl::referenced_packs() const {
     std::set<uint64_t> result;
+#if PREDSNAP_CANARY == 12  // a known bug: what streams are stored after is repacked and dropped
+    return result;
+#endif
     for (const StreamInfo& stream : history.streams) {
         result.insert(stream.references.begin(), stream.references.end());
     }

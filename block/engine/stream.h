@@ -217,7 +217,7 @@ class StreamStore {
     };
     struct Loaded {
         uint64_t stream;
-        format::Tier tier;  // in the other its frames are elsewhere
+        uint64_t index_hash;  // of the same stream elsewhere it is another one
         std::shared_ptr<const StreamIndex> index;
     };
     const StreamInfo* find(Place place) const;

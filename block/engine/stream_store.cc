@@ -110,7 +110,7 @@ Result<std::shared_ptr<const StreamIndex>> StreamStore::load_index(const StreamI
     {
         Lock lock(core_.mutex);
         for (auto found = recent_.begin(); found != recent_.end(); ++found) {
-            if (found->stream == stream.id && found->tier == stream.tier) {
+            if (found->stream == stream.id && found->index_hash == stream.index_hash) {
                 recent_.splice(recent_.begin(), recent_, found);
                 return found->index;
             }
@@ -132,7 +132,7 @@ Result<std::shared_ptr<const StreamIndex>> StreamStore::load_index(const StreamI
     }
     const auto index = std::make_shared<const StreamIndex>(decoded.take());
     Lock lock(core_.mutex);
-    recent_.push_front({stream.id, stream.tier, index});
+    recent_.push_front({stream.id, stream.index_hash, index});
     uint64_t bytes = 0;
     for (auto entry = recent_.begin(); entry != recent_.end();) {
         bytes += entry->index->memory_bytes();
@@ -365,15 +365,14 @@ Result<void> StreamStore::read_sectors(const StreamInfo& stream, uint64_t from, 
 
 // Packs do not refer to others, so this does not go deeper. While the stream is there, the pack is.
 Result<std::vector<uint8_t>> StreamStore::read_reference(const StreamInfo& stream, Place place, uint64_t sectors) {
-    StreamInfo pack;
-    {
-        Lock lock(core_.mutex);
-        const StreamInfo* const found = find(place);
-        if (found == nullptr || !found->is_pack() || place + sectors > found->base + found->sectors) {
-            return torn(stream, kReferenceGone);
-        }
-        pack = *found;
+    Lock lock(core_.mutex);
+    const StreamInfo* const found = find(place);
+    if (found == nullptr || !found->is_pack() || place + sectors > found->base + found->sectors) {
+        return torn(stream, kReferenceGone);
     }
+    const StreamInfo pack = *found;
+    const ReadPins::Pin pin = core_.readers.pin();  // who reads a stream on the capacity image has none
+    lock.unlock();
     std::vector<uint8_t> data(sectors * kSectorSize);
     TRY(read_sectors(pack, place - pack.base, sectors, data.data()));
     return data;

@@ -386,6 +386,7 @@ void Engine::Impl::adopt(SealedStreams& sealed, bool appended) {
 // The stream is not in the history any more. `since`: the first state that does not need it.
 void Engine::Impl::remove_stream(const StreamInfo& stream, Sequence since) {
     segments.remove_stream_use(stream.base);
+    compact_due = true;
     let_go_segments(stream.tier, stream.segments, since, disk.next_view());
 }
 
@@ -428,12 +429,7 @@ const StreamInfo* Engine::Impl::needless_stream(bool in_use) const {
                 return &stream;
             }
 #endif
-#if PREDSNAP_CANARY == 12  // a known bug: what streams are stored after is dropped
-            const bool needed = false;
-#else
-            const bool needed = referenced.contains(stream.id);
-#endif
-            if (!in_use && !needed && stream_use(stream) == StreamUse::none) {
+            if (!in_use && !referenced.contains(stream.id) && stream_use(stream) == StreamUse::none) {
                 return &stream;
             }
             continue;

@@ -26,6 +26,7 @@ namespace predsnap::sim {
 // What kind of run the seed makes. Drawn once.
 struct Plan {
     explicit Plan(uint64_t seed);
+    void make_archive(Random& random);
 
     uint64_t disk_sectors;      // at first
     uint64_t disk_sectors_max;  // it may grow to
