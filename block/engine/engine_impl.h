@@ -345,6 +345,7 @@ struct Engine::Impl {
     Result<ReferenceTrial> try_references(const ExtentMap& extents, const References& references);
     Result<References> references_for(const ExtentMap& extents);
     const StreamInfo* keeper_of_worn_pack() const;
+    const StreamInfo* referring_stream_to_move() const;
     const StreamInfo* stream_to_look_at();
     Result<bool> worth_writing_anew(const StreamInfo& stream);
     Result<void> refer(const StreamInfo& stream, bool needed);

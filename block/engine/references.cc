@@ -13,6 +13,9 @@
 //     packs by now. One that would get smaller by a quarter is written anew and replaced, as by merging it alone.
 //   - A pack of which so much was overwritten that it should be packed again is kept by streams: they are written anew
 //     without it, if that is no more than four times what becomes free.
+//
+// Where there is a capacity image nothing is stored so, and what was is written anew before it moves: else history there would
+// keep packs here.
 #include <algorithm>
 #include <map>
 
@@ -65,6 +68,9 @@ class FrameCandidate {
 // Requires Core::mutex.
 std::set<uint64_t> Engine::Impl::referenced_packs() const {
     std::set<uint64_t> result;
+    if (history.streams.empty() || !history.streams.back().is_pack()) {  // they are the last
+        return result;
+    }
 #if PREDSNAP_CANARY == 12  // a known bug: what streams are stored after is repacked and dropped
     return result;
 #endif
@@ -75,7 +81,9 @@ std::set<uint64_t> Engine::Impl::referenced_packs() const {
     return result;
 }
 
-bool Engine::Impl::refers() const { return options.pack_after_us >= 0 && options.placement == Placement::log; }
+bool Engine::Impl::refers() const {
+    return options.pack_after_us >= 0 && options.placement == Placement::log && !capacity.present();
+}
 
 // Of which streams may be stored after their data: no more than a record of references can name, those with the most of what
 // the frames have there.
@@ -197,8 +205,11 @@ Result<Engine::Impl::ReferenceTrial> Engine::Impl::try_references(const ExtentMa
 
 // What a stream of these extents is to be stored after: nothing, unless that pays.
 Result<References> Engine::Impl::references_for(const ExtentMap& extents) {
-    if (!refers()) {
-        return References();
+    {
+        Lock lock(core.mutex);
+        if (!refers()) {
+            return References();
+        }
     }
     References references = find_references(extents);
     const bool any = std::any_of(references.frames.begin(), references.frames.end(),
@@ -234,6 +245,14 @@ const StreamInfo* Engine::Impl::keeper_of_worn_pack() const {
         }
     }
     return nullptr;
+}
+
+// One that refers to packs though it is to move. Requires Core::mutex.
+const StreamInfo* Engine::Impl::referring_stream_to_move() const {
+    const auto found = std::find_if(history.streams.begin(), history.streams.end(), [&](const StreamInfo& stream) {
+        return !stream.references.empty() && !stream.on_capacity() && stream_use(stream) == StreamUse::none;
+    });
+    return capacity.present() && found != history.streams.end() ? &*found : nullptr;
 }
 
 // One that was not looked at since a pack was made. Requires Core::mutex.
@@ -288,12 +307,14 @@ bool Engine::Impl::refer_step() {
     bool needed;
     {
         Lock lock(core.mutex);
-        if (!refers() || refer_failed || !refer_due || !segments.counted() || cleaner.busy() || pressing || fast_full || on_demand()) {
+        if (refer_failed || !refer_due || history.streams.empty() || !history.streams.back().is_pack() || !segments.counted() ||
+            cleaner.busy() || pressing || fast_full || on_demand()) {
             return false;
         }
         const StreamInfo* found = keeper_of_worn_pack();
+        found = found != nullptr ? found : referring_stream_to_move();
         needed = found != nullptr;
-        found = needed ? found : stream_to_look_at();
+        found = needed || !refers() ? found : stream_to_look_at();
         refer_due = found != nullptr;
         if (!refer_due) {
             return false;

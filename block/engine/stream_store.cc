@@ -363,18 +363,23 @@ Result<void> StreamStore::read_sectors(const StreamInfo& stream, uint64_t from, 
     return {};
 }
 
-// Packs do not refer to others, so this does not go deeper. While the stream is there, the pack is.
+// Packs do not refer to others, so this does not go deeper. While the stream is there, the packs are.
 Result<std::vector<uint8_t>> StreamStore::read_reference(const StreamInfo& stream, Place place, uint64_t sectors) {
-    Lock lock(core_.mutex);
-    const StreamInfo* const found = find(place);
-    if (found == nullptr || !found->is_pack() || place + sectors > found->base + found->sectors) {
-        return torn(stream, kReferenceGone);
-    }
-    const StreamInfo pack = *found;
-    const ReadPins::Pin pin = core_.readers.pin();  // who reads a stream on the capacity image has none
-    lock.unlock();
     std::vector<uint8_t> data(sectors * kSectorSize);
-    TRY(read_sectors(pack, place - pack.base, sectors, data.data()));
+    for (uint64_t done = 0; done < sectors;) {  // places of one pack may follow those of another
+        Lock lock(core_.mutex);
+        const StreamInfo* const found = find(place + done);
+        if (found == nullptr || !found->is_pack()) {
+            return torn(stream, kReferenceGone);
+        }
+        const StreamInfo pack = *found;
+        const ReadPins::Pin pin = core_.readers.pin();  // who reads a stream on the capacity image has none
+        lock.unlock();
+        const uint64_t from = place + done - pack.base;
+        const uint64_t part = std::min(sectors - done, pack.sectors - from);
+        TRY(read_sectors(pack, from, part, data.data() + done * kSectorSize));
+        done += part;
+    }
     return data;
 }
 

@@ -128,13 +128,15 @@ bool Engine::Impl::release_capacity_step() {
 
 // --- moving ---
 
-// The oldest of those in the image. What the disk has data in stays where it is fast to read.
+// The oldest of those in the image. What the disk has data in stays where it is fast to read; what refers to packs is written
+// anew first (references.cc).
 std::vector<StreamInfo> Engine::Impl::streams_to_move() const {
     std::vector<StreamInfo> group;
     size_t segments_in_group = 0;
     for (auto stream = history.streams.rbegin(); stream != history.streams.rend(); ++stream) {
         const SegmentTable::StreamUse* const use = segments.stream_use(stream->base);
-        if (stream->is_pack() || stream->on_capacity() || use == nullptr || use->live > 0 || unmovable.contains(stream->id)) {
+        if (stream->is_pack() || stream->on_capacity() || use == nullptr || use->live > 0 || !stream->references.empty() ||
+            unmovable.contains(stream->id)) {
             continue;
         }
         if (group.size() == kMostMovedAtOnce || segments_in_group >= kSegmentsMovedAtOnce) {

@@ -85,7 +85,9 @@ void Plan::make_archive(Random& random) {
     pool_min = pool_max = random.below(4) * segment_size;
     retention = true;
     crash_rate = std::min(crash_rate, 0.06);
+    archive = true;
     request_sectors_max = 256ull << random.below(3);
+    hot_sectors = disk_sectors / random.between(2, 6);
     slim_rate /= 4;
     pack_after_us = random.chance(0.7) ? 0 : static_cast<int64_t>(random.between(100, 20'000));
     placement = Placement::log;
