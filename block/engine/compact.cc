@@ -21,6 +21,8 @@ constexpr uint64_t kWastedPart = 8;
 constexpr uint64_t kWorth = 4;
 // and no more at once, in segments: the copy needs room beside it.
 constexpr uint64_t kMostCopied = 4;
+// The records of so many fit into one batch.
+constexpr size_t kMostStreams = 32;
 // Segments that a group is looked for around.
 constexpr size_t kLookedAt = 16;
 
@@ -125,7 +127,7 @@ class StreamSpace {
             for (const size_t number : segments_.at(next).streams) {
                 group.copied += group.streams.insert(number).second ? streams_[number].bytes() : 0;
             }
-            if (group.copied > kMostCopied * capacity_) {
+            if (group.copied > kMostCopied * capacity_ || group.streams.size() > kMostStreams) {
                 break;
             }
             group.freed = look_around(group.streams, &next);
@@ -192,7 +194,7 @@ std::vector<StreamInfo> Engine::Impl::streams_to_compact() const {
         StreamSpace space(core.geometry.segment_size - kBlockSize, (packs ? pack_tail : stream_tail).segment);
         for (auto stream = history.streams.rbegin(); stream != history.streams.rend(); ++stream) {
             const auto begin = content_begins.find(stream->id);
-            if (stream->is_pack() == packs && !stream->on_capacity() && begin != content_begins.end() &&
+            if (stream->is_pack() == packs && !stream->on_capacity() && !unmovable.contains(stream->id) && begin != content_begins.end() &&
                 begin->second.index_hash == stream->index_hash) {
                 space.add(*stream, begin->second.begin);
             }
