@@ -38,8 +38,8 @@ void Engine::Impl::on_progress() {
         index_failed = pool_failed = checkpoint_failed = floor_failed = flush_failed = clean_failed = false;
         learn_failed = materialise_failed = false;
         reclaim_due = clean_due = coalesce_due = true;
-        coalesce_failed = cut_failed = pack_failed = false;
-        pack_due = true;
+        coalesce_failed = cut_failed = pack_failed = refer_failed = compact_failed = false;
+        pack_due = refer_due = true;
         count_flushes();
         // Else nobody waits for the cleaner, and to look at all segments takes time.
         retention().window_us == 0 ? note_pressing(space()) : set_pressing(false);
@@ -121,7 +121,7 @@ bool Engine::Impl::work_step() {
     }
     return write_index_step() || flush_step() || raise_floor_step() || drop_stream_step() || reclaim_step() ||
            checkpoint_step() || give_back_step() || clean_step() || fill_pool_step() || learn_deltas_step() ||
-           materialise_step() || coalesce_step() || cut_step() || order_step() || pack_step();
+           materialise_step() || coalesce_step() || cut_step() || order_step() || pack_step() || refer_step() || compact_step();
 }
 
 bool Engine::Impl::write_index_step() {

@@ -38,6 +38,7 @@ class Checker {
     void check_deltas();
     void check_streams();
     void check_places_in(const StreamInfo& pack, const StreamIndex& index);
+    void check_references(const StreamInfo& stream, const StreamIndex& index);
 
     Engine::Impl& e_;
     const CheckOptions& options_;
@@ -273,6 +274,7 @@ void Checker::check_streams() {
         if (stream.is_pack()) {
             check_places_in(stream, *index.value());
         }
+        check_references(stream, *index.value());
         const auto dictionary = e_.streams.dictionary(stream, index.value()->summary);
         if (!dictionary.ok()) {
             found(dictionary.error().message);  // once, not for each frame that needs it
@@ -290,6 +292,19 @@ void Checker::check_streams() {
     if (not_there > 0) {
         result_.findings.push_back(text("%llu streams lie in the capacity image, which is not given: they were not checked",
                                         static_cast<ull>(not_there)));
+    }
+}
+
+// What a stream's frames are stored after must be in packs that its record names: only these stay.
+void Checker::check_references(const StreamInfo& stream, const StreamIndex& index) {
+    Lock lock(e_.core.mutex);
+    const bool right = std::all_of(index.references.begin(), index.references.end(), [&](const format::ReferenceRow& row) {
+        const StreamInfo* const pack = e_.history.stream_at(Place(row.place));
+        return pack != nullptr && pack->is_pack() &&
+               std::find(stream.references.begin(), stream.references.end(), pack->id) != stream.references.end();
+    });
+    if (!right) {
+        found(text("stream %llu refers to data that is in no pack of its record", static_cast<ull>(stream.id)));
     }
 }
 

@@ -267,9 +267,9 @@ class Cursor {
 
 const Error kShort{EIO, "checkpoint: state is cut short"};
 
-// Takes the payloads of that many bytes of records.
+// Takes that many bytes of records.
 Result<void> take_records(Cursor& cursor, uint64_t length,
-                          const std::function<Result<void>(std::span<const uint8_t>)>& take) {
+                          const std::function<Result<void>(const RecordReader::Record&)>& take) {
     std::span<const uint8_t> bytes;
     if (!cursor.take(length, &bytes)) {
         return kShort;
@@ -280,7 +280,7 @@ Result<void> take_records(Cursor& cursor, uint64_t length,
         if (!record) {
             return {};
         }
-        TRY(take(record->payload));
+        TRY(take(*record));
     }
 }
 
@@ -298,8 +298,8 @@ Result<void> parse_history(Cursor& cursor, const format::CheckpointState& state,
     history.floor = Sequence(state.floor_sequence);
     history.floor_time = Time(state.floor_time);
     history.floor_clock = state.floor_clock;
-    TRY(take_records(cursor, state.snapshot_bytes, [&](std::span<const uint8_t> payload) -> Result<void> {
-        TRY_ASSIGN(SnapshotInfo snapshot, parse_snapshot(payload));
+    TRY(take_records(cursor, state.snapshot_bytes, [&](const RecordReader::Record& record) -> Result<void> {
+        TRY_ASSIGN(SnapshotInfo snapshot, parse_snapshot(record.payload));
         history.snapshots.push_back(std::move(snapshot));
         return {};
     }));
@@ -329,8 +329,11 @@ Result<void> parse_history(Cursor& cursor, const format::CheckpointState& state,
     }
     history.next_stream_id = state.next_stream_id;
     history.next_stream_base = std::max(Place(state.next_stream_base), kStreamPlaces);
-    return take_records(cursor, state.stream_bytes, [&](std::span<const uint8_t> payload) -> Result<void> {
-        TRY_ASSIGN(StreamInfo stream, parse_stream(payload));
+    return take_records(cursor, state.stream_bytes, [&](const RecordReader::Record& record) -> Result<void> {
+        if (record.type == format::RecordType::stream_references) {
+            return history.add_references(record.payload);
+        }
+        TRY_ASSIGN(StreamInfo stream, parse_stream(record.payload));
         history.streams.insert(history.streams.begin(), std::move(stream));
         return {};
     });

@@ -275,14 +275,14 @@ bool Engine::Impl::coalesce_run(const StreamRun& run) {
 }
 
 // False if it is not worth it.
-Result<bool> Engine::Impl::coalesce(const StreamRun& run, bool cut) {
+Result<bool> Engine::Impl::coalesce(const StreamRun& run, MergeFor why) {
     SealedStreams sealed(*this, run.front().tier);
     {
         TRY_ASSIGN(const StreamContent merged, merge_streams(run));
         bool worth = worth_merging(data_sectors(run), merged.extents.data_sectors()) || many_alike(run, largest_of(run));
         {
             Lock lock(core.mutex);
-            worth = worth || cut || on_demand();
+            worth = worth || why != MergeFor::space || on_demand();
         }
         if (!worth) {
             return false;
@@ -302,6 +302,7 @@ Result<bool> Engine::Impl::coalesce(const StreamRun& run, bool cut) {
     std::vector<uint8_t> records;
     {
         Lock lock(core.mutex);
+        const bool cut = why == MergeFor::cut;
         if (!still_mergeable(run, cut) || (cut && !over_limit()) || !checkpoints_allow_release()) {
             return !cut;  // a rollback came first: look again
         }
@@ -317,7 +318,7 @@ Result<bool> Engine::Impl::coalesce(const StreamRun& run, bool cut) {
         end_drop(stream, merged);
         core.stats.coalesced_bytes += merged ? stream.sectors * kSectorSize : 0;
     }
-    core.stats.merges += merged;
+    core.stats.merges += merged && run.size() > 1;
     core.stats.merged_bytes += merged ? sealed.streams.front().sectors * kSectorSize : 0;
     reclaim_due = true;
     return merged ? Result<bool>(true) : Error{EIO, "the records of a merged stream could not be written"};

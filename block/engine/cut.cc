@@ -122,7 +122,7 @@ bool Engine::Impl::cut_step() {
     }
     // What is dropped is not kept for others to lie on; of two, the state between them goes.
     const StreamInfo& first = cut.run.front();
-    const Result<bool> done = cut.run.size() > 1 ? coalesce(cut.run, true) : drop_oldest(first);
+    const Result<bool> done = cut.run.size() > 1 ? coalesce(cut.run, MergeFor::cut) : drop_oldest(first);
     if (!done.ok()) {
         Lock lock(core.mutex);
         cut_failed = true;

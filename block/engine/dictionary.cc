@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "format.h"
+#include "frame.h"
 
 namespace predsnap {
 
@@ -77,43 +78,6 @@ std::shared_ptr<const Dictionary> Dictionary::make(std::vector<uint8_t> bytes, i
     dictionary->packing_ = ZSTD_createCDict(dictionary->bytes_.data(), dictionary->bytes_.size(), level);
     const bool good = dictionary->id_ != 0 && dictionary->packing_ != nullptr;
     return good ? dictionary : nullptr;
-}
-
-FramePacker::FramePacker() : context_(ZSTD_createCCtx()) {}
-
-FramePacker::~FramePacker() { ZSTD_freeCCtx(context_); }
-
-void FramePacker::pack(std::span<const uint8_t> frame, int level, const Dictionary* dictionary,
-                       std::vector<uint8_t>* packed) {
-    packed->clear();
-    if (context_ == nullptr) {
-        return;  // no memory: frames are stored as they are
-    }
-    packed->resize(ZSTD_compressBound(frame.size()));
-    const size_t length =
-        dictionary != nullptr
-            ? ZSTD_compress_usingCDict(context_, packed->data(), packed->size(), frame.data(), frame.size(),
-                                       dictionary->packing())
-            : ZSTD_compressCCtx(context_, packed->data(), packed->size(), frame.data(), frame.size(), level);
-    const bool pays = ZSTD_isError(length) == 0 && length < frame.size() - frame.size() / 16;
-    packed->resize(pays ? length : 0);
-}
-
-bool unpack_frame(std::span<const uint8_t> stored, const Dictionary* dictionary, std::span<uint8_t> frame) {
-    struct Context {
-        ZSTD_DCtx* context = ZSTD_createDCtx();
-        ~Context() { ZSTD_freeDCtx(context); }
-    };
-    static thread_local const Context kept;  // to make one takes longer than to unpack
-    if (kept.context == nullptr) {
-        return false;
-    }
-    const size_t length =
-        dictionary != nullptr
-            ? ZSTD_decompress_usingDDict(kept.context, frame.data(), frame.size(), stored.data(), stored.size(),
-                                         dictionary->unpacking())
-            : ZSTD_decompressDCtx(kept.context, frame.data(), frame.size(), stored.data(), stored.size());
-    return ZSTD_isError(length) == 0 && length == frame.size();
 }
 
 DictionaryChoice choose_dictionary(std::span<const std::vector<uint8_t>> sample, uint64_t frames, int level,

@@ -13,7 +13,6 @@
 
 #include "result.h"
 
-struct ZSTD_CCtx_s;
 struct ZSTD_CDict_s;
 struct ZSTD_DDict_s;
 
@@ -45,23 +44,6 @@ class Dictionary {
     ZSTD_CDict_s* packing_ = nullptr;
     ZSTD_DDict_s* unpacking_ = nullptr;
 };
-
-// Packs frames. One thread at a time.
-class FramePacker {
-  public:
-    FramePacker();
-    ~FramePacker();
-    FramePacker(const FramePacker&) = delete;
-
-    // Empty if that would not save a sixteenth. `dictionary` may be null; else its level counts.
-    void pack(std::span<const uint8_t> frame, int level, const Dictionary* dictionary, std::vector<uint8_t>* packed);
-
-  private:
-    ZSTD_CCtx_s* context_;
-};
-
-// False unless the frame holds just so much. Any thread. `dictionary`: to read with, or null.
-bool unpack_frame(std::span<const uint8_t> stored, const Dictionary* dictionary, std::span<uint8_t> frame);
 
 // Chooses the dictionary for a stream of so many frames. `sample`: frames of it, each of the size of the first but for the
 // last. `last`: one that paid before, or null. `train`: whether another may be made, if that does not pay. CPU-heavy.

@@ -282,6 +282,8 @@ struct EngineStats {
     uint64_t materialised = 0;             // parts of deltas written out again
     uint64_t packed_bytes = 0, pack_bytes = 0;    // of the guest's cold data, put into packs; and what these take
     uint64_t packs = 0;                           // made
+    uint64_t streams_compacted = 0;               // copied, to free segments they were in with what is gone
+    uint64_t streams_referred = 0;                // written anew, to be stored after what packs have
     uint64_t sealed_bytes = 0, stream_bytes = 0;  // of the guest's, put into streams; and what these take
     uint64_t moved_streams = 0, moved_stream_bytes = 0;  // to the capacity image; bytes of the guest's
     uint64_t coalesced_bytes = 0;              // of the guest's, in streams that were merged

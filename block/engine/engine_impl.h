@@ -162,6 +162,15 @@ struct Engine::Impl {
     };
     std::deque<PackMark> pack_marks;
     bool pack_due = false, pack_failed = false;
+    // References: streams that were looked at, and how many packs had been made by then.
+    std::map<uint64_t, uint64_t> refer_looked_at;
+    bool refer_due = false, refer_failed = false;
+    // Compaction: where the content of streams begins in their first segments, by their number, as the index with that hash says.
+    struct ContentBegin {
+        uint64_t index_hash, begin;
+    };
+    std::map<uint64_t, ContentBegin> content_begins;
+    bool compact_due = true, compact_failed = false;
     bool placing = false;  // a pack is being written to make room; of the one task that works
     // Coalescing on demand.
     struct Demand {
@@ -250,6 +259,7 @@ struct Engine::Impl {
     void begin_streams(SealedStreams* sealed);
     Result<void> add_stream(const StreamContent& content, StreamInfo stream, SealedStreams* sealed);
     Result<void> end_streams(SealedStreams* sealed);
+    Result<void> allow_references(const std::vector<StreamInfo>& written);
     Result<std::vector<OldState>> sealable(SegmentId* last);
     Result<void> seal(const std::vector<OldState>& states, SealedStreams* sealed);
     void sealing_failed(const Error& error);
@@ -284,7 +294,9 @@ struct Engine::Impl {
     bool not_worth_merging(const StreamRun& run) const;
     void note_assessed(const StreamRun& run);
     Result<StreamContent> merge_streams(const StreamRun& run);
-    Result<bool> coalesce(const StreamRun& run, bool cut = false);
+    // For room; since more was asked to be given up; or so that frames are stored after others.
+    enum class MergeFor : uint8_t { space, cut, references };
+    Result<bool> coalesce(const StreamRun& run, MergeFor why = MergeFor::space);
     bool on_demand() const { return demand.running && !demand.paused; }
     bool ordering() const { return on_demand() && !coalesce_failed && orderer.left() > 0; }
     uint64_t bytes_to_coalesce() const;
@@ -321,6 +333,26 @@ struct Engine::Impl {
     Result<void> pack(Packable& chosen, Placement why);
     void end_packing(const Packable& chosen, const Result<void>& done, Placement why);
     Result<void> move_into_pack(const ExtentMap& extents, Place base);
+    // What old history is stored after: references.cc.
+    std::set<uint64_t> referenced_packs() const;
+    bool refers() const;
+    References find_references(const ExtentMap& extents);
+    void keep_best_packs(References* references) const;
+    struct ReferenceTrial {
+        std::vector<uint64_t> frames;     // that were tried
+        uint64_t without = 0, with = 0;   // bytes they take
+    };
+    Result<ReferenceTrial> try_references(const ExtentMap& extents, const References& references);
+    Result<References> references_for(const ExtentMap& extents);
+    const StreamInfo* keeper_of_worn_pack() const;
+    const StreamInfo* referring_stream_to_move() const;
+    const StreamInfo* stream_to_look_at();
+    Result<bool> worth_writing_anew(const StreamInfo& stream);
+    Result<void> refer(const StreamInfo& stream, bool needed);
+    // Compaction: compact.cc.
+    Result<uint64_t> content_begin(const StreamInfo& stream);
+    Result<void> learn_content_begins();
+    std::vector<StreamInfo> streams_to_compact() const;
     // Tiers: tiers.cc.
     Result<void> open_capacity(Device& device);
     bool needs_capacity_to_open() const;
@@ -332,7 +364,7 @@ struct Engine::Impl {
     std::vector<StreamInfo> streams_to_move() const;
     bool still_there(const StreamInfo& stream) const;
     Result<void> copy_stream(const StreamInfo& from, SealedStreams* moved);
-    Result<void> move_streams(const std::vector<StreamInfo>& group);
+    Result<void> move_streams(const std::vector<StreamInfo>& group, format::Tier to);
     Result<void> record_moves(SealedStreams& moved);
     void tiers_work_failed(const Error& error);
 
@@ -430,6 +462,8 @@ struct Engine::Impl {
     bool coalesce_step();
     bool order_step();
     bool pack_step();
+    bool refer_step();
+    bool compact_step();
     bool reclaim_step();
     bool learn_deltas_step();
     Result<void> learn_delta(const Extent& extent, uint64_t generation);

@@ -30,7 +30,8 @@ constexpr uint32_t kMaxSegmentSize = 64 << 20;
 // writing by a program that does not know them.
 constexpr uint64_t kIncompatibleCapacity = 1;  // streams may lie on a capacity image
 constexpr uint64_t kIncompatiblePacked = 2;    // the current state may have data in packs
-constexpr uint64_t kKnownIncompatible = kIncompatibleCapacity | kIncompatiblePacked;
+constexpr uint64_t kIncompatibleReferences = 4;  // frames of streams may be stored after data in packs
+constexpr uint64_t kKnownIncompatible = kIncompatibleCapacity | kIncompatiblePacked | kIncompatibleReferences;
 constexpr uint64_t kKnownAutoclear = 0;
 
 // Where in the log or index stream the next record is expected.
@@ -224,6 +225,7 @@ enum class RecordType : uint16_t {
     floor = 6,
     stream_add = 7,
     stream_drop = 8,
+    stream_references = 9,
 };
 
 // Which image something lies in.
@@ -295,8 +297,13 @@ struct StreamDropRecord {
     uint64_t id;
 };
 
+struct StreamReferencesRecord {  // followed by the numbers of the packs that its frames need, u64 each
+    uint64_t id;                 // of a stream that was added before
+};
+constexpr size_t kMaxReferencedPacks = 8;  // of one stream
+
 // A stream's index: this, then the roaring bitmaps of the chunks added, modified and discarded from `lower` to
-// `upper`, then PackedExtent, then FrameRow.
+// `upper`, then PackedExtent, FrameRow, ReferenceRow.
 struct StreamIndexHeader {
     uint8_t magic[4];        // 'P' 'D' 'S' 'x'
     uint8_t algorithm;       // kAlgorithmZstd
@@ -316,7 +323,7 @@ struct StreamIndexHeader {
     uint64_t dictionary_offset;  // bytes in the content
     uint64_t dictionary_hash;    // XXH3 of it, seed S
     uint32_t dictionary_bytes;
-    uint32_t reserved1;
+    uint32_t references;         // rows; of packs none
     uint64_t checksum;           // of this header and the bitmaps
 };
 static_assert(sizeof(StreamIndexHeader) == 136);
@@ -330,10 +337,19 @@ constexpr uint64_t kFrameSectors = 32;  // 16 KiB of data; the last frame may be
 struct FrameRow {
     uint64_t offset;  // bytes in the content; a frame lies in one segment
     uint32_t stored;  // bytes
-    uint32_t raw;     // 1: not compressed. 0: a zstd frame
+    uint32_t form;    // kFormZstd, kFormRaw, or from kFormAfter on: a zstd frame after reference `form` - kFormAfter
     uint64_t hash;    // XXH3 of what is stored, seed S
 };
 static_assert(sizeof(FrameRow) == 24);
+constexpr uint32_t kFormZstd = 0, kFormRaw = 1, kFormAfter = 2;
+// Data that is zstd's prefix when frames are unpacked.
+struct ReferenceRow {
+    uint64_t place;    // virtual, in a pack
+    uint32_t sectors;  // 1 to kMaxReferenceSectors
+    uint32_t reserved;
+};
+static_assert(sizeof(ReferenceRow) == 16);
+constexpr uint64_t kMaxReferenceSectors = 2 * kFrameSectors;
 
 constexpr uint32_t kMaxDeltaDepth = 8;
 constexpr uint32_t kMaxDeltaUnits = 32;  // 2 KiB

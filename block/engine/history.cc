@@ -91,6 +91,11 @@ void put_stream(std::vector<uint8_t>& out, const StreamInfo& stream) {
         payload.insert(payload.end(), value, value + sizeof(id.value));
     }
     put_record(out, RecordType::stream_add, payload.data(), payload.size());
+    if (!stream.references.empty()) {
+        std::vector<uint64_t> numbers{stream.id};
+        numbers.insert(numbers.end(), stream.references.begin(), stream.references.end());
+        put_record(out, RecordType::stream_references, numbers.data(), numbers.size() * sizeof(uint64_t));
+    }
 }
 
 void put_stream_drop(std::vector<uint8_t>& out, uint64_t id) {
@@ -128,6 +133,23 @@ Result<StreamInfo> parse_stream(std::span<const uint8_t> payload) {
         stream.segments.push_back(SegmentId(id));
     }
     return stream;
+}
+
+Result<void> History::add_references(std::span<const uint8_t> payload) {
+    format::StreamReferencesRecord record{};
+    constexpr size_t kMost = format::kMaxReferencedPacks * sizeof(uint64_t);
+    if (payload.size() <= sizeof(record) || payload.size() > sizeof(record) + kMost || payload.size() % sizeof(uint64_t) != 0) {
+        return Error{EIO, "record of a stream's references has a wrong length"};
+    }
+    std::memcpy(&record, payload.data(), sizeof(record));
+    const auto found = std::find_if(streams.begin(), streams.end(),
+                                    [&](const StreamInfo& stream) { return stream.id == record.id; });
+    if (found == streams.end() || found->is_pack()) {
+        return Error{EIO, "references of a stream that is not there"};
+    }
+    found->references.resize((payload.size() - sizeof(record)) / sizeof(uint64_t));
+    std::memcpy(found->references.data(), payload.data() + sizeof(record), payload.size() - sizeof(record));
+    return {};
 }
 
 Result<SnapshotInfo> parse_snapshot(std::span<const uint8_t> payload) {
@@ -228,6 +250,8 @@ Result<void> History::apply_one(Sequence sequence, Time time, const RecordReader
             by_place_.clear();
             return {};
         }
+        case RecordType::stream_references:
+            return add_references(record.payload);
         case RecordType::stream_drop: {
             TRY_ASSIGN(const auto gone, read_as<format::StreamDropRecord>(record.payload));
             std::erase_if(streams, [&](const StreamInfo& stream) { return stream.id == gone.id; });

@@ -34,6 +34,7 @@ struct StreamInfo {
     uint64_t index_offset = 0, index_bytes = 0, index_hash = 0;
     format::Tier tier = format::Tier::fast;  // which image its segments are of
     std::vector<SegmentId> segments;
+    std::vector<uint64_t> references;  // packs that its frames are stored after, ascending; they stay while it does
 
     bool on_capacity() const { return tier == format::Tier::capacity; }
     bool is_pack() const { return upper == Sequence(0); }
@@ -103,6 +104,9 @@ class History {
 
     // Takes in the records of a batch. Errors: EIO for records that make no sense.
     Result<void> apply(Sequence sequence, Time time, std::span<const uint8_t> records);
+
+    // The record of what a stream refers to. Errors: EIO.
+    Result<void> add_references(std::span<const uint8_t> payload);
 
     const SnapshotInfo* find(const std::string& name) const;
     // The stream that a virtual place belongs to, or null.

@@ -47,7 +47,7 @@ void Engine::Impl::note_pack_mark() {
         return;
     }
     pack_marks.push_back({now, disk.sequence});
-    pack_due = true;
+    pack_due = refer_due = true;
     while (pack_marks.size() > 1 && pack_marks[1].uptime_us <= now - options.pack_after_us) {
         pack_marks.pop_front();
     }
@@ -80,11 +80,12 @@ Engine::Impl::Packable Engine::Impl::choose_packable() {
         sectors += needed;
         chosen.segments.push_back(id);
     }
+    const std::set<uint64_t> referenced = referenced_packs();  // these stay whatever is moved out of them
     const uint64_t most = kMostSegments * core.geometry.segment_size / kSectorSize;
     for (const StreamInfo& stream : history.streams) {
         const SegmentTable::StreamUse* const use = stream.is_pack() ? segments.stream_use(stream.base) : nullptr;
         if (use != nullptr && use->live > 0 && use->live < stream.sectors - stream.sectors / kDeadPart &&
-            use->failures < Cleaner::kMaxFailures && sectors + use->live <= most) {
+            use->failures < Cleaner::kMaxFailures && sectors + use->live <= most && !referenced.contains(stream.id)) {
             sectors += use->live;
             chosen.packs.push_back(stream);
         }

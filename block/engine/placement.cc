@@ -44,15 +44,17 @@ uint64_t Engine::Impl::placement_need() const {
 Engine::Impl::PackTotals Engine::Impl::pack_totals() const {
     PackTotals result;
     std::set<SegmentId> in_use, empty, others;
+    const std::set<uint64_t> referenced = referenced_packs();
     for (const StreamInfo& stream : history.streams) {
         if (stream.on_capacity()) {
             continue;
         }
         const SegmentTable::StreamUse* const use = stream.is_pack() ? segments.stream_use(stream.base) : nullptr;
         const uint64_t live = use != nullptr ? use->live : 0;
+        const bool kept = referenced.contains(stream.id);  // so what is dead in it is history's
         result.live += live;
-        result.sectors += live > 0 ? stream.sectors : 0;
-        (!stream.is_pack() ? others : live > 0 ? in_use : empty).insert(stream.segments.begin(), stream.segments.end());
+        result.sectors += live == 0 ? 0 : kept ? live : stream.sectors;
+        (!stream.is_pack() ? others : live > 0 || kept ? in_use : empty).insert(stream.segments.begin(), stream.segments.end());
     }
     const auto count = [&](const std::set<SegmentId>& ids, const std::set<SegmentId>& without) {
         return static_cast<uint64_t>(std::count_if(ids.begin(), ids.end(), [&](SegmentId id) {
@@ -82,8 +84,10 @@ Engine::Impl::Packable Engine::Impl::choose_apart(const Space& now) {
             found.push_back({cleaner.worth(segment, oldest, most_in_history), segment.needed(), SegmentId(id), nullptr});
         }
     }
+    const std::set<uint64_t> referenced = referenced_packs();
     for (const StreamInfo& stream : history.streams) {
-        const SegmentTable::StreamUse* const use = stream.is_pack() ? segments.stream_use(stream.base) : nullptr;
+        const bool may_go = stream.is_pack() && !referenced.contains(stream.id);
+        const SegmentTable::StreamUse* const use = may_go ? segments.stream_use(stream.base) : nullptr;
         if (use != nullptr && use->failures < Cleaner::kMaxFailures) {
             found.push_back({cleaner.worth(stream.sectors, use->live, use->ordinal), use->live, kNoSegment, &stream});
         }

@@ -2,7 +2,7 @@
 //
 // Streams: what is kept of old history. The stream of two states, P and the later Q, holds the content of P
 // wherever it differs from Q's: sorted by sector, in compressed frames, with an index. It refers to nothing
-// outside itself, so what lies between P and Q can go, and the log with it. Going back from Q to P is laying the
+// outside itself but packs, so what lies between P and Q can go, and the log with it. Going back from Q to P is laying the
 // stream over Q.
 //
 // Streams form a chain: from the floor (history.h) down to the oldest state that is kept, each begins where the one
@@ -10,8 +10,10 @@
 // so views, and the current map after a rollback, refer to them as to places of the image.
 #pragma once
 
+#include <functional>
 #include <list>
 #include <memory>
+#include <set>
 #include <span>
 #include <vector>
 
@@ -19,7 +21,7 @@
 #include "capacity.h"
 #include "change_vector.h"
 #include "core.h"
-#include "dictionary.h"
+#include "frame.h"
 #include "history.h"
 #include "segment_table.h"
 #include "stream_tier.h"
@@ -31,7 +33,7 @@ struct StreamSummary {
     Time lower_time, upper_time;
     Sector first, end;        // of the guest's disk: what the stream tells of; equal: nothing
     uint64_t sectors = 0;     // of that which changed from `lower` to `upper`
-    uint64_t extents = 0, frames = 0;
+    uint64_t extents = 0, frames = 0, references = 0;
     ChangeVector changes;
     bool vectors_left_out = false;  // `changes` is only what the extents tell
     // Where its dictionary is, if it has one.
@@ -55,6 +57,7 @@ struct StreamIndex {
     StreamSummary summary;
     std::vector<format::PackedExtent> extents;  // ascending; data with virtual places
     std::vector<format::FrameRow> frames;       // frame i holds the sectors from i * kFrameSectors on
+    std::vector<format::ReferenceRow> references;
 
     // Fills in what the summary says of extents and frames.
     std::vector<uint8_t> encode(const StreamInfo& stream, uint64_t seed);
@@ -63,8 +66,27 @@ struct StreamIndex {
                                       std::span<const uint8_t> bytes);
     uint64_t memory_bytes() const {
         return extents.size() * sizeof(format::PackedExtent) + frames.size() * sizeof(format::FrameRow) +
-               summary.changes.memory_bytes();
+               references.size() * sizeof(format::ReferenceRow) + summary.changes.memory_bytes();
     }
+};
+
+// What is stored is stored after this: a row, or null.
+inline const format::ReferenceRow* reference_of(const StreamIndex& index, const format::FrameRow& row) {
+    return row.form < format::kFormAfter ? nullptr : &index.references[row.form - format::kFormAfter];
+}
+
+// What the frames of a stream that is written may be stored after; and how that is read. Where it saves little, a frame is
+// stored without.
+struct References {
+    static constexpr size_t kNoPack = SIZE_MAX;
+    struct Candidate {
+        Place place{0};
+        uint32_t sectors = 0;  // 0: there is nothing
+        uint32_t pack = 0;     // of `packs`
+    };
+    std::vector<Candidate> frames;  // by the frame's number; shorter: there is nothing for the others
+    std::vector<StreamInfo> packs;
+    std::function<Result<void>(const StreamInfo& pack, Place place, uint64_t sectors, uint8_t* to)> read;
 };
 
 // Where the last segment that streams were written to has room yet. Not kept beyond a process.
@@ -84,15 +106,13 @@ class StreamWriter {
     StreamWriter(const StreamWriter&) = delete;
 
     // Begins a stream, whose frames need the dictionary; null: none. `base`: the virtual place of the first sector of its data.
-    Result<void> begin_stream(Place base, std::shared_ptr<const Dictionary> dictionary);
+    Result<void> begin_stream(Place base, std::shared_ptr<const Dictionary> dictionary, References references = {});
     // Of one stream: extents ascend and do not overlap; of data, the content follows by put_data.
     void put_extent(const Extent& extent);
     Result<void> put_data(const uint8_t* data, uint64_t sectors);
     // Instead of both, what another stream of the same base holds: its extents, then all of its frames as they are stored.
     void put_extents_of(const StreamIndex& index, uint64_t sectors);
-    Result<void> put_stored_frame(std::span<const uint8_t> stored, bool raw) {
-        return put_frame(stored.data(), static_cast<uint32_t>(stored.size()), raw);
-    }
+    Result<void> put_stored_frame(std::span<const uint8_t> stored, uint32_t form) { return put_frame(stored, form); }
     // There will be no such stream; the next begins behind what was written of it.
     void abandon_stream();
     // The stream is complete. Fills in base, sectors, index and segments. `after`: the chunks of its extents that hold data
@@ -112,7 +132,9 @@ class StreamWriter {
     static constexpr size_t kFramesAtOnce = 16;
 
     Result<void> pack_frames();
-    Result<void> put_frame(const uint8_t* bytes, uint32_t length, bool raw);
+    Result<void> read_references(size_t count);
+    Result<void> put_frame(std::span<const uint8_t> stored, uint32_t form);
+    Result<void> put_frame_after(std::span<const uint8_t> stored, const References::Candidate& reference);
     Result<void> write(const uint8_t* bytes, uint64_t length);
     Result<void> begin_segment();
     Result<void> write_out();
@@ -130,8 +152,13 @@ class StreamWriter {
     size_t first_segment_ = 0;   // in which it begins, of taken_
     bool begun_ = false;
     std::vector<uint8_t> packed_[kFramesAtOnce];
+    // The same after their references; empty: that is not worth it.
+    std::vector<uint8_t> packed_after_[kFramesAtOnce];
+    std::vector<uint8_t> reference_data_[kFramesAtOnce];
     FramePacker packer_;
     std::shared_ptr<const Dictionary> dictionary_;
+    References references_;
+    std::vector<bool> packs_used_;  // of references_.packs
     AlignedBuffer buffer_;       // content of the segment being filled
     uint64_t used_ = 0;          // bytes of it,
     uint64_t on_disk_ = 0;       // which was there before this writer
@@ -174,6 +201,12 @@ class StreamStore {
     }
     // until its segments are given away. Does nothing for segments of other streams.
     void forget(format::Tier tier, SegmentId segment);
+    // Packs that such streams refer to.
+    void add_retired_references(std::set<uint64_t>* packs) const {
+        for (const StreamInfo& stream : retired_) {
+            packs->insert(stream.references.begin(), stream.references.end());
+        }
+    }
     // Whether there is such a stream in the segment.
     bool retired_in(format::Tier tier, SegmentId segment) const;
 
@@ -184,7 +217,7 @@ class StreamStore {
     };
     struct Loaded {
         uint64_t stream;
-        format::Tier tier;  // in the other its frames are elsewhere
+        uint64_t index_hash;  // of the same stream elsewhere it is another one
         std::shared_ptr<const StreamIndex> index;
     };
     const StreamInfo* find(Place place) const;
@@ -199,6 +232,9 @@ class StreamStore {
     std::shared_ptr<const Frame> kept_frame(const StreamInfo& stream, uint64_t number);
     void keep_frame(std::shared_ptr<const Frame> frame);
     Result<std::shared_ptr<const Frame>> frame(const StreamInfo& stream, const StreamIndex& index, uint64_t number);
+    Result<std::vector<uint8_t>> read_reference(const StreamInfo& stream, Place place, uint64_t sectors);
+    Result<std::vector<std::vector<uint8_t>>> read_references(const StreamInfo& stream, const StreamIndex& index,
+                                                              std::span<const format::FrameRow> rows);
     Result<uint64_t> read_run(const StreamInfo& stream, const StreamIndex& index, uint64_t from, uint64_t sectors, uint8_t* to);
     Result<void> read_sectors(const StreamInfo& stream, uint64_t from, uint64_t sectors, uint8_t* to);
 

@@ -16,6 +16,7 @@ namespace predsnap {
 using format::FrameRow;
 using format::kFrameSectors;
 using format::PackedExtent;
+using format::ReferenceRow;
 using format::StreamIndexHeader;
 
 namespace {
@@ -27,6 +28,15 @@ template <typename T>
 void put(std::vector<uint8_t>& out, const std::vector<T>& items) {
     const auto* bytes = reinterpret_cast<const uint8_t*>(items.data());
     out.insert(out.end(), bytes, bytes + items.size() * sizeof(T));
+}
+
+template <typename T>
+void take(std::span<const uint8_t>& bytes, std::vector<T>* items, uint64_t count) {
+    items->resize(count);
+    if (count > 0) {
+        std::memcpy(items->data(), bytes.data(), count * sizeof(T));
+    }
+    bytes = bytes.subspan(count * sizeof(T));
 }
 
 uint64_t vector_bytes(const StreamIndexHeader& header) {
@@ -100,6 +110,7 @@ std::vector<uint8_t> StreamSummary::encode(const StreamInfo& stream, uint64_t se
     header.dictionary_offset = dictionary_offset;
     header.dictionary_bytes = dictionary_bytes;
     header.dictionary_hash = dictionary_hash;
+    header.references = static_cast<uint32_t>(references);
     std::vector<uint8_t> out(sizeof(header));
     if (!vectors_left_out) {
         const auto put_set = [&](const ChunkSet& set, uint32_t* length) {
@@ -159,6 +170,7 @@ Result<StreamSummary> StreamSummary::decode(const StreamInfo& stream, uint64_t s
     summary.dictionary_offset = header.dictionary_offset;
     summary.dictionary_bytes = header.dictionary_bytes;
     summary.dictionary_hash = header.dictionary_hash;
+    summary.references = header.references;
     summary.bytes = length;
     const bool none = header.dictionary == 0 && header.dictionary_bytes == 0;
     if (!none && (header.dictionary == 0 || header.dictionary_bytes == 0 ||
@@ -178,9 +190,11 @@ std::vector<uint8_t> StreamIndex::encode(const StreamInfo& stream, uint64_t seed
     summary.sectors = chunks.sectors;
     summary.extents = extents.size();
     summary.frames = frames.size();
+    summary.references = references.size();
     std::vector<uint8_t> out = summary.encode(stream, seed);
     put(out, extents);
     put(out, frames);
+    put(out, references);
     return out;
 }
 
@@ -189,21 +203,15 @@ Result<StreamIndex> StreamIndex::decode(const StreamInfo& stream, const Geometry
     StreamIndex index;
     TRY_ASSIGN(index.summary, StreamSummary::decode(stream, seed, bytes));
     bytes = bytes.subspan(index.summary.bytes);
-    const uint64_t extents = index.summary.extents, frames = index.summary.frames;
-    if (extents > bytes.size() || frames > bytes.size() ||
-        extents * sizeof(PackedExtent) + frames * sizeof(FrameRow) != bytes.size() ||
+    const uint64_t extents = index.summary.extents, frames = index.summary.frames, references = index.summary.references;
+    if (extents > bytes.size() || frames > bytes.size() || (stream.is_pack() && references > 0) ||
+        extents * sizeof(PackedExtent) + frames * sizeof(FrameRow) + references * sizeof(ReferenceRow) != bytes.size() ||
         frames != (stream.sectors + kFrameSectors - 1) / kFrameSectors) {
         return damaged(stream, "the sizes in its index do not add up");
     }
-    index.extents.resize(extents);
-    index.frames.resize(frames);
-    const size_t extent_bytes = extents * sizeof(PackedExtent);
-    if (extents > 0) {
-        std::memcpy(index.extents.data(), bytes.data(), extent_bytes);
-    }
-    if (frames > 0) {
-        std::memcpy(index.frames.data(), bytes.data() + extent_bytes, frames * sizeof(FrameRow));
-    }
+    take(bytes, &index.extents, extents);
+    take(bytes, &index.frames, frames);
+    take(bytes, &index.references, references);
     Sector end{0};
     Place next = stream.base;
     for (const PackedExtent& packed : index.extents) {
@@ -230,8 +238,14 @@ Result<StreamIndex> StreamIndex::decode(const StreamInfo& stream, const Geometry
     for (const FrameRow& row : index.frames) {
         if (row.stored == 0 || row.stored > ZSTD_compressBound(kFrameSectors * kSectorSize) ||
             row.offset >= stream.segments.size() * capacity ||
-            row.offset % capacity + row.stored > capacity) {
+            row.offset % capacity + row.stored > capacity || row.form >= format::kFormAfter + references) {
             return damaged(stream, "a frame in its index is out of range");
+        }
+    }
+    for (const ReferenceRow& row : index.references) {
+        if (Place(row.place) < kStreamPlaces || Place(row.place) >= kPlaceLimit || row.sectors == 0 ||
+            row.sectors > format::kMaxReferenceSectors || row.reserved != 0) {
+            return damaged(stream, "a reference in its index is out of range");
         }
     }
     return index;

@@ -20,6 +20,7 @@ constexpr size_t kFramesInARow = 64;
 
 constexpr const char* kFrameDamaged = "a frame of it is damaged";
 constexpr const char* kNotUnpacked = "a frame of it cannot be unpacked";
+constexpr const char* kReferenceGone = "the pack that a frame of it is stored after is not there";
 
 // Within this file: what was read is not what was written. Everything else is what a device returned.
 constexpr int kDamaged = EBADMSG;
@@ -42,8 +43,12 @@ std::span<const FrameRow> frames_in_a_row(const StreamIndex& index, uint64_t fir
 }
 
 // False if a frame, whose checksum is right, does not hold just so much.
-bool unpack(const FrameRow& row, std::span<const uint8_t> stored, const Dictionary* dictionary, std::span<uint8_t> to) {
-    if (row.raw == 0) {
+bool unpack(const FrameRow& row, std::span<const uint8_t> stored, const Dictionary* dictionary,
+            std::span<const uint8_t> reference, std::span<uint8_t> to) {
+    if (row.form >= format::kFormAfter) {
+        return unpack_frame_after(reference, stored, to);
+    }
+    if (row.form == format::kFormZstd) {
         return unpack_frame(stored, dictionary, to);
     }
     if (stored.size() != to.size()) {
@@ -105,7 +110,7 @@ Result<std::shared_ptr<const StreamIndex>> StreamStore::load_index(const StreamI
     {
         Lock lock(core_.mutex);
         for (auto found = recent_.begin(); found != recent_.end(); ++found) {
-            if (found->stream == stream.id && found->tier == stream.tier) {
+            if (found->stream == stream.id && found->index_hash == stream.index_hash) {
                 recent_.splice(recent_.begin(), recent_, found);
                 return found->index;
             }
@@ -127,7 +132,7 @@ Result<std::shared_ptr<const StreamIndex>> StreamStore::load_index(const StreamI
     }
     const auto index = std::make_shared<const StreamIndex>(decoded.take());
     Lock lock(core_.mutex);
-    recent_.push_front({stream.id, stream.tier, index});
+    recent_.push_front({stream.id, stream.index_hash, index});
     uint64_t bytes = 0;
     for (auto entry = recent_.begin(); entry != recent_.end();) {
         bytes += entry->index->memory_bytes();
@@ -292,12 +297,15 @@ Result<std::shared_ptr<const StreamStore::Frame>> StreamStore::frame(const Strea
     const FrameRow& row = index.frames[number];
     TRY_ASSIGN(const std::vector<uint8_t> stored, stored_frame(stream, index, number));
     std::shared_ptr<const Dictionary> needed;
-    if (row.raw == 0) {
+    std::vector<uint8_t> reference;
+    if (row.form == format::kFormZstd) {
         TRY_ASSIGN(needed, read_dictionary(stream, index.summary));
+    } else if (const format::ReferenceRow* const after = reference_of(index, row)) {
+        TRY_ASSIGN(reference, read_reference(stream, Place(after->place), after->sectors));
     }
     auto frame = std::make_shared<Frame>(Frame{stream.id, number, {}});
     frame->bytes.resize(sectors_of_frame(stream, number) * kSectorSize);
-    if (!unpack(row, stored, needed.get(), frame->bytes)) {
+    if (!unpack(row, stored, needed.get(), reference, frame->bytes)) {
         return torn(stream, kNotUnpacked);
     }
     keep_frame(frame);
@@ -355,6 +363,57 @@ Result<void> StreamStore::read_sectors(const StreamInfo& stream, uint64_t from, 
     return {};
 }
 
+// Packs do not refer to others, so this does not go deeper. While the stream is there, the packs are.
+Result<std::vector<uint8_t>> StreamStore::read_reference(const StreamInfo& stream, Place place, uint64_t sectors) {
+    std::vector<uint8_t> data(sectors * kSectorSize);
+    for (uint64_t done = 0; done < sectors;) {  // places of one pack may follow those of another
+        Lock lock(core_.mutex);
+        const StreamInfo* const found = find(place + done);
+        if (found == nullptr || !found->is_pack()) {
+            return torn(stream, kReferenceGone);
+        }
+        const StreamInfo pack = *found;
+        const ReadPins::Pin pin = core_.readers.pin();  // who reads a stream on the capacity image has none
+        lock.unlock();
+        const uint64_t from = place + done - pack.base;
+        const uint64_t part = std::min(sectors - done, pack.sectors - from);
+        TRY(read_sectors(pack, from, part, data.data() + done * kSectorSize));
+        done += part;
+    }
+    return data;
+}
+
+// For each of the rows; empty where none is needed. Frames that follow each other mostly have references that do, too: these are
+// read in one go.
+Result<std::vector<std::vector<uint8_t>>> StreamStore::read_references(const StreamInfo& stream, const StreamIndex& index,
+                                                                       std::span<const FrameRow> rows) {
+    std::vector<std::vector<uint8_t>> data(rows.size());
+    for (size_t i = 0, next; i < rows.size(); i = next) {
+        next = i + 1;
+        const format::ReferenceRow* const first = reference_of(index, rows[i]);
+        if (first == nullptr) {
+            continue;
+        }
+        const Place begin(first->place);
+        Place end = begin + first->sectors;
+        for (; next < rows.size(); ++next) {
+            const format::ReferenceRow* const more = reference_of(index, rows[next]);
+            if (more == nullptr || Place(more->place) < begin || Place(more->place) > end ||
+                Place(more->place) + more->sectors > begin + kFramesInARow * kFrameSectors) {
+                break;
+            }
+            end = std::max(end, Place(more->place) + more->sectors);
+        }
+        TRY_ASSIGN(const std::vector<uint8_t> all, read_reference(stream, begin, end - begin));
+        for (size_t j = i; j < next; ++j) {
+            const format::ReferenceRow* const row = reference_of(index, rows[j]);
+            const auto from = all.begin() + static_cast<ptrdiff_t>((Place(row->place) - begin) * kSectorSize);
+            data[j].assign(from, from + static_cast<ptrdiff_t>(row->sectors * kSectorSize));
+        }
+    }
+    return data;
+}
+
 // Reads frames that lie one behind the other in one go. Returns how many sectors of the data these were. What is wanted
 // of whole frames is unpacked where it is to go; the others are kept, as what is read next begins there.
 Result<uint64_t> StreamStore::read_run(const StreamInfo& stream, const StreamIndex& index, uint64_t from, uint64_t sectors,
@@ -364,14 +423,16 @@ Result<uint64_t> StreamStore::read_run(const StreamInfo& stream, const StreamInd
     std::vector<uint8_t> stored(rows.back().offset + rows.back().stored - rows.front().offset);
     TRY(read_content(stream, rows.front().offset, stored.size(), stored.data()));
     std::shared_ptr<const Dictionary> needed;
-    if (std::any_of(rows.begin(), rows.end(), [](const FrameRow& row) { return row.raw == 0; })) {
+    if (std::any_of(rows.begin(), rows.end(), [](const FrameRow& row) { return row.form == format::kFormZstd; })) {
         TRY_ASSIGN(needed, read_dictionary(stream, index.summary));
     }
+    TRY_ASSIGN(const auto references, read_references(stream, index, rows));
     const uint64_t end = std::min(from + sectors, (first + rows.size()) * kFrameSectors);
     std::vector<std::shared_ptr<const Frame>> partly;
     const char* wrong = nullptr;
     const auto unpack_one = [&](uint64_t number) {
-        const FrameRow& row = index.frames[number];
+        const FrameRow& row = rows[number - first];
+        const std::vector<uint8_t>& reference = references[number - first];
         const auto packed = std::span(stored).subspan(row.offset - rows.front().offset, row.stored);
         if (xxh3(packed.data(), packed.size(), core_.seed) != row.hash) {
             return kFrameDamaged;
@@ -379,10 +440,10 @@ Result<uint64_t> StreamStore::read_run(const StreamInfo& stream, const StreamInd
         const uint64_t start = number * kFrameSectors;
         const size_t length = sectors_of_frame(stream, number) * kSectorSize;
         if (start >= from && start + length / kSectorSize <= end) {
-            return unpack(row, packed, needed.get(), {to + (start - from) * kSectorSize, length}) ? nullptr : kNotUnpacked;
+            return unpack(row, packed, needed.get(), reference, {to + (start - from) * kSectorSize, length}) ? nullptr : kNotUnpacked;
         }
         auto frame = std::make_shared<Frame>(Frame{stream.id, number, std::vector<uint8_t>(length)});
-        if (!unpack(row, packed, needed.get(), frame->bytes)) {
+        if (!unpack(row, packed, needed.get(), reference, frame->bytes)) {
             return kNotUnpacked;
         }
         const uint64_t begin = std::max(from, start);

@@ -13,6 +13,9 @@ using format::kFrameSectors;
 namespace {
 
 constexpr size_t kFrameBytes = kFrameSectors * kSectorSize;
+constexpr size_t kReadsAtOnce = 8;
+// A frame is stored after its reference if that saves this part of it: to read it then takes two reads.
+constexpr size_t kWorthReferring = 4;
 
 }  // namespace
 
@@ -34,9 +37,11 @@ StreamWriter::~StreamWriter() {
     }
 }
 
-Result<void> StreamWriter::begin_stream(Place base, std::shared_ptr<const Dictionary> dictionary) {
+Result<void> StreamWriter::begin_stream(Place base, std::shared_ptr<const Dictionary> dictionary, References references) {
     base_ = base;
     dictionary_ = std::move(dictionary);
+    references_ = std::move(references);
+    packs_used_.assign(references_.packs.size(), false);
     if (dictionary_ == nullptr) {
         return {};
     }
@@ -71,6 +76,7 @@ void StreamWriter::put_extent(const Extent& extent) {
 
 void StreamWriter::put_extents_of(const StreamIndex& index, uint64_t sectors) {
     index_.extents = index.extents;
+    index_.references = index.references;
     sectors_ = sectors;
 }
 
@@ -94,31 +100,70 @@ Result<void> StreamWriter::pack_frames() {
         return std::span<const uint8_t>(raw_).subspan(i * kFrameBytes,
                                                       std::min(kFrameBytes, raw_.size() - i * kFrameBytes));
     };
+    TRY(read_references(count));
     core_.host.run_on_executor([&] {
         for (size_t i = 0; i < count; ++i) {
             packer_.pack(frame(i), level_, dictionary_.get(), &packed_[i]);
+            const size_t without = packed_[i].empty() ? frame(i).size() : packed_[i].size();
+            packed_after_[i].clear();
+            if (!reference_data_[i].empty()) {
+                packer_.pack_after(reference_data_[i], frame(i), level_, &packed_after_[i]);
+            }
+            if (packed_after_[i].size() > without - without / kWorthReferring) {
+                packed_after_[i].clear();
+            }
         }
     });
+    const size_t first = index_.frames.size();
     for (size_t i = 0; i < count; ++i) {
-        const bool raw = packed_[i].empty();
-        const std::span<const uint8_t> bytes = raw ? frame(i) : std::span<const uint8_t>(packed_[i]);
-        TRY(put_frame(bytes.data(), static_cast<uint32_t>(bytes.size()), raw));
+        if (!packed_after_[i].empty()) {
+            TRY(put_frame_after(packed_after_[i], references_.frames[first + i]));
+        } else if (!packed_[i].empty()) {
+            TRY(put_frame(packed_[i], format::kFormZstd));
+        } else {
+            TRY(put_frame(frame(i), format::kFormRaw));
+        }
     }
     raw_.clear();
     return {};
 }
 
-Result<void> StreamWriter::put_frame(const uint8_t* bytes, uint32_t length, bool raw) {
-    if (taken_.empty() || used_ + length > capacity()) {
+// Of the frames that are packed next. What cannot be read is no reference.
+Result<void> StreamWriter::read_references(size_t count) {
+    const size_t first = index_.frames.size();
+    TaskGroup group(core_.host, kReadsAtOnce);
+    for (size_t i = 0; i < count; ++i) {
+        reference_data_[i].clear();
+        if (first + i < references_.frames.size() && references_.frames[first + i].sectors > 0) {
+            group.run([this, &from = references_.frames[first + i], &to = reference_data_[i]]() -> Result<void> {
+                to.resize(from.sectors * kSectorSize);
+                if (!references_.read(references_.packs[from.pack], from.place, from.sectors, to.data()).ok()) {
+                    to.clear();
+                }
+                return {};
+            });
+        }
+    }
+    return group.wait();
+}
+
+Result<void> StreamWriter::put_frame_after(std::span<const uint8_t> stored, const References::Candidate& reference) {
+    index_.references.push_back({reference.place.value, reference.sectors, 0});
+    packs_used_[reference.pack] = true;
+    return put_frame(stored, format::kFormAfter + static_cast<uint32_t>(index_.references.size() - 1));
+}
+
+Result<void> StreamWriter::put_frame(std::span<const uint8_t> stored, uint32_t form) {
+    if (taken_.empty() || used_ + stored.size() > capacity()) {
         TRY(begin_segment());  // frames lie in one segment each
     }
     format::FrameRow row{};
-    row.stored = length;
-    row.raw = raw;
-    row.hash = xxh3(bytes, length, core_.seed);
+    row.stored = static_cast<uint32_t>(stored.size());
+    row.form = form;
+    row.hash = xxh3(stored.data(), stored.size(), core_.seed);
     row.offset = position();
     index_.frames.push_back(row);
-    return write(bytes, length);
+    return write(stored.data(), stored.size());
 }
 
 // What does not fit into this segment goes on in the next.
@@ -179,6 +224,7 @@ void StreamWriter::abandon_stream() {
     sectors_ = 0;
     raw_.clear();
     dictionary_ = nullptr;
+    references_ = {};
     begun_ = false;
 }
 
@@ -197,6 +243,11 @@ Result<void> StreamWriter::end_stream(StreamInfo* stream, Time upper_time, const
     stream->index_hash = xxh3(blob.data(), blob.size(), core_.seed);
     TRY(write(blob.data(), blob.size()));
     stream->index_offset = position() - blob.size() - first_segment_ * capacity();
+    for (size_t i = 0; i < packs_used_.size(); ++i) {
+        if (packs_used_[i]) {
+            stream->references.push_back(references_.packs[i].id);
+        }
+    }
     stream->segments.assign(taken_.begin() + static_cast<ptrdiff_t>(first_segment_), taken_.end());
     abandon_stream();
     return {};

@@ -23,8 +23,9 @@ constexpr size_t kLeastSegments = 4;
 constexpr uint64_t kReadSectors = (2 << 20) / kSectorSize;
 static_assert(kReadSectors >= kMaxDataSectors, "one extent fits at least");
 constexpr size_t kReadsAtOnce = 8;
-// What the record of a stream takes at most, on average: it names few segments, which it shares with others.
-constexpr size_t kRecordBytes = 128;
+// What the records of a stream take at most, on average: it names few segments, which it shares with others, and some packs.
+constexpr size_t kRecordBytes = 128 + sizeof(format::RecordHeader) + sizeof(format::StreamReferencesRecord) +
+                                format::kMaxReferencedPacks * sizeof(uint64_t);
 // The empty disk is a point that nobody recorded.
 constexpr uint32_t kFirstState = static_cast<uint32_t>(format::PointKind::interval);
 // The record of a stream names them all, in less than 64 KiB.
@@ -162,7 +163,11 @@ bool Engine::Impl::too_little_to_seal(SegmentId last) const {
 Result<void> Engine::Impl::write_stream(StreamWriter& writer, const StreamContent& content, StreamInfo* stream) {
     const ExtentMap& extents = content.extents;
     TRY_ASSIGN(std::shared_ptr<const Dictionary> dictionary, dictionary_for(extents));
-    TRY(writer.begin_stream(stream->base, std::move(dictionary)));
+    References references;
+    if (!stream->is_pack() && !stream->on_capacity()) {
+        TRY_ASSIGN(references, references_for(extents));
+    }
+    TRY(writer.begin_stream(stream->base, std::move(dictionary), std::move(references)));
     AlignedBuffer data(kReadSectors * kSectorSize);
     std::vector<Extent> some;
     for (Sector at{0}; at < kSectorLimit;) {
@@ -298,11 +303,22 @@ Result<void> Engine::Impl::end_streams(SealedStreams* sealed) {
         return {};
     }
     TRY(sealed->writer->finish());
+    TRY(allow_references(sealed->streams));
 #if PREDSNAP_CANARY == 10  // a known bug: what has been moved is not durable
     return sealed->tier == format::Tier::fast ? core.file.flush() : Result<void>();
 #else
     return sealed->tier == format::Tier::fast ? core.file.flush() : capacity.device().flush();
 #endif
+}
+
+// An older driver, which knows of none, must not open the image.
+Result<void> Engine::Impl::allow_references(const std::vector<StreamInfo>& written) {
+    const bool any = std::any_of(written.begin(), written.end(),
+                                 [](const StreamInfo& stream) { return !stream.references.empty(); });
+    if (!any || (superblock.incompatible & format::kIncompatibleReferences) != 0) {
+        return {};
+    }
+    return update_superblock([](format::Superblock& block) { block.incompatible |= format::kIncompatibleReferences; });
 }
 
 // The most segments of the log whose streams have records that fit into one batch: of one they do. `last`: the last of
@@ -370,6 +386,7 @@ void Engine::Impl::adopt(SealedStreams& sealed, bool appended) {
 // The stream is not in the history any more. `since`: the first state that does not need it.
 void Engine::Impl::remove_stream(const StreamInfo& stream, Sequence since) {
     segments.remove_stream_use(stream.base);
+    compact_due = true;
     let_go_segments(stream.tier, stream.segments, since, disk.next_view());
 }
 
@@ -403,6 +420,7 @@ Engine::Impl::StreamUse Engine::Impl::stream_use(const StreamInfo& stream) const
 const StreamInfo* Engine::Impl::needless_stream(bool in_use) const {
     const KeptStates kept = kept_states();
     const Sequence oldest = kept.empty() ? Sequence(UINT64_MAX) : kept.front();
+    const std::set<uint64_t> referenced = referenced_packs();
     for (const StreamInfo& stream : history.streams) {
         const SegmentTable::StreamUse* const use = segments.stream_use(stream.base);
         if (stream.is_pack()) {  // which is emptied by packing what is left of it again
@@ -411,7 +429,7 @@ const StreamInfo* Engine::Impl::needless_stream(bool in_use) const {
                 return &stream;
             }
 #endif
-            if (!in_use && stream_use(stream) == StreamUse::none) {
+            if (!in_use && !referenced.contains(stream.id) && stream_use(stream) == StreamUse::none) {
                 return &stream;
             }
             continue;

@@ -128,13 +128,15 @@ bool Engine::Impl::release_capacity_step() {
 
 // --- moving ---
 
-// The oldest of those in the image. What the disk has data in stays where it is fast to read.
+// The oldest of those in the image. What the disk has data in stays where it is fast to read; what refers to packs is written
+// anew first (references.cc).
 std::vector<StreamInfo> Engine::Impl::streams_to_move() const {
     std::vector<StreamInfo> group;
     size_t segments_in_group = 0;
     for (auto stream = history.streams.rbegin(); stream != history.streams.rend(); ++stream) {
         const SegmentTable::StreamUse* const use = segments.stream_use(stream->base);
-        if (stream->is_pack() || stream->on_capacity() || use == nullptr || use->live > 0 || unmovable.contains(stream->id)) {
+        if (stream->is_pack() || stream->on_capacity() || use == nullptr || use->live > 0 || !stream->references.empty() ||
+            unmovable.contains(stream->id)) {
             continue;
         }
         if (group.size() == kMostMovedAtOnce || segments_in_group >= kSegmentsMovedAtOnce) {
@@ -167,15 +169,17 @@ bool Engine::Impl::move_step() {
     if (const std::optional<bool> made = checkpoints_before_drop()) {
         return *made;
     }
-    const Result<void> moved = move_streams(group);
+    const Result<void> moved = move_streams(group, format::Tier::capacity);
     if (!moved.ok()) {
         tiers_work_failed(moved.error());
     }
     return moved.ok();
 }
 
-Result<void> Engine::Impl::move_streams(const std::vector<StreamInfo>& group) {
-    SealedStreams moved(*this, format::Tier::capacity);
+// To the capacity image, or (compact.cc) from one place of the image to another; packs, or none.
+Result<void> Engine::Impl::move_streams(const std::vector<StreamInfo>& group, format::Tier to) {
+    SealedStreams moved(*this, to);
+    moved.packs = group.front().is_pack();
     begin_streams(&moved);
     for (const StreamInfo& stream : group) {
         TRY(copy_stream(stream, &moved));
@@ -238,14 +242,14 @@ Result<void> Engine::Impl::copy_stream(const StreamInfo& from, SealedStreams* mo
             return {};
         }
         for (size_t i = 0; i < count; ++i) {
-            TRY(writer.put_stored_frame(stored[i], index->frames[at + i].raw != 0));
+            TRY(writer.put_stored_frame(stored[i], index->frames[at + i].form));
         }
-        if (paused) {
+        if (paused || (pressing && moved->tier == format::Tier::fast)) {  // guest writes wait for the cleaner
             return Error{ECANCELED, "background work is paused"};
         }
     }
     StreamInfo to = from;
-    to.tier = format::Tier::capacity;
+    to.tier = moved->tier;
     TRY(writer.end_stream(&to, index->summary.upper_time, index->summary.changes.after()));
     moved->streams.push_back(std::move(to));
     return {};
@@ -266,7 +270,7 @@ Result<void> Engine::Impl::record_moves(SealedStreams& moved) {
         for (const StreamInfo& stream : moved.streams) {
             const StreamInfo* const now = history.stream(stream.id);
             if (now == nullptr || now->on_capacity()) {
-                continue;  // it was dropped, or merged, meanwhile
+                continue;  // it was dropped, merged, or moved, meanwhile
             }
             put_stream_drop(records, stream.id);
             put_stream(records, stream);
@@ -280,21 +284,26 @@ Result<void> Engine::Impl::record_moves(SealedStreams& moved) {
     moved.writer->keep();
     moved.adopted = true;
     const std::vector<SegmentId>& written = moved.writer->segments();
-    capacity.hold(written);
-    capacity_tail = appended.ok() ? moved.writer->tail() : StreamTail{};
+    hold_segments(moved.tier, written);
+    tail_of(moved) = appended.ok() ? moved.writer->tail() : StreamTail{};
     for (size_t i = 0; i < after.size(); ++i) {
-        capacity.hold(after[i].segments);
+        hold_segments(moved.tier, after[i].segments);
         if (appended.ok()) {
             let_go_segments(format::Tier::fast, before[i].segments, disk.sequence, 0);
-            ++core.stats.moved_streams;
-            core.stats.moved_stream_bytes += after[i].sectors * kSectorSize;
+            const bool to_capacity = moved.tier == format::Tier::capacity;
+            core.stats.moved_streams += to_capacity;
+            core.stats.moved_stream_bytes += to_capacity ? after[i].sectors * kSectorSize : 0;
+            core.stats.streams_compacted += !to_capacity;
         } else {
             // The record may be on the disk all the same, until a later batch is durable.
-            let_go_segments(format::Tier::capacity, after[i].segments, disk.sequence + 1, 0);
+            let_go_segments(moved.tier, after[i].segments, disk.sequence + 1, 0);
         }
     }
-    let_go_segments(format::Tier::capacity, written, disk.sequence + 1, 0);
-    let_go_segments(format::Tier::capacity, moved.held, disk.sequence + 1, 0);
+    let_go_segments(moved.tier, written, disk.sequence + 1, 0);
+    let_go_segments(moved.tier, moved.held, disk.sequence + 1, 0);
+    if (moved.tier == format::Tier::fast) {
+        return appended.discard();
+    }
     tiers_backoff = 0;
     coalesce_capacity_due = true;
     on_progress();

@@ -127,6 +127,8 @@ BlockStatsSpecificPredsnap *predsnap_stats(const PdsEngine *engine)
     to->stream_bytes = from.stream_bytes;
     to->packed_bytes = from.packed_bytes;
     to->pack_bytes = from.pack_bytes;
+    to->streams_referred = from.streams_referred;
+    to->streams_compacted = from.streams_compacted;
     to->given_back_bytes = from.given_back_bytes;
     to->moved_streams = from.moved_streams;
     to->moved_stream_bytes = from.moved_stream_bytes;

@@ -637,6 +637,8 @@ void pds_stats(const PdsEngine* engine, PdsStats* stats) {
     stats->stream_bytes = from.stream_bytes;
     stats->packed_bytes = from.packed_bytes;
     stats->pack_bytes = from.pack_bytes;
+    stats->streams_referred = from.streams_referred;
+    stats->streams_compacted = from.streams_compacted;
     stats->given_back_bytes = from.given_back_bytes;
     stats->moved_streams = from.moved_streams;
     stats->moved_stream_bytes = from.moved_stream_bytes;

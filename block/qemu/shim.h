@@ -552,6 +552,7 @@ typedef struct PdsStats {
     uint64_t sealed_bytes;
     uint64_t stream_bytes;
     uint64_t packed_bytes, pack_bytes; /* cold data, and what it takes in packs */
+    uint64_t streams_referred, streams_compacted; /* written anew, to take less */
     uint64_t given_back_bytes;
     uint64_t moved_streams, moved_stream_bytes; /* to the capacity image */
     uint64_t recovered_batches;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "block/engine/dictionary.h"
 
+#include "block/engine/frame.h"
+
 #include <gtest/gtest.h>
 
 #include <random>

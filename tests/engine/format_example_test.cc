@@ -109,11 +109,14 @@ const std::map<std::string, std::pair<size_t, Fields>>& structures() {
             FIELD(StreamIndexHeader, added_bytes), FIELD(StreamIndexHeader, modified_bytes),
             FIELD(StreamIndexHeader, discarded_bytes), FIELD(StreamIndexHeader, dictionary),
             FIELD(StreamIndexHeader, dictionary_offset), FIELD(StreamIndexHeader, dictionary_hash),
-            FIELD(StreamIndexHeader, dictionary_bytes), FIELD(StreamIndexHeader, reserved1),
+            FIELD(StreamIndexHeader, dictionary_bytes), FIELD(StreamIndexHeader, references),
             FIELD(StreamIndexHeader, checksum)}}},
         {"FrameRow", {sizeof(format::FrameRow), {
-            FIELD(FrameRow, offset), FIELD(FrameRow, stored), FIELD(FrameRow, raw),
+            FIELD(FrameRow, offset), FIELD(FrameRow, stored), FIELD(FrameRow, form),
             FIELD(FrameRow, hash)}}},
+        {"ReferenceRow", {sizeof(format::ReferenceRow), {
+            FIELD(ReferenceRow, place), FIELD(ReferenceRow, sectors), FIELD(ReferenceRow, reserved)}}},
+        {"StreamReferencesRecord", {sizeof(format::StreamReferencesRecord), {FIELD(StreamReferencesRecord, id)}}},
         {"FloorRecord", {sizeof(format::FloorRecord), {
             FIELD(FloorRecord, sequence), FIELD(FloorRecord, time), FIELD(FloorRecord, clock)}}},
         {"PackedExtent", {sizeof(format::PackedExtent), {

@@ -23,6 +23,7 @@ using format::StreamIndexHeader;
 enum : uint8_t { kUnmended = 1, kHeader = 2, kVectors = 4, kDictionary = 8, kNoDictionary = 16, kFrames = 32 };
 constexpr uint32_t kSegment = 1 << 20;
 constexpr uint64_t kFrameCount = 6;
+constexpr uint64_t kReferring = 2;  // of them: the first ones are stored after what a pack has
 constexpr uint64_t kGap = 40;  // between extents
 constexpr size_t kFrameBytes = kFrameSectors * kSectorSize;
 constexpr int kMaxEdits = 64;
@@ -42,16 +43,40 @@ std::vector<uint8_t> frame_of(uint64_t number) {
     return frame;
 }
 
+// Much like a frame.
+std::vector<uint8_t> changed_frame_of(uint64_t number) {
+    std::vector<uint8_t> frame = frame_of(number);
+    for (size_t at = 100; at < frame.size(); at += 1000) {
+        frame[at] ^= 1;
+    }
+    return frame;
+}
+
 struct Sample {
-    StreamInfo stream;
+    StreamInfo pack, stream;
     std::vector<uint8_t> content, image;
 };
+
+Result<void> write_pack(StreamWriter& writer, StreamInfo* pack) {
+    TRY(writer.begin_stream(kStreamPlaces, nullptr));
+    for (uint64_t i = 0; i < kReferring; ++i) {
+        Extent extent;
+        extent.start = Sector(i * (kFrameSectors + kGap));
+        extent.count = kFrameSectors;
+        extent.kind = ExtentKind::run;
+        writer.put_extent(extent);
+        TRY(writer.put_data(changed_frame_of(i).data(), kFrameSectors));
+    }
+    pack->id = 3;
+    return writer.end_stream(pack, Time(), ChunkSet());
+}
 
 Result<void> write_sample(Core& core, bool with_dictionary, Sample* sample) {
     SegmentTable segments;
     segments.adopt_image(core.geometry, core.geometry.image_bytes(2));
     FastTier tier(core, segments);
     StreamWriter writer(core, tier, 1, {});
+    TRY(write_pack(writer, &sample->pack));
     std::shared_ptr<const Dictionary> dictionary;
     if (with_dictionary) {
         std::vector<std::vector<uint8_t>> frames;
@@ -63,7 +88,17 @@ Result<void> write_sample(Core& core, bool with_dictionary, Sample* sample) {
             std::abort();
         }
     }
-    TRY(writer.begin_stream(kStreamPlaces, dictionary));
+    References references;
+    references.packs = {sample->pack};
+    references.read = [](const StreamInfo& pack, Place place, uint64_t sectors, uint8_t* to) -> Result<void> {
+        const std::vector<uint8_t> frame = changed_frame_of((place - pack.base) / kFrameSectors);
+        std::memcpy(to, frame.data(), sectors * kSectorSize);
+        return {};
+    };
+    for (uint64_t i = 0; i < kReferring; ++i) {
+        references.frames.push_back({kStreamPlaces + i * kFrameSectors, kFrameSectors, 0});
+    }
+    TRY(writer.begin_stream(sample->pack.places_end(), dictionary, references));
     for (uint64_t i = 0; i < kFrameCount; ++i) {
         const std::vector<uint8_t> frame = frame_of(i);
         Extent extent;
@@ -103,7 +138,7 @@ const Sample& sample(bool with_dictionary) {
         set_up(core);
         write_sample(core, with, &made).take();
         made.image = file.bytes;
-        if (made.stream.segments.size() != 1) {
+        if (made.stream.segments.size() != 1 || made.stream.references != std::vector<uint64_t>{made.pack.id}) {
             std::abort();
         }
         return made;
@@ -130,7 +165,8 @@ void mend(const Sample& base, std::vector<uint8_t>& image, StreamInfo* stream, u
     };
     const uint64_t begin = base.stream.index_offset;
     StreamIndexHeader header = header_of(base, image);
-    const uint64_t rows = begin + base.stream.index_bytes - kFrameCount * sizeof(FrameRow);
+    const uint64_t rows = begin + base.stream.index_bytes - kReferring * sizeof(format::ReferenceRow) -
+                          kFrameCount * sizeof(FrameRow);
     for (uint64_t i = 0; i < kFrameCount; ++i) {
         FrameRow row;
         std::memcpy(&row, &image[at(base, rows + i * sizeof(row))], sizeof(row));
@@ -232,6 +268,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         mend(base, file.bytes, &stream, core.seed);
     }
     History history;
+    history.streams = {stream, base.pack};
     Capacity capacity(core);
     StreamStore store(core, history, capacity);
     use(store, stream, base, file.bytes == base.image);

@@ -20,6 +20,10 @@ class Pack(QemuTest):
         lines = "".join(f"{at} {i * i % 9973} the quick brown fox {i % 97};" for i in range(4000))
         return lines.encode()[:BLOCK]
 
+    def noisy_text(self, at):
+        """Of which alone a half is left."""
+        return content(f"noise {at}", BLOCK // 2).hex().encode()
+
     def fill(self):
         """16 MiB of text, then enough of something else that the text is past."""
         for at in range(0, 16 * MIB, BLOCK):
@@ -53,6 +57,42 @@ class Pack(QemuTest):
         self.assertGreater(self.daemon_.info()["packed"], 0)
         self.assertText()
         self.daemon_.quit()
+
+    def test_old_history_is_stored_as_what_differs_from_it(self):
+        self.start(**{"pack-after": 1})
+
+        def page(at, version):
+            return f"version {version};".encode() + self.noisy_text(at)[10:]
+
+        for at in range(0, 16 * MIB, BLOCK):
+            self.disk.write(at, page(at, 1))
+        self.disk.flush()
+        self.daemon_.snapshot("old")
+        for at in range(0, 16 * MIB, BLOCK):
+            self.disk.write(at, page(at, 2))
+        for i in range(3):
+            for at in range(16 * MIB, 20 * MIB, BLOCK):
+                self.disk.write(at, content(f"{i} {at}", BLOCK))
+            self.disk.flush()
+        process.wait_until(lambda: self.daemon_.info()["stats"]["streams-referred"] > 0, "old history stored anew")
+
+        def assert_both():
+            # Frames side by side, of which some are stored after one pack and some after the next.
+            old = self.daemon_.read_view(16 * MIB, snapshot="old")
+            for at in range(0, 16 * MIB, BLOCK):
+                self.assertEqual(self.disk.read(at, BLOCK), page(at, 2), at)
+                self.assertEqual(old[at:at + BLOCK], page(at, 1), at)
+
+        assert_both()
+        self.daemon_.quit()
+        self.check()
+        self.attach()
+        assert_both()
+        self.daemon_.rollback(snapshot="old", force=True)
+        for at in range(0, 16 * MIB, BLOCK):
+            self.assertEqual(self.disk.read(at, BLOCK), page(at, 1), at)
+        self.daemon_.quit()
+        self.check()
 
     def test_it_is_shown_and_reopen_changes_it(self):
         self.start()

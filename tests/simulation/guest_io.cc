@@ -9,6 +9,9 @@ namespace {
 
 uint64_t pick_count(World& world) {
     Random& random = world.random;
+    if (world.plan.archive && random.chance(0.5)) {
+        return random.between(64, world.plan.request_sectors_max);
+    }
     switch (random.below(10)) {
         case 0:
         case 1:

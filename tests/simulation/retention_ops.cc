@@ -156,6 +156,8 @@ bool check_floor(World& world) {
     world.coverage.hit("points kept by rules", !info.retention.rules.empty() && info.streams > world.snapshots.size());
     world.coverage.hit("cold data packed", stats.packs > 0 && world.plan.placement == Placement::log);
     world.coverage.hit("data put apart to make room", stats.packs > 0 && world.plan.pack_after_us < 0);
+    world.coverage.hit("old history stored after packs", stats.streams_referred > 0);
+    world.coverage.hit("streams compacted", stats.streams_compacted > 0);
     world.coverage.hit("streams merged", stats.merges > 0);
     world.coverage.hit("points given up for want of space", stats.points_cut > 0);
     world.coverage.hit("dictionaries trained", stats.dictionaries_trained > 0);

@@ -69,6 +69,29 @@ Plan::Plan(uint64_t seed) {
     pack_after_us = !random.chance(0.5) ? -1 : random.chance(0.5) ? 0 : static_cast<int64_t>(random.between(1000, 500'000));
     placement = random.chance(0.5) ? Placement::apart : Placement::log;
     fine.use.placement = random.chance(0.8);
+    if (Random archive(seed, 11); archive.chance(0.12)) {
+        make_archive(archive);
+    }
+}
+
+// A larger disk of small segments, written in large pieces, on which data gets cold: packs are made, and what is
+// overwritten is stored after them.
+void Plan::make_archive(Random& random) {
+    disk_sectors = random.between(2048, 6144);
+    disk_sectors_max = disk_sectors + random.between(0, 2048);
+    backing_bytes = std::min(backing_bytes, disk_sectors_max * kSectorSize);
+    segment_size = 64 << 10;
+    prewrite = 0;
+    pool_min = pool_max = random.below(4) * segment_size;
+    retention = true;
+    crash_rate = std::min(crash_rate, 0.06);
+    archive = true;
+    request_sectors_max = 256ull << random.below(3);
+    hot_sectors = disk_sectors / random.between(2, 6);
+    slim_rate /= 4;
+    pack_after_us = random.chance(0.7) ? 0 : static_cast<int64_t>(random.between(100, 20'000));
+    placement = Placement::log;
+    coalesce_rate = 0;
 }
 
 World::World(uint64_t seed, bool verbose)

@@ -26,6 +26,7 @@ namespace predsnap::sim {
 // What kind of run the seed makes. Drawn once.
 struct Plan {
     explicit Plan(uint64_t seed);
+    void make_archive(Random& random);
 
     uint64_t disk_sectors;      // at first
     uint64_t disk_sectors_max;  // it may grow to
@@ -46,6 +47,7 @@ struct Plan {
     uint64_t dictionary_frames, coalesce_rate;
     int64_t pack_after_us;
     Placement placement;
+    bool archive = false;  // half of what is written comes in large pieces
     double slim_rate;  // of writes that change few bytes
     uint64_t tasks_max;    // guest requests at once
     uint64_t hot_sectors;  // half of the requests go to that many sectors

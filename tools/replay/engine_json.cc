@@ -29,6 +29,8 @@ constexpr Named<EngineStats> kStats[] = {
     {"packed-bytes", &EngineStats::packed_bytes},
     {"pack-bytes", &EngineStats::pack_bytes},
     {"packs", &EngineStats::packs},
+    {"streams-referred", &EngineStats::streams_referred},
+    {"streams-compacted", &EngineStats::streams_compacted},
     {"sealed-bytes", &EngineStats::sealed_bytes},
     {"stream-bytes", &EngineStats::stream_bytes},
     {"coalesced-bytes", &EngineStats::coalesced_bytes},
