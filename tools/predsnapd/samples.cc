@@ -16,6 +16,12 @@ bool is_active(const Moment& moment, size_t i) {
            moment.expected_next(Op::kWrite)[i] > 0 || moment.expected_next(Op::kRead)[i] > 0;
 }
 
+// With no more room than it takes. (Without exceptions, std::vector::shrink_to_fit() does nothing.)
+template <typename T>
+std::vector<T> fitted(const std::vector<T>& values) {
+    return std::vector<T>(values.begin(), values.end());
+}
+
 Squeezed squeezed(std::span<const Packed24> values) { return {values, feature_names().size() * sizeof(Packed24)}; }
 
 }  // namespace
@@ -52,10 +58,18 @@ void Samples::take(const Moment& moment) {
     }
     row_count_ += taken.samples.size();
     taken.values = squeezed(values);
-    taken.weights.shrink_to_fit();
-    taken.samples.shrink_to_fit();
+    taken.weights = fitted(taken.weights);
+    taken.samples = fitted(taken.samples);
     taken_.push_back(std::move(taken));
     wait_for(taken_.back());
+    for (Taken& earlier : taken_) {
+        if (earlier.time_us + kHorizonMax >= moment.now_us()) {
+            break;
+        }
+        if (!earlier.samples.empty()) {
+            settle(earlier);
+        }
+    }
     if (row_count_ > options_.rows_max) {
         thin();
     }
@@ -85,74 +99,106 @@ void Samples::wait_for(Taken& taken) {
     }
 }
 
+// All is known of the oldest ones that were not settled yet: they are the last that wait for their chunks.
+void Samples::settle(Taken& taken) {
+    for (const Sample& sample : taken.samples) {
+        After after = {kNotWithin, kNotWithin};
+        const auto found = waiting_.find(sample.id);
+        for (const Op op : kOps) {
+            const int64_t next_us = sample.next_us[index_of(op)];
+            if (next_us <= taken.time_us + kHorizonMax) {
+                after[index_of(op)] = static_cast<uint32_t>(next_us - taken.time_us);
+            }
+            if (next_us == INT64_MAX && found != waiting_.end()) {
+                Sample** at = &found->second[index_of(op)];
+                while (*at != &sample) {
+                    at = &(*at)->waiting[index_of(op)];
+                }
+                *at = nullptr;
+            }
+        }
+        if (found != waiting_.end() && found->second[0] == nullptr && found->second[1] == nullptr) {
+            waiting_.erase(found);
+        }
+        taken.after.push_back(after);
+    }
+    taken.after = fitted(taken.after);
+    taken.samples = {};
+}
+
 // Of the older half of the rows every second one goes that nothing happened to, and those left stand for it; again, until
 // there is room. What happened is rare, and is what there is to learn from: it goes only where it fills more than half of
 // the room.
 void Samples::thin() {
-    const int64_t now_us = taken_.back().time_us;
     for (size_t before = SIZE_MAX; row_count_ > options_.rows_max / 4 * 3 && row_count_ < before;) {
         before = row_count_;
-        const bool spare_came = came_count(now_us) < options_.rows_max / 2;
+        const bool spare_came = came_count() < options_.rows_max / 2;
         size_t passed = 0;
         for (Taken& taken : taken_) {
-            const size_t count = taken.samples.size();
-            if (passed >= before / 2 || taken.time_us + kHorizonMax >= now_us) {
+            const size_t count = taken.weights.size();
+            if (passed >= before / 2 || !taken.samples.empty()) {
                 break;  // its outcome is not known yet, and so is that of all after it
             }
             passed += count;
             halve(taken, spare_came);
-            row_count_ -= count - taken.samples.size();
+            row_count_ -= count - taken.weights.size();
         }
     }
-    std::erase_if(taken_, [](const Taken& taken) { return taken.samples.empty(); });
-    waiting_.clear();
-    for (Taken& taken : taken_) {
-        if (taken.time_us + kHorizonMax >= now_us) {
-            wait_for(taken);
-        }
+    std::erase_if(taken_, [](const Taken& taken) { return taken.weights.empty(); });
+}
+
+uint32_t Samples::after(const Taken& taken, size_t row, Op op) {
+    if (taken.samples.empty()) {
+        return taken.after[row][index_of(op)];
     }
+    const int64_t next_us = taken.samples[row].next_us[index_of(op)];
+    return next_us > taken.time_us + kHorizonMax ? kNotWithin : static_cast<uint32_t>(next_us - taken.time_us);
 }
 
-bool Samples::came(const Taken& taken, const Sample& sample) {
-    return std::min(sample.next_us[0], sample.next_us[1]) <= taken.time_us + kHorizonMax;
-}
-
-size_t Samples::came_count(int64_t now_us) const {
+size_t Samples::came_count() const {
     size_t count = 0;
     for (const Taken& taken : taken_) {
-        for (const Sample& sample : taken.samples) {
-            count += taken.time_us + kHorizonMax < now_us && came(taken, sample) ? 1 : 0;
-        }
+        count += static_cast<size_t>(std::count_if(taken.after.begin(), taken.after.end(), came));
     }
     return count;
 }
 
 void Samples::halve(Taken& taken, bool spare_came) {
     std::vector<size_t> kept;
-    for (size_t i = 0; i < taken.samples.size(); ++i) {
-        const bool spared = spare_came && came(taken, taken.samples[i]);
+    for (size_t i = 0; i < taken.after.size(); ++i) {
+        const bool spared = spare_came && came(taken.after[i]);
         if (spared || random_() % 2 == 0) {
             kept.push_back(i);
             taken.weights[i] = spared ? taken.weights[i] : std::min(2 * taken.weights[i], kWeightMax);
         }
     }
-    if (kept.size() == taken.samples.size()) {
+    if (kept.size() == taken.after.size()) {
         return;
     }
     const size_t columns = feature_names().size();
     std::vector<Packed24> values = taken.values.values<Packed24>();
     for (size_t to = 0; to < kept.size(); ++to) {
         taken.weights[to] = taken.weights[kept[to]];
-        taken.samples[to] = taken.samples[kept[to]];
+        taken.after[to] = taken.after[kept[to]];
         std::copy_n(values.begin() + static_cast<ptrdiff_t>(kept[to] * columns), columns,
                     values.begin() + static_cast<ptrdiff_t>(to * columns));
     }
     taken.weights.resize(kept.size());
-    taken.samples.resize(kept.size());
-    taken.weights.shrink_to_fit();
-    taken.samples.shrink_to_fit();
+    taken.after.resize(kept.size());
+    taken.weights = fitted(taken.weights);
+    taken.after = fitted(taken.after);
     values.resize(kept.size() * columns);
     taken.values = squeezed(values);
+}
+
+size_t Samples::memory_bytes() const {
+    constexpr size_t kNode = 2 * sizeof(void*) + 16;  // of a hash table
+    size_t bytes = waiting_.size() * (kNode + sizeof(ChunkId) + 2 * sizeof(Sample*));
+    for (const Taken& taken : taken_) {
+        bytes += sizeof(Taken) + taken.values.memory_bytes() + taken.weights.capacity() * sizeof(float) +
+                 taken.samples.capacity() * sizeof(Sample) + taken.after.capacity() * sizeof(After);
+    }
+    return bytes;
 }
 
 TrainingSet Samples::outcomes(const Target& target, int64_t now_us) const {
@@ -166,8 +212,8 @@ TrainingSet Samples::outcomes(const Target& target, int64_t now_us) const {
         const std::vector<Packed24> values = taken.values.values<Packed24>();
         set.rows.values.insert(set.rows.values.end(), values.begin(), values.end());
         set.weights.insert(set.weights.end(), taken.weights.begin(), taken.weights.end());
-        for (const Sample& sample : taken.samples) {
-            const bool came = sample.next_us[index_of(target.op)] - taken.time_us <= target.horizon_us;
+        for (size_t row = 0; row < taken.weights.size(); ++row) {
+            const bool came = after(taken, row, target.op) <= target.horizon_us;
             set.labels.push_back(came ? 1.f : 0.f);
             set.positives += came ? 1 : 0;
         }

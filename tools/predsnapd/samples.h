@@ -40,11 +40,16 @@ class Samples {
     // Those of which the outcome is known by now.
     TrainingSet outcomes(const Target& target, int64_t now_us) const;
     size_t row_count() const { return row_count_; }
+    size_t memory_bytes() const;
     // What all rows have in common.
     Profile profile() const;
 
   private:
-    struct Sample {
+    // How long after the moment the chunk was accessed first, by op; kNotWithin: not within the longest horizon.
+    using After = std::array<uint32_t, 2>;  // microseconds
+    static constexpr uint32_t kNotWithin = UINT32_MAX;
+    static_assert(kHorizonMax < kNotWithin);
+    struct Sample {  // of which that is not known yet
         ChunkId id = 0;
         std::array<int64_t, 2> next_us = {INT64_MAX, INT64_MAX};  // first access after the moment
         std::array<Sample*, 2> waiting = {nullptr, nullptr};      // earlier ones that wait for the same
@@ -53,14 +58,18 @@ class Samples {
         int64_t time_us = 0;
         Squeezed values;  // Packed24, of rows
         std::vector<float> weights;
-        std::vector<Sample> samples;  // does not move: others point to them
+        std::vector<Sample> samples;  // do not move, as others point to them; none once all is known
+        std::vector<After> after;     // then of each row
     };
     void wait_for(Taken& taken);
+    void settle(Taken& taken);
     void thin();
     void halve(Taken& taken, bool spare_came);
-    // Whether anything happened to the chunk within the longest horizon.
-    static bool came(const Taken& taken, const Sample& sample);
-    size_t came_count(int64_t now_us) const;
+    // How long after its moment a row's chunk was accessed, as far as it is known.
+    static uint32_t after(const Taken& taken, size_t row, Op op);
+    // Whether anything happened to it within the longest horizon.
+    static bool came(const After& after) { return std::min(after[0], after[1]) != kNotWithin; }
+    size_t came_count() const;
 
     const SampleOptions options_;
     std::deque<Taken> taken_;
