@@ -8,6 +8,7 @@ namespace predsnap::predict {
 namespace {
 
 constexpr int64_t kActive = 600 * kSecond;
+constexpr size_t kRowsAtOnce = 2048;  // and those of a moment more, as they are told to XGBoost
 constexpr float kWeightMax = 1000;  // a rare row that stands for more would drown others; what is that old counts for less
 
 bool is_active(const Moment& moment, size_t i) {
@@ -123,7 +124,7 @@ void Samples::settle(Taken& taken) {
         taken.after.push_back(after);
     }
     taken.after = fitted(taken.after);
-    taken.samples = {};
+    taken.samples = std::vector<Sample>();  // = {} would keep the room
 }
 
 // Of the older half of the rows every second one goes that nothing happened to, and those left stand for it; again, until
@@ -201,24 +202,41 @@ size_t Samples::memory_bytes() const {
     return bytes;
 }
 
-TrainingSet Samples::outcomes(const Target& target, int64_t now_us) const {
-    TrainingSet set;
-    set.rows.columns = feature_names().size();
-    set.rows.values.reserve(row_count_ * set.rows.columns);  // what grows is there twice for a while
+Outcomes Samples::outcomes(const Target& target, int64_t now_us) const {
+    Outcomes outcomes;
+    outcomes.labels.reserve(row_count_);  // what grows is there twice for a while
+    outcomes.weights.reserve(row_count_);
     for (const Taken& taken : taken_) {
-        if (taken.time_us + target.horizon_us > now_us) {
-            continue;
-        }
-        const std::vector<Packed24> values = taken.values.values<Packed24>();
-        set.rows.values.insert(set.rows.values.end(), values.begin(), values.end());
-        set.weights.insert(set.weights.end(), taken.weights.begin(), taken.weights.end());
+        const bool known = taken.time_us + target.horizon_us <= now_us;
         for (size_t row = 0; row < taken.weights.size(); ++row) {
-            const bool came = after(taken, row, target.op) <= target.horizon_us;
-            set.labels.push_back(came ? 1.f : 0.f);
-            set.positives += came ? 1 : 0;
+            const bool came = known && after(taken, row, target.op) <= target.horizon_us;
+            outcomes.labels.push_back(came ? 1.f : 0.f);
+            outcomes.weights.push_back(known ? taken.weights[row] : 0.f);
+            outcomes.known += known ? 1 : 0;
+            outcomes.positives += came ? 1 : 0;
         }
     }
-    return set;
+    return outcomes;
+}
+
+Result<TrainingRows> Samples::rows(int threads) const {
+    std::vector<float> weights;
+    weights.reserve(row_count_);
+    for (const Taken& taken : taken_) {
+        weights.insert(weights.end(), taken.weights.begin(), taken.weights.end());
+    }
+    auto next = taken_.begin();
+    const TrainingRows::Source source{
+        [&] { next = taken_.begin(); },
+        [&](Rows& rows) {
+            rows.values.clear();
+            for (; next != taken_.end() && rows.count() < kRowsAtOnce; ++next) {
+                const std::vector<Packed24> values = next->values.values<Packed24>();
+                rows.values.insert(rows.values.end(), values.begin(), values.end());
+            }
+            return rows.count() > 0;
+        }};
+    return TrainingRows::create(source, feature_names().size(), weights, threads);
 }
 
 Profile Samples::profile() const {

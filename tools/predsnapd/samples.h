@@ -21,12 +21,11 @@ struct SampleOptions {
     size_t moment_rows_max = 1200;
 };
 
-// Rows with the outcome of one target.
-struct TrainingSet {
-    Rows rows;
+// The outcomes of one target, of all rows.
+struct Outcomes {
     std::vector<float> labels;
-    std::vector<float> weights;  // a row stands for that many
-    size_t positives = 0;
+    std::vector<float> weights;  // a row stands for that many; 0: it is not known yet
+    size_t known = 0, positives = 0;
 };
 
 class Samples {
@@ -37,8 +36,10 @@ class Samples {
     void take(const Moment& moment);
     // A chunk was accessed, after all moments taken.
     void happened(ChunkId id, Op op, int64_t time_us);
-    // Those of which the outcome is known by now.
-    TrainingSet outcomes(const Target& target, int64_t now_us) const;
+    // As they are known by now.
+    Outcomes outcomes(const Target& target, int64_t now_us) const;
+    // All rows, to learn from; in the order of the outcomes, for as long as no others are taken.
+    Result<TrainingRows> rows(int threads) const;
     size_t row_count() const { return row_count_; }
     size_t memory_bytes() const;
     // What all rows have in common.
