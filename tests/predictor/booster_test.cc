@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <random>
 
 namespace predsnap::predict::test {
@@ -92,6 +93,24 @@ TEST(Booster, OfRowsWithoutWeightNothingIsLearnt) {
     }
     EXPECT_EQ(rows.train(labels, some, {.rounds = 10}).take().bytes(), expected);
     EXPECT_NE(rows.train(labels, whole.weights, {.rounds = 10}).take().bytes(), expected);
+}
+
+// What is not known says as much as a value does; learnt from it, and asked of it.
+TEST(Booster, WhatIsNotKnownCounts) {
+    Lesson gaps = lesson();
+    for (size_t i = 0; i < kCount; ++i) {
+        float& value = gaps.rows.values[i * kColumns + 3];
+        value = i % 4 == 0 ? std::nanf("") : value;
+        gaps.labels[i] = (std::isnan(value) || value > 1) ? 1.f : 0.f;  // at both ends
+    }
+    const Rows before = gaps.rows;
+    const Trees trees = train_trees(gaps.rows, gaps.labels, gaps.weights, {.rounds = 20}).take();
+    EXPECT_TRUE(std::equal(before.values.begin(), before.values.end(), gaps.rows.values.begin(),
+                           [](float a, float b) { return a == b || (std::isnan(a) && std::isnan(b)); }));
+    const std::vector<float> said = trees.predict(gaps.rows);
+    for (size_t i = 0; i < kCount; ++i) {
+        ASSERT_EQ(said[i] > 0.5f, gaps.labels[i] > 0.5f) << i;
+    }
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <xgboost/c_api.h>
 
 #include <cassert>
+#include <cmath>
 #include <memory>
 
 #include "block/engine/text.h"
@@ -12,6 +13,9 @@ namespace predsnap::predict {
 namespace {
 
 constexpr int kBins = 64;  // that the values of a column are put into
+// What is not known, to XGBoost, is a value below all others: in a matrix with gaps each value would take four bytes and more in
+// place of one.
+constexpr float kBelowAll = -1e30f;
 
 Result<void> done(int status, const char* what) {
     if (status == 0) {
@@ -39,6 +43,9 @@ struct Feed {
     bool give() {
         if (!source.next(rows)) {
             return false;
+        }
+        for (float& value : rows.values) {
+            value = std::isnan(value) ? kBelowAll : value;
         }
         const std::span<const float> of_rows = weights.subspan(at, rows.count());
         at += rows.count();
@@ -76,7 +83,7 @@ Result<Trees> trees_of(BoosterHandle booster) {
     bst_ulong length = 0;
     const char* bytes = nullptr;
     TRY(done(XGBoosterSaveModelToBuffer(booster, R"({"format": "json"})", &length, &bytes), "save a model"));
-    return Trees::of_xgboost(std::string(bytes, length));
+    return Trees::of_xgboost(std::string(bytes, length), Trees::Unknown::kIsLowest);
 }
 
 }  // namespace
