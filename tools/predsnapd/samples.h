@@ -6,6 +6,7 @@
 
 #include <deque>
 #include <random>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -46,30 +47,38 @@ class Samples {
     Profile profile() const;
 
   private:
-    // How long after the moment the chunk was accessed first, by op; kNotWithin: not within the longest horizon.
-    using After = std::array<uint32_t, 2>;  // microseconds
-    static constexpr uint32_t kNotWithin = UINT32_MAX;
+    // A row's: how long after the moment its chunk was accessed first, by op.
+    struct Fate {
+        float weight = 1;
+        std::array<uint32_t, 2> after_us{};
+    };
+    static constexpr uint32_t kNotWithin = UINT32_MAX;  // the longest horizon
     static_assert(kHorizonMax < kNotWithin);
     struct Sample {  // of which that is not known yet
         ChunkId id = 0;
+        float weight = 1;
         std::array<int64_t, 2> next_us = {INT64_MAX, INT64_MAX};  // first access after the moment
         std::array<Sample*, 2> waiting = {nullptr, nullptr};      // earlier ones that wait for the same
     };
     struct Taken {
         int64_t time_us = 0;
-        Squeezed values;  // Packed24, of rows
-        std::vector<float> weights;
+        size_t rows = 0;
+        Squeezed values;              // Packed24
         std::vector<Sample> samples;  // do not move, as others point to them; none once all is known
-        std::vector<After> after;     // then of each row
+        Squeezed fates;               // then; of
+        size_t came = 0;              // so many rows something happened
+        bool settled() const { return samples.empty(); }
     };
     void wait_for(Taken& taken);
     void settle(Taken& taken);
+    void stop_waiting(const Sample& sample);
     void thin();
+    static void set_fates(Taken& taken, std::span<const Fate> fates);
     void halve(Taken& taken, bool spare_came);
-    // How long after its moment a row's chunk was accessed, as far as it is known.
-    static uint32_t after(const Taken& taken, size_t row, Op op);
-    // Whether anything happened to it within the longest horizon.
-    static bool came(const After& after) { return std::min(after[0], after[1]) != kNotWithin; }
+    // Of each row, as far as it is known.
+    static std::vector<Fate> fates_of(const Taken& taken);
+    // Whether anything happened within the longest horizon.
+    static bool came(const Fate& fate) { return std::min(fate.after_us[0], fate.after_us[1]) != kNotWithin; }
     size_t came_count() const;
 
     const SampleOptions options_;
