@@ -10,7 +10,7 @@ namespace predsnap::predict {
 // At the very beginning. Arrays are mapped one by one, and gone when they are freed, however many there were before; threads
 // share what is smaller, as else each keeps what another one could use.
 inline void keep_memory_small() {
-    constexpr int kMapped = 64 << 10;
+    constexpr int kMapped = 16 << 10;
     mallopt(M_MMAP_THRESHOLD, kMapped);
     mallopt(M_TRIM_THRESHOLD, kMapped);
     mallopt(M_MMAP_MAX, 1 << 20);

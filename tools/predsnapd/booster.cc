@@ -4,6 +4,7 @@
 #include <xgboost/c_api.h>
 
 #include <cassert>
+#include <cmath>
 #include <memory>
 
 #include "block/engine/text.h"
@@ -12,6 +13,9 @@ namespace predsnap::predict {
 namespace {
 
 constexpr int kBins = 64;  // that the values of a column are put into
+// What is not known, to XGBoost, is a value below all others: in a matrix with gaps each value would take four bytes and more in
+// place of one.
+constexpr float kBelowAll = -1e30f;
 
 Result<void> done(int status, const char* what) {
     if (status == 0) {
@@ -20,49 +24,38 @@ Result<void> done(int status, const char* what) {
     return Error{EIO, text("XGBoost cannot %s: %.300s", what, XGBGetLastError())};
 }
 
-struct FreeMatrix {
-    void operator()(void* handle) const { XGDMatrixFree(handle); }
-};
-using Matrix = std::unique_ptr<void, FreeMatrix>;
-
-// What a matrix is made of: all rows at once. XGBoost asks for them several times over.
-struct Source {
-    const Rows& rows;
-    std::span<const float> labels, weights;
+// What XGBoost calls for the rows of a matrix: it goes over them several times.
+struct Feed {
+    const TrainingRows::Source& source;
+    std::span<const float> weights;
+    Rows rows;
+    size_t at = 0;  // the first row that was not given yet
     DMatrixHandle proxy = nullptr;
-    bool given = false;
 
-    static void reset(DataIterHandle source) { static_cast<Source*>(source)->given = false; }
-    static int next(DataIterHandle source) { return static_cast<Source*>(source)->give() ? 1 : 0; }
+    static void reset(DataIterHandle handle) {
+        auto& feed = *static_cast<Feed*>(handle);
+        feed.at = 0;
+        feed.source.restart();
+    }
+    static int next(DataIterHandle handle) { return static_cast<Feed*>(handle)->give() ? 1 : 0; }
 
   private:
     bool give() {
-        if (given) {
+        if (!source.next(rows)) {
             return false;
         }
-        given = true;
+        for (float& value : rows.values) {
+            value = std::isnan(value) ? kBelowAll : value;
+        }
+        const std::span<const float> of_rows = weights.subspan(at, rows.count());
+        at += rows.count();
         const std::string array = text(R"({"data": [%llu, true], "shape": [%zu, %zu], "typestr": "<f4", "version": 3})",
                                        static_cast<unsigned long long>(reinterpret_cast<uintptr_t>(rows.values.data())),
                                        rows.count(), rows.columns);
         return XGProxyDMatrixSetDataDense(proxy, array.c_str()) == 0 &&
-               XGDMatrixSetFloatInfo(proxy, "label", labels.data(), labels.size()) == 0 &&
-               XGDMatrixSetFloatInfo(proxy, "weight", weights.data(), weights.size()) == 0;
+               XGDMatrixSetFloatInfo(proxy, "weight", of_rows.data(), of_rows.size()) == 0;
     }
 };
-
-// Of values there are only their bins in it, a byte each, which is all that trees are grown from: a matrix as XGBoost has
-// it otherwise takes eight bytes a value, beside these.
-Result<Matrix> matrix_of(const Rows& rows, std::span<const float> labels, std::span<const float> weights, int threads) {
-    Source source{rows, labels, weights};
-    TRY(done(XGProxyDMatrixCreate(&source.proxy), "take rows"));
-    const Matrix proxy(source.proxy);
-    const std::string config = text(R"({"missing": NaN, "max_bin": %d, "nthread": %d})", kBins, threads);
-    DMatrixHandle handle = nullptr;
-    TRY(done(XGQuantileDMatrixCreateFromCallback(&source, source.proxy, nullptr, Source::reset, Source::next,
-                                                 config.c_str(), &handle),
-             "take rows"));
-    return Matrix(handle);
-}
 
 Result<void> set(BoosterHandle booster, const char* name, const std::string& value) {
     return done(XGBoosterSetParam(booster, name, value.c_str()), name);
@@ -90,26 +83,54 @@ Result<Trees> trees_of(BoosterHandle booster) {
     bst_ulong length = 0;
     const char* bytes = nullptr;
     TRY(done(XGBoosterSaveModelToBuffer(booster, R"({"format": "json"})", &length, &bytes), "save a model"));
-    return Trees::of_xgboost(std::string(bytes, length));
+    return Trees::of_xgboost(std::string(bytes, length), Trees::Unknown::kIsLowest);
 }
 
 }  // namespace
 
-Result<Trees> train_trees(Rows rows, std::span<const float> labels, std::span<const float> weights,
-                          const BoosterOptions& options) {
-    assert(labels.size() == rows.count() && weights.size() == rows.count());
-    TRY_ASSIGN(Matrix matrix, matrix_of(rows, labels, weights, options.threads));
-    rows.values = {};
+void TrainingRows::FreeMatrix::operator()(void* handle) const { XGDMatrixFree(handle); }
+
+Result<TrainingRows> TrainingRows::create(const Source& source, size_t columns, std::span<const float> weights, int threads) {
+    Feed feed{source, weights, {columns, {}}};
+    TRY(done(XGProxyDMatrixCreate(&feed.proxy), "take rows"));
+    const Matrix proxy(feed.proxy);
+    const std::string config = text(R"({"missing": NaN, "max_bin": %d, "nthread": %d})", kBins, threads);
+    DMatrixHandle handle = nullptr;
+    TRY(done(XGQuantileDMatrixCreateFromCallback(&feed, feed.proxy, nullptr, Feed::reset, Feed::next, config.c_str(), &handle),
+             "take rows"));
+    return TrainingRows(Matrix(handle), weights.size());
+}
+
+Result<Trees> TrainingRows::train(std::span<const float> labels, std::span<const float> weights,
+                                  const BoosterOptions& options) const {
+    assert(labels.size() == count_ && weights.size() == count_);
+    TRY(done(XGDMatrixSetFloatInfo(matrix_.get(), "label", labels.data(), labels.size()), "take labels"));
+    TRY(done(XGDMatrixSetFloatInfo(matrix_.get(), "weight", weights.data(), weights.size()), "take weights"));
     BoosterHandle handle = nullptr;
-    DMatrixHandle matrices[] = {matrix.get()};
+    const DMatrixHandle matrices[] = {matrix_.get()};
     TRY(done(XGBoosterCreate(matrices, 1, &handle), "make a model"));
     const std::unique_ptr<void, FreeBooster> booster(handle);
     TRY(set_all(handle, options));
     for (int round = 0; round < options.rounds; ++round) {
-        TRY(done(XGBoosterUpdateOneIter(handle, round, matrix.get()), "train"));
+        TRY(done(XGBoosterUpdateOneIter(handle, round, matrix_.get()), "train"));
     }
-    matrix.reset();
     return trees_of(handle);
+}
+
+Result<Trees> train_trees(const Rows& rows, std::span<const float> labels, std::span<const float> weights,
+                          const BoosterOptions& options) {
+    assert(labels.size() == rows.count() && weights.size() == rows.count());
+    bool given = false;
+    const TrainingRows::Source source{[&] { given = false; },
+                                      [&](Rows& some) {
+                                          if (given) {
+                                              return false;
+                                          }
+                                          some.values = rows.values;
+                                          return given = true;
+                                      }};
+    TRY_ASSIGN(const TrainingRows matrix, TrainingRows::create(source, rows.columns, weights, options.threads));
+    return matrix.train(labels, weights, options);
 }
 
 }  // namespace predsnap::predict

@@ -68,7 +68,7 @@ Result<Trees> ChangeForecast::fit(size_t count, const BoosterOptions& options) c
         rows.values.insert(rows.values.end(), outcomes_[i].row.begin(), outcomes_[i].row.end());
         labels.push_back(outcomes_[i].changed);
     }
-    return train_trees(std::move(rows), labels, std::vector<float>(count, 1.f), options);
+    return train_trees(rows, labels, std::vector<float>(count, 1.f), options);
 }
 
 void ChangeForecast::judge(const Trees& trees, size_t from) {

@@ -68,7 +68,7 @@ void Contest::judge(const Judged& judged) {
         kept.came.push_back(judged.came[i]);
     }
     for (const PackedScores& scores : judged.scores) {
-        kept.scores.push_back(scores.of(taken));
+        kept.scores.push_back(scores.of(taken).squeezed());
     }
     ++judged_;
     kept_came_ += kept.came_count;
@@ -109,12 +109,19 @@ size_t Contest::came(Filter filter) const {
     return came;
 }
 
+PackedScores Contest::scores_of(const Kept& kept, size_t method) const {
+    return {kept.scores[method], method >= rules_};  // what is no rule says probabilities
+}
+
 // Nothing of moments that the method did not rank.
 std::vector<Outcome> Contest::outcomes(size_t method, Filter filter) const {
     std::vector<Outcome> result;
     for (const Kept& kept : kept_) {
-        const PackedScores& scores = kept.scores[method];
-        for (size_t i = 0; i < scores.size() && counts(kept, filter); ++i) {
+        if (!counts(kept, filter)) {
+            continue;
+        }
+        const PackedScores scores = scores_of(kept, method);
+        for (size_t i = 0; i < scores.size(); ++i) {
             result.push_back({scores[i], kept.came[i], kept.weight(i)});
         }
     }
@@ -145,9 +152,16 @@ void Contest::fit_blend(Filter filter) {
     std::vector<float> said;
     std::vector<Outcome> came;
     for (const Kept& kept : kept_) {
-        for (size_t i = 0; i < kept.came.size() && counts(kept, filter); ++i) {
+        if (!counts(kept, filter)) {
+            continue;
+        }
+        std::vector<PackedScores> scores;
+        for (size_t input = 0; input < inputs; ++input) {
+            scores.push_back(scores_of(kept, input));
+        }
+        for (size_t i = 0; i < kept.came.size(); ++i) {
             for (size_t input = 0; input < inputs; ++input) {
-                said.push_back(probability(input, kept.scores[input][i]));
+                said.push_back(probability(input, scores[input][i]));
             }
             came.push_back({0, kept.came[i], kept.weight(i)});
         }

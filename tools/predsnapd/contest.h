@@ -58,7 +58,7 @@ class Contest {
   private:
     struct Kept {
         int64_t time_us = 0;
-        std::vector<PackedScores> scores;
+        std::vector<Squeezed> scores;  // PackedScores, by method
         std::vector<bool> came;
         size_t came_count = 0;   // of those kept
         float came_weight = 1;   // each that came stands for so many
@@ -75,6 +75,7 @@ class Contest {
     void forget();
     bool counts(const Kept& kept, Filter filter) const;
     size_t came(Filter filter) const;
+    PackedScores scores_of(const Kept& kept, size_t method) const;
     std::vector<Outcome> outcomes(size_t method, Filter filter) const;
     void fit_blend(Filter filter);
     size_t winner() const;

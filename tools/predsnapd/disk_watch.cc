@@ -14,7 +14,7 @@ namespace predsnap::predict {
 namespace {
 
 // What one disk may take of memory: see docs/prediction.md for what it comes to.
-constexpr size_t kChunksMax = 16384, kRowsMax = 20000, kMomentRowsMax = 400, kEarlyRowsMax = 18000;
+constexpr size_t kChunksMax = 16384, kRowsMax = 60000, kMomentRowsMax = 400, kEarlyRowsMax = 18000;
 // Predictions that are judged are kept until their horizon has passed: so not each one is.
 constexpr int64_t kJudgeEvery = 60 * kSecond;
 // While there is no model: how often one of a similar disk is looked for.

@@ -137,22 +137,22 @@ void Forecaster::report(const Target& target, const Pending& pending) const {
 }
 
 // Nothing where there is too little to learn from yet.
-Result<std::optional<Trees>> Forecaster::fit(const Target& target, int64_t now_us) const {
-    TrainingSet set = samples_.outcomes(target, now_us);
-    if (set.rows.count() < kRowsMin || set.positives < kPositivesMin) {
+Result<std::optional<Trees>> Forecaster::fit(const TrainingRows& rows, const Target& target, int64_t now_us) const {
+    const Outcomes outcomes = samples_.outcomes(target, now_us);
+    if (outcomes.known < kRowsMin || outcomes.positives < kPositivesMin) {
         return std::optional<Trees>();
     }
-    TRY_ASSIGN(Trees model, train_trees(std::move(set.rows), set.labels, set.weights, options_.booster));
+    TRY_ASSIGN(Trees model, rows.train(outcomes.labels, outcomes.weights, options_.booster));
     return std::optional(std::move(model));
 }
 
 // Judges a first model before it serves: by the newest of the early moments, by one trained on what came
 // before them.
-Result<void> Forecaster::try_out(const Target& target, State& state) const {
+Result<void> Forecaster::try_out(const TrainingRows& rows, const Target& target, State& state) const {
     if (state.early.empty()) {
         return {};
     }
-    TRY_ASSIGN(const std::optional<Trees> trial, fit(target, state.early.front().time_us));
+    TRY_ASSIGN(const std::optional<Trees> trial, fit(rows, target, state.early.front().time_us));
     if (!trial) {
         return {};
     }
@@ -205,21 +205,31 @@ void Forecaster::adopt(size_t target, Trees model, int64_t trained_us, bool serv
     }
 }
 
-Result<void> Forecaster::train() {
+// Of all targets, from the same rows. Whether there is any.
+Result<bool> Forecaster::train_models() {
+    if (samples_.row_count() < kRowsMin) {
+        return false;
+    }
+    TRY_ASSIGN(const TrainingRows rows, samples_.rows(options_.booster.threads));
     bool any = false;
     for (size_t i = 0; i < states_.size(); ++i) {
-        TRY_ASSIGN(std::optional<Trees> model, fit(options_.targets[i], activity_.now_us()));
+        TRY_ASSIGN(std::optional<Trees> model, fit(rows, options_.targets[i], activity_.now_us()));
         if (!model) {
             continue;
         }
         if (!states_[i].model) {
-            TRY(try_out(options_.targets[i], states_[i]));
+            TRY(try_out(rows, options_.targets[i], states_[i]));
             states_[i].early.clear();
         }
         states_[i].model = std::move(model);
         states_[i].trained_us = activity_.now_us();
         any = true;
     }
+    return any;
+}
+
+Result<void> Forecaster::train() {
+    TRY_ASSIGN(const bool any, train_models());
     TRY(changes_.train(options_.booster));
     if (any) {  // those that learn later are judged as time goes on
         early_rows_.clear();

@@ -115,8 +115,9 @@ class Forecaster {
     void note(Pending& pending, const Access& access) const;
     void settle(const Target& target, State& state);
     void report(const Target& target, const Pending& pending) const;
-    Result<std::optional<Trees>> fit(const Target& target, int64_t now_us) const;
-    Result<void> try_out(const Target& target, State& state) const;
+    Result<std::optional<Trees>> fit(const TrainingRows& rows, const Target& target, int64_t now_us) const;
+    Result<void> try_out(const TrainingRows& rows, const Target& target, State& state) const;
+    Result<bool> train_models();
     bool any_model() const;
     void begin_early(int64_t now_us, size_t count);
     void keep_early(std::span<const float> rows, size_t first, size_t count);

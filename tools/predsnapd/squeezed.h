@@ -30,6 +30,7 @@ class Squeezed {
         expand(std::as_writable_bytes(std::span(values)));
         return values;
     }
+    bool empty() const { return size_ == 0; }
     size_t memory_bytes() const { return bytes_.capacity(); }
 
   private:

@@ -38,13 +38,15 @@ Error strange(const char* what) { return {EINVAL, text("XGBoost describes a mode
 
 struct Trees::Grower {
     const Json left, right, columns, conditions, defaults;
+    const bool unknown_is_lowest;
     Trees& trees;
     Node* nodes;
     float* values;
 
-    Grower(const Json& tree, Trees& into)
+    Grower(const Json& tree, Unknown unknown, Trees& into)
         : left(tree["left_children"]), right(tree["right_children"]), columns(tree["split_indices"]),
-          conditions(tree["split_conditions"]), defaults(tree["default_left"]), trees(into) {
+          conditions(tree["split_conditions"]), defaults(tree["default_left"]),
+          unknown_is_lowest(unknown == Unknown::kIsLowest), trees(into) {
         into.nodes_.resize(into.nodes_.size() + into.inner());
         into.values_.resize(into.values_.size() + into.leaves());
         nodes = into.nodes_.data() + into.nodes_.size() - into.inner();
@@ -70,7 +72,7 @@ struct Trees::Grower {
             grow(node, 2 * at + 2);
             return;
         }
-        const bool to_left = defaults[node].integer() != 0 || defaults[node].boolean();
+        const bool to_left = unknown_is_lowest || defaults[node].integer() != 0 || defaults[node].boolean();
         const auto column = static_cast<uint32_t>(columns[node].integer(kColumnsMax));
         nodes[at] = {static_cast<float>(conditions[node].number()),
                      static_cast<uint16_t>(std::min(column, kColumnsMax) + (to_left ? 0 : trees.columns_))};
@@ -79,7 +81,7 @@ struct Trees::Grower {
     }
 };
 
-Result<Trees> Trees::of_xgboost(const std::string& json) {
+Result<Trees> Trees::of_xgboost(const std::string& json, Unknown unknown) {
     TRY_ASSIGN(const Json model, Json::parse(json));
     const Json learner = model["learner"], facts = learner["learner_model_param"];
     const Json list = learner["gradient_booster"]["model"]["trees"];
@@ -95,7 +97,7 @@ Result<Trees> Trees::of_xgboost(const std::string& json) {
     trees.base_ = -std::log(1.0f / static_cast<float>(base) - 1.0f);
     trees.columns_ = static_cast<uint32_t>(columns);
     for (size_t i = 0; i < list.size(); ++i) {
-        trees.depth_ = std::max(trees.depth_, Grower(list[i], trees).depth(0, 0));
+        trees.depth_ = std::max(trees.depth_, Grower(list[i], unknown, trees).depth(0, 0));
     }
     if (trees.depth_ > kDepthMax) {
         return strange("trees that are too deep");
@@ -103,7 +105,7 @@ Result<Trees> Trees::of_xgboost(const std::string& json) {
     trees.nodes_.clear();
     trees.values_.clear();
     for (size_t i = 0; i < list.size(); ++i) {
-        Grower(list[i], trees).grow(0, 0);
+        Grower(list[i], unknown, trees).grow(0, 0);
     }
     TRY(trees.check());
     return trees;

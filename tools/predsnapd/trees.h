@@ -27,8 +27,10 @@ class Trees {
     // Deeper trees, and more columns, there are not.
     static constexpr uint32_t kDepthMax = 8, kColumnsMax = 1024, kTreesMax = 4096;
 
+    // What the model knew of values that are not known: each node has a way for them, or they are below all others.
+    enum class Unknown : uint8_t { kHasItsWay, kIsLowest };
     // Of XGBoost's own description of a model: binary:logistic, numbers only. Errors: EINVAL, with what is not understood.
-    static Result<Trees> of_xgboost(const std::string& json);
+    static Result<Trees> of_xgboost(const std::string& json, Unknown unknown = Unknown::kHasItsWay);
     // Of bytes(). Whatever these are, nothing but an error (EINVAL) comes of those that are no forest.
     static Result<Trees> parse(std::string_view bytes);
     std::string bytes() const;
