@@ -100,8 +100,7 @@ Result<Forecast::Prepared> Forecast::prepare(PredictionSet set, uint64_t disk_si
         prepared.judge = std::make_unique<Judge>(lay_out(set, chunks + Judge::kMaxUnlisted), set.model, set.base,
                                                  now_us, set.horizon_us);
     }
-    set.predictions.clear();
-    set.predictions.shrink_to_fit();
+    std::vector<Prediction>().swap(set.predictions);  // without exceptions, shrink_to_fit() does nothing
     prepared.set = std::move(set);
     return prepared;
 }
