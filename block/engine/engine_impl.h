@@ -324,6 +324,12 @@ struct Engine::Impl {
         std::vector<SegmentId> segments;
         std::vector<StreamInfo> packs;
     };
+    // So much of a pack was overwritten that it is packed again; nothing is stored after it any more.
+    static bool is_worn(const SegmentTable::StreamUse& use, const StreamInfo& pack) {
+        constexpr uint64_t kDeadPart = 4;
+        return use.live < pack.sectors - pack.sectors / kDeadPart;
+    }
+    bool has_packs() const { return !history.streams.empty() && history.streams.back().is_pack(); }  // they are the last
     void note_pack_mark();
     Sequence cold_before() const;
     Packable choose_packable();

@@ -34,7 +34,7 @@ struct StreamInfo {
     uint64_t index_offset = 0, index_bytes = 0, index_hash = 0;
     format::Tier tier = format::Tier::fast;  // which image its segments are of
     std::vector<SegmentId> segments;
-    std::vector<uint64_t> references;  // packs that its frames are stored after, ascending; they stay while it does
+    std::vector<uint64_t> references;  // packs that its frames are stored after; they stay while it does
 
     bool on_capacity() const { return tier == format::Tier::capacity; }
     bool is_pack() const { return upper == Sequence(0); }

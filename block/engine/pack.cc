@@ -28,8 +28,6 @@ constexpr size_t kMostSegments = 8;
 constexpr uint64_t kLeastSegments = 2;
 // How exactly the age of data is known: a part of what is asked for.
 constexpr int64_t kMarks = 8;
-// A pack of which more than that part has been overwritten is packed again.
-constexpr uint64_t kDeadPart = 4;
 // Data that gets smaller by less than that part of it stays where it is: to read it there takes less time.
 constexpr uint64_t kWorthPacking = 8;
 constexpr uint64_t kSampleFrames = 16;
@@ -84,7 +82,7 @@ Engine::Impl::Packable Engine::Impl::choose_packable() {
     const uint64_t most = kMostSegments * core.geometry.segment_size / kSectorSize;
     for (const StreamInfo& stream : history.streams) {
         const SegmentTable::StreamUse* const use = stream.is_pack() ? segments.stream_use(stream.base) : nullptr;
-        if (use != nullptr && use->live > 0 && use->live < stream.sectors - stream.sectors / kDeadPart &&
+        if (use != nullptr && use->live > 0 && is_worn(*use, stream) &&
             use->failures < Cleaner::kMaxFailures && sectors + use->live <= most && !referenced.contains(stream.id)) {
             sectors += use->live;
             chosen.packs.push_back(stream);

@@ -28,17 +28,13 @@ namespace {
 
 using format::kFrameSectors;
 
-// A pack is referred to while no more than that part of it has been overwritten,
-constexpr uint64_t kDeadPart = 4;
-// and when it is, streams are written anew that are so many times what is dead in it.
+// When a pack is worn, streams are written anew that are so many times what is dead in it.
 constexpr uint64_t kWorth = 4;
 // Frames that are tried; and the part that must be saved of what these take: to begin with, and to write a stream anew.
 constexpr uint64_t kTried = 16;
 constexpr uint64_t kSavedPart = 8, kSavedPartAnew = 4;
 // Extents that are looked up at once.
 constexpr size_t kExtentsAtOnce = 256;
-
-bool is_worn(uint64_t live, uint64_t sectors) { return live < sectors - sectors / kDeadPart; }
 
 // Gathers what a frame may be stored after: as far as it lies together.
 class FrameCandidate {
@@ -68,7 +64,7 @@ class FrameCandidate {
 // Requires Core::mutex.
 std::set<uint64_t> Engine::Impl::referenced_packs() const {
     std::set<uint64_t> result;
-    if (history.streams.empty() || !history.streams.back().is_pack()) {  // they are the last
+    if (!has_packs()) {
         return result;
     }
 #if PREDSNAP_CANARY == 12  // a known bug: what streams are stored after is repacked and dropped
@@ -120,7 +116,7 @@ References Engine::Impl::find_references(const ExtentMap& extents) {
         Lock lock(core.mutex);
         for (const StreamInfo& stream : history.streams) {
             const SegmentTable::StreamUse* const use = stream.is_pack() ? segments.stream_use(stream.base) : nullptr;
-            if (use != nullptr && !is_worn(use->live, stream.sectors)) {
+            if (use != nullptr && !is_worn(*use, stream)) {
                 packs[stream.id] = references.packs.size();
                 references.packs.push_back(stream);
             }
@@ -227,7 +223,7 @@ Result<References> Engine::Impl::references_for(const ExtentMap& extents) {
 const StreamInfo* Engine::Impl::keeper_of_worn_pack() const {
     for (const StreamInfo& pack : history.streams) {
         const SegmentTable::StreamUse* const use = pack.is_pack() ? segments.stream_use(pack.base) : nullptr;
-        if (use == nullptr || !is_worn(use->live, pack.sectors)) {
+        if (use == nullptr || !is_worn(*use, pack)) {
             continue;
         }
         const StreamInfo* first = nullptr;
@@ -307,8 +303,7 @@ bool Engine::Impl::refer_step() {
     bool needed;
     {
         Lock lock(core.mutex);
-        if (refer_failed || !refer_due || history.streams.empty() || !history.streams.back().is_pack() || !segments.counted() ||
-            cleaner.busy() || pressing || fast_full || on_demand()) {
+        if (refer_failed || !refer_due || !has_packs() || !segments.counted() || cleaner.busy() || pressing || fast_full || on_demand()) {
             return false;
         }
         const StreamInfo* found = keeper_of_worn_pack();
