@@ -20,7 +20,7 @@ constexpr uint64_t kWastedPart = 8;
 // A group is copied if it frees at least that part of what it takes;
 constexpr uint64_t kWorth = 4;
 // and no more at once, in segments: the copy needs room beside it.
-constexpr uint64_t kMostCopied = 4;
+constexpr uint64_t kMostCopied = 2;
 // The records of so many fit into one batch.
 constexpr size_t kMostStreams = 32;
 // Segments that a group is looked for around.
