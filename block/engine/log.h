@@ -127,6 +127,8 @@ class Log {
         std::shared_ptr<Batch> batch;
         bool leader;
     };
+    // Waits until it is open.
+    void pass_gate(Lock& lock);
     static void fill(uint8_t* payload, const Batch::Slot& slot, Sector start, uint64_t sectors,
                      std::span<const iovec> buffers, size_t skip, uint32_t* sums);
     void filled(Batch& batch);

@@ -161,6 +161,25 @@ void ImageTest::churn(uint64_t segments) {
     }
 }
 
+std::vector<std::vector<uint8_t>> ImageTest::images_during(const std::function<void()>& work) {
+    std::vector<std::vector<uint8_t>> images;
+    file.before = [&](const MemoryDevice::Call& call) {
+        if (call.op != MemoryDevice::Op::read) {
+            images.push_back(file.durable);
+            images.push_back(file.bytes);
+        }
+    };
+    work();
+    file.before = nullptr;
+    return images;
+}
+
+void ImageTest::open_image(const std::vector<uint8_t>& image) {
+    kill();
+    file.bytes = file.durable = image;
+    open();
+}
+
 void ImageTest::expect_sound() {
     EXPECT_EQ(content(), now);
     const auto checked = engine->check({});

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -59,6 +60,10 @@ class ImageTest : public ::testing::Test {
     void work_in_background();
     // Fills segments with the same few sectors again and again, and lets the background follow.
     void churn(uint64_t segments);
+    // What a crash may leave while that is done: at each of its writes and flushes what was flushed, and all that was written.
+    std::vector<std::vector<uint8_t>> images_during(const std::function<void()>& work);
+    // The image is that now, as after a crash.
+    void open_image(const std::vector<uint8_t>& image);
 
     Stamps content();
     Stamps content(View& view);

@@ -174,25 +174,17 @@ TEST_F(PackTest, PacksDoNotCountAsHistory) {
 TEST_F(PackTest, ACrashAtAnyStepOfItLosesNothing) {
     fill();
     flush();
-    std::vector<std::vector<uint8_t>> images;
-    file.before = [&](const MemoryDevice::Call& call) {
-        if (call.op != MemoryDevice::Op::read) {
-            images.push_back(file.durable);
-            images.push_back(file.bytes);
-        }
-    };
-    rest();
-    ASSERT_GT(engine->stats().packs, 0u);
-    flush();
-    churn(1);
-    file.before = nullptr;
+    const auto images = images_during([&] {
+        rest();
+        ASSERT_GT(engine->stats().packs, 0u);
+        flush();
+        churn(1);
+    });
     const Stamps then = now;
     ASSERT_GT(images.size(), 20u);
     // Each image may lack the last of what the churning wrote: all that was there before must be.
     for (const std::vector<uint8_t>& image : images) {
-        kill();
-        file.bytes = file.durable = image;
-        open();
+        open_image(image);
         const Stamps found = content();
         for (uint64_t sector = 256; sector < kTestSectors; ++sector) {
             ASSERT_EQ(found[sector], then[sector]) << sector;

@@ -221,21 +221,11 @@ TEST_F(ReferencesTest, ACrashAtAnyStepOfItLosesNothing) {
     write_all(2);
     go_on(8);
     flush();
-    std::vector<std::vector<uint8_t>> images;
-    file.before = [&](const MemoryDevice::Call& call) {
-        if (call.op != MemoryDevice::Op::read) {
-            images.push_back(file.durable);
-            images.push_back(file.bytes);
-        }
-    };
-    rest();
+    const auto images = images_during([&] { rest(); });
     ASSERT_GT(engine->stats().streams_referred, 0u);
-    file.before = nullptr;
     ASSERT_GT(images.size(), 20u);
     for (const std::vector<uint8_t>& image : images) {
-        kill();
-        file.bytes = file.durable = image;
-        open();
+        open_image(image);
         expect_all(old);
         if (HasFatalFailure()) {
             return;

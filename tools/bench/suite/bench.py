@@ -9,7 +9,7 @@ from lib.paths import MissingError
 from lib.process import ProcessError
 from lib.qmp import QmpClosed, QmpError
 
-from . import machine, report, rows_cpu, rows_engine, rows_history, rows_nbd, rows_packed, rows_process
+from . import daemon, machine, report, rows_cpu, rows_engine, rows_history, rows_nbd, rows_packed, rows_process
 from .settings import GIB, BenchError
 
 SPARE = GIB
@@ -62,6 +62,11 @@ class Bench:
         self._start_s = time.monotonic()
         self._row = ""
 
+    def exported(self, peer):
+        """Behind a daemon, with predsnapd beside it if that is asked for."""
+        predsnapd = self.build / "tools/predsnapd/predsnapd" if self.settings.predicted else None
+        return daemon.exported(self.work, peer.node(), predsnapd=predsnapd)
+
     def progress(self, text):
         """What is being done now, on a terminal."""
         if sys.stderr.isatty():
@@ -109,7 +114,7 @@ class Bench:
 
     def _clean(self):
         for path in self.work.path.iterdir():
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def run(work, settings, build, rows):

@@ -1,28 +1,34 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A disk behind qemu-storage-daemon, and fio as its NBD client."""
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from lib.daemon import StorageDaemon
 from lib.process import run
+
+from . import sidecar
 
 NODE = "disk"
 RAMP_S = 0.5  # before fio measures
 
 
 @contextmanager
-def exported(work, node, objects=()):
-    """The daemon, with the node as NBD export; it ends in order afterwards. `objects`: what the node needs."""
-    with StorageDaemon(work) as daemon:
+def exported(work, node, objects=(), predsnapd=None):
+    """The daemon, with the node as NBD export; it ends in order afterwards. `objects`: what the node needs; `predsnapd`: the
+    program, which then follows the node's access log, if it has one."""
+    node = {**node, "node-name": NODE}
+    followed = predsnapd is not None and "access-log" in node
+    with StorageDaemon(work, *(sidecar.monitor(work) if followed else ())) as daemon:
         for made in objects:
             daemon.qmp.command("object-add", made)
-        daemon.qmp.command("blockdev-add", {**node, "node-name": NODE})
+        daemon.qmp.command("blockdev-add", node)
         address = {"type": "unix", "data": {"path": str(work / "nbd.socket")}}
         daemon.qmp.command("nbd-server-start", {"addr": address})
         export = {"type": "nbd", "id": "export", "node-name": NODE, "writable": True}
         daemon.qmp.command("block-export-add", export)
-        yield daemon
+        with sidecar.following(predsnapd, work, daemon.qmp, node) if followed else nullcontext():
+            yield daemon
 
 
 @dataclass(frozen=True)

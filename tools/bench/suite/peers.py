@@ -2,6 +2,7 @@
 """The disks that are compared: how each is made, prepared for a round, and described to QEMU."""
 import dataclasses
 import os
+from pathlib import Path
 
 from lib import image
 
@@ -49,6 +50,7 @@ class Peer:
         self.work = work
         self.size = settings.size
         self.path = work / f"{type(self).__name__}.img"
+        self.access_log = Path(f"{self.path}.log") if settings.predicted and self.driver == "predsnap" else None
 
     def build(self):
         image.create(self.path, self.driver, self.size, "-o", "preallocation=full")
@@ -61,7 +63,8 @@ class Peer:
         """Called when all of it was written in random order, where a row does that."""
 
     def node(self):
-        return format_node(self.driver, self.path)
+        recorded = {"access-log": str(self.access_log)} if self.access_log else {}
+        return format_node(self.driver, self.path, **recorded)
 
     @classmethod
     def space(cls, settings):
@@ -173,7 +176,8 @@ class Predsnap(Peer):
         pass
 
     def prepare(self, round_number):
-        self.path.unlink(missing_ok=True)
+        for path in self.work.path.glob(f"{self.path.name}*"):
+            path.unlink()
         super().build()
 
     @classmethod

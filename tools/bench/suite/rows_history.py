@@ -94,7 +94,7 @@ class CoalescingRow(Row):
         disk = PredsnapGrowing(bench.work, bench.settings)
         disk.build()
         without, beside, shares = [], [], []
-        with daemon.exported(bench.work, disk.node()) as server:
+        with bench.exported(disk) as server:
             for number in range(bench.settings.rounds):
                 for values, job in [(without, False), (beside, True)][:: 1 if number % 2 else -1]:
                     bench.progress(f"round {number + 1}, {'beside coalescing' if job else 'alone'}")

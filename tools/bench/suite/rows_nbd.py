@@ -38,7 +38,7 @@ class NbdRow(Row):
                 img_bench.run(peer.node(), img_bench.RANDOM_WRITE, bench.settings.blocks)
 
         def measure(peer):
-            with daemon.exported(bench.work, peer.node()):
+            with bench.exported(peer):
                 return daemon.fio(bench.work, self.load, bench.settings.nbd_seconds)
 
         rounds = bench.settings.nbd_rounds
@@ -89,7 +89,7 @@ class SnapshotRow(Row):
         disk.build()
         names = itertools.count(1)
         without, snapshots = [], []
-        with daemon.exported(bench.work, disk.node()) as server:
+        with bench.exported(disk) as server:
             daemon.fio(bench.work, self.load, 1)  # the pool of segments grows to the pace
             for number in range(bench.settings.rounds):
                 for values, taking in self._turns(number, without, snapshots):

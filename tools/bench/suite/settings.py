@@ -26,6 +26,7 @@ class Settings:
     engine_rounds: int = 3
     cpu_writes: int = 100_000
     quick: bool = False
+    predicted: bool = False  # predsnap's disks record what is read and written; where a daemon has them, predsnapd follows
 
     @classmethod
     def for_a_look(cls):

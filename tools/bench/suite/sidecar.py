@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""predsnapd beside a daemon: it follows the disk's access log and says what will be written and read next."""
+from contextlib import contextmanager
+
+from lib.process import Process, wait_until
+
+# Ten times as often as by default, as runs are short.
+TICK_S = 1
+TRAIN_S = 60
+TOLD_S = 10  # at the latest, after a run
+
+
+def monitor(work):
+    """The daemon's arguments for a monitor of predsnapd's own."""
+    return ["--chardev", f"socket,id=sidecar,path={work / 'sidecar.qmp'},server=on,wait=off", "--monitor", "chardev=sidecar"]
+
+
+@contextmanager
+def following(program, work, qmp, node):
+    """While it runs. What it learnt stays in `work`. That nothing was told is an error."""
+    name = node["node-name"]
+    log = work / "predsnapd.log"
+    disk = f"name={name},log={node['access-log']},qmp={work / 'sidecar.qmp'},node={name}"
+    options = [f"--state={work / 'predsnapd.state'}", f"--disk={disk}", f"--tick={TICK_S}", f"--train-every={TRAIN_S}"]
+    process = Process("predsnapd", [program, "run", *options], log)
+
+    def told():
+        return qmp.execute("query-predsnap", node_name=name)[0]["prediction"]["accepted"] > 0
+
+    try:
+        yield
+        wait_until(told, f"predsnapd has told {name} something", TOLD_S, process)
+    finally:
+        process.kill()
