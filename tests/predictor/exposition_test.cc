@@ -74,13 +74,20 @@ TEST(Exposition, WhatANodeSaysIsThere) {
 
 TEST(Exposition, PointsAreCountedOnce) {
     PointSums sums;
-    add_points(json(R"([{"sequence": 5, "time": 50, "bytes-changed": 1000, "chunks-changed": 10}])"), sums);
+    NodeFacts facts;
+    facts.newest_us = 50;
+    EXPECT_FALSE(has_new_points(facts, sums));
+    add_points(facts, json("[]"), sums);
     EXPECT_EQ(sums.points, 0u);  // what was before is not ours
+    EXPECT_FALSE(has_new_points(facts, sums));
+    facts.newest_us = 80;
+    EXPECT_TRUE(has_new_points(facts, sums));
     const Json answer = json(R"([{"sequence": 5, "time": 50, "bytes-changed": 1000, "chunks-changed": 10},
                                  {"sequence": 8, "time": 80, "bytes-changed": 7, "chunks-changed": 1}])");
-    add_points(answer, sums);
-    add_points(answer, sums);
-    add_points(json("[]"), sums);
+    add_points(facts, answer, sums);
+    EXPECT_FALSE(has_new_points(facts, sums));
+    add_points(facts, answer, sums);
+    add_points(facts, json("[]"), sums);
     EXPECT_EQ(sums.points, 1u);
     EXPECT_EQ(sums.bytes_changed, 7u);
     EXPECT_EQ(sums.chunks_changed, 1u);

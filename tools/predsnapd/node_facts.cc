@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "node_facts.h"
 
+#include <algorithm>
+
 namespace predsnap::predict {
 namespace {
 
@@ -104,21 +106,23 @@ std::string image_file(const Json& nodes, const std::string& node) {
     return "";
 }
 
-void add_points(const Json& points, PointSums& sums) {
-    for (size_t i = 0; i < points.size(); ++i) {
+bool has_new_points(const NodeFacts& facts, const PointSums& sums) {
+    return sums.begun && facts.newest_us > sums.last_us;
+}
+
+void add_points(const NodeFacts& facts, const Json& points, PointSums& sums) {
+    int64_t newest_us = facts.newest_us;
+    for (size_t i = 0; sums.begun && i < points.size(); ++i) {
         const Json point = points[i];
-        if (sums.begun && count(point["sequence"]) > sums.last_sequence) {
+        if (point["time"].integer() > sums.last_us) {
             ++sums.points;
             sums.bytes_changed += count(point["bytes-changed"]);
             sums.chunks_changed += count(point["chunks-changed"]);
+            newest_us = std::max(newest_us, point["time"].integer());
         }
     }
     sums.begun = true;
-    if (points.size() > 0) {
-        const Json newest = points[points.size() - 1];
-        sums.last_sequence = count(newest["sequence"]);
-        sums.last_us = newest["time"].integer();
-    }
+    sums.last_us = newest_us;
 }
 
 }  // namespace predsnap::predict

@@ -60,16 +60,19 @@ NodeFacts to_node_facts(const Json& info);
 // The file that holds the node's image, by an answer of query-named-block-nodes; empty if it is none.
 std::string image_file(const Json& nodes, const std::string& node);
 
-// Of the points that came up since one was seen last.
+// Of the points that came up since the node was first asked.
 struct PointSums {
-    bool begun = false;          // it is known which points are not to be counted
-    uint64_t last_sequence = 0;  // of the newest one counted
-    int64_t last_us = 0;         // its time
+    bool begun = false;   // it is known which points are not to be counted
+    int64_t last_us = 0;  // the time of the newest one counted, or that was there before
     uint64_t points = 0, bytes_changed = 0, chunks_changed = 0;
 };
 
-// Adds the points of an answer of predsnap-query-points that come after the newest one counted. The first
-// answer only says which that is: what was before the daemon is not its to count.
-void add_points(const Json& points, PointSums& sums);
+// Whether there are points that were not counted yet. Only those are to be asked for: the driver compares states to say what
+// changed.
+bool has_new_points(const NodeFacts& facts, const PointSums& sums);
+
+// Adds the points of an answer of predsnap-query-points that come after the newest one counted. The first time it only notes
+// which that is: what was before the daemon is not its to count.
+void add_points(const NodeFacts& facts, const Json& points, PointSums& sums);
 
 }  // namespace predsnap::predict

@@ -32,12 +32,11 @@ Result<Answer> ask(qmp::Monitor& monitor, const std::string& node, const DiskRep
         TRY_ASSIGN(const Json nodes, monitor.execute("query-named-block-nodes", JsonMap().set("flat", true).done()));
         answer.image = image_file(nodes, node);
     }
-    JsonMap which;
-    which.set("node-name", node).set("limit", before.points.begun ? kPointsAtOnce : 1);
-    if (same && before.points.begun) {
-        which.set("since", before.points.last_us);
+    if (same && has_new_points(answer.facts, before.points)) {
+        JsonMap which;
+        which.set("node-name", node).set("since", before.points.last_us + 1).set("limit", kPointsAtOnce);
+        TRY_ASSIGN(answer.points, monitor.execute("predsnap-query-points", which.done()));
     }
-    TRY_ASSIGN(answer.points, monitor.execute("predsnap-query-points", which.done()));
     look_at_space(answer.image, answer.facts);
     return answer;
 }
@@ -56,7 +55,7 @@ void ask_node(Courier& courier, const std::shared_ptr<Board>& board, const std::
                 }
                 report.node_facts = answer.value().facts;
                 report.image = answer.value().image;
-                add_points(answer.value().points, report.points);
+                add_points(answer.value().facts, answer.value().points, report.points);
                 report.answered_us = g_get_monotonic_time();
             }
         });

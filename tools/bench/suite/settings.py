@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How large and how long everything is."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -27,6 +27,10 @@ class Settings:
     cpu_writes: int = 100_000
     quick: bool = False
     predicted: bool = False  # predsnap's disks record what is read and written; where a daemon has them, predsnapd follows
+
+    def with_predictions(self):
+        """Runs of a daemon last longer than it takes predsnapd to tell it something, which is ten seconds."""
+        return replace(self, predicted=True, nbd_seconds=12.0, snapshot_seconds=12.0)
 
     @classmethod
     def for_a_look(cls):

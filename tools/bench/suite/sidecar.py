@@ -4,10 +4,7 @@ from contextlib import contextmanager
 
 from lib.process import Process, wait_until
 
-# Ten times as often as by default, as runs are short.
-TICK_S = 1
-TRAIN_S = 60
-TOLD_S = 10  # at the latest, after a run
+TOLD_S = 30  # at the latest, after a run
 
 
 def monitor(work):
@@ -21,7 +18,7 @@ def following(program, work, qmp, node):
     name = node["node-name"]
     log = work / "predsnapd.log"
     disk = f"name={name},log={node['access-log']},qmp={work / 'sidecar.qmp'},node={name}"
-    options = [f"--state={work / 'predsnapd.state'}", f"--disk={disk}", f"--tick={TICK_S}", f"--train-every={TRAIN_S}"]
+    options = [f"--state={work / 'predsnapd.state'}", f"--disk={disk}"]
     process = Process("predsnapd", [program, "run", *options], log)
 
     def told():
