@@ -27,7 +27,7 @@ def exported(work, node, objects=(), predsnapd=None):
         daemon.qmp.command("nbd-server-start", {"addr": address})
         export = {"type": "nbd", "id": "export", "node-name": NODE, "writable": True}
         daemon.qmp.command("block-export-add", export)
-        with sidecar.following(predsnapd, work, daemon.qmp, node) if followed else nullcontext():
+        with sidecar.following(predsnapd, work, node) if followed else nullcontext():
             yield daemon
 
 
