@@ -4,6 +4,7 @@ from contextlib import contextmanager
 
 from lib.process import Process
 
+
 def monitor(work):
     """The daemon's arguments for a monitor of predsnapd's own."""
     return ["--chardev", f"socket,id=sidecar,path={work / 'sidecar.qmp'},server=on,wait=off", "--monitor", "chardev=sidecar"]
