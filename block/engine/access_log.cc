@@ -56,6 +56,15 @@ class Cursor {
     bool failed_ = false;
 };
 
+// The other way round. Returns where the next byte goes.
+uint8_t* put_number(uint8_t* to, uint64_t number) {
+    for (; number >= 0x80; number >>= 7) {
+        *to++ = static_cast<uint8_t>(number | 0x80);
+    }
+    *to++ = static_cast<uint8_t>(number);
+    return to;
+}
+
 AccessRecord unpack_record(Cursor& cursor, AccessContext& context) {
     const uint8_t flags = cursor.byte();
     AccessRecord record;
@@ -75,33 +84,29 @@ AccessRecord unpack_record(Cursor& cursor, AccessContext& context) {
 
 }  // namespace
 
-void AccessBlockWriter::put_number(uint64_t number) {
-    for (; number >= 0x80; number >>= 7) {
-        put(static_cast<uint8_t>(number | 0x80));
-    }
-    put(static_cast<uint8_t>(number));
-}
-
 void AccessBlockWriter::add(const AccessRecord& record) {
     if (count_ == 0) {
         first_time_us_ = std::max(record.time_us, context_.time_us);
         context_ = {first_time_us_, 0, 0};
     }
     const bool at_end = record.offset == context_.end, same_length = record.length == context_.length;
-    put(static_cast<uint8_t>(static_cast<uint8_t>(record.op) | (record.changed ? format::kAccessHasChanged : 0) |
-                             (at_end ? format::kAccessAtEnd : 0) | (same_length ? format::kAccessSameLength : 0)));
+    uint8_t packed[kRecordMax];
+    uint8_t* end = packed;
+    *end++ = static_cast<uint8_t>(static_cast<uint8_t>(record.op) | (record.changed ? format::kAccessHasChanged : 0) |
+                                  (at_end ? format::kAccessAtEnd : 0) | (same_length ? format::kAccessSameLength : 0));
     const int64_t time_us = std::max(record.time_us, context_.time_us);
-    put_number(static_cast<uint64_t>(time_us - context_.time_us));
+    end = put_number(end, static_cast<uint64_t>(time_us - context_.time_us));
     if (!at_end) {
-        put_number(zigzag(static_cast<int64_t>(record.offset / kSectorSize) -
-                          static_cast<int64_t>(context_.end / kSectorSize)));
+        end = put_number(end, zigzag(static_cast<int64_t>(record.offset / kSectorSize) -
+                                     static_cast<int64_t>(context_.end / kSectorSize)));
     }
     if (!same_length) {
-        put_number(record.length / kSectorSize);
+        end = put_number(end, record.length / kSectorSize);
     }
     if (record.changed) {
-        put(*record.changed);
+        *end++ = *record.changed;
     }
+    bytes_.insert(bytes_.end(), packed, end);
     context_ = {time_us, record.offset + record.length, record.length};
     ++count_;
 }

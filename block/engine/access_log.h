@@ -85,9 +85,6 @@ class AccessBlockWriter {
     std::span<const uint8_t> finish(uint64_t sequence, uint32_t dropped);
 
   private:
-    void put(uint8_t byte) { bytes_.push_back(byte); }
-    void put_number(uint64_t number);
-
     const uint64_t seed_, session_;
     std::vector<uint8_t> bytes_, finished_;
     uint32_t count_ = 0;
