@@ -190,6 +190,14 @@ class TestProtect(ProtectTest):
 
 
 class TestCutOff(ProtectTest):
+    def finish(self, command):
+        """Runs what was killed to its end. A merge that a killed one left may end under it: then it asks to be started again."""
+        status, _, said = self.host.try_run(["/opt/predsnap-tools/predsnap", *command])
+        if status != 0 and "Start again" in said:
+            self.predsnap(*command)
+        else:
+            self.assertEqual(status, 0, f"predsnap {' '.join(command)}: {said}")
+
     def test_killed_at_any_moment(self):
         """protect and unprotect are killed after times drawn at random, and run again; the guest never notices."""
         rng = random.Random(5)
@@ -203,7 +211,7 @@ class TestCutOff(ProtectTest):
                 writer = domain.guest.background(f"{WRITE} --resume")
                 for _ in range(3):
                     killed += self.kill_after(rng.uniform(0.005, 0.15), command)
-                self.predsnap(*command)
+                self.finish(command)
                 self.assertEqual(domain.state(), "running")
                 self.verify(domain, self.stopped(writer))
             self.assertEqual(self.definition(domain), before)
