@@ -190,14 +190,6 @@ class TestProtect(ProtectTest):
 
 
 class TestCutOff(ProtectTest):
-    def finish(self, command):
-        """Runs what was killed to its end. A merge that a killed one left may end under it: then it asks to be started again."""
-        status, _, said = self.host.try_run(["/opt/predsnap-tools/predsnap", *command])
-        if status != 0 and "Start again" in said:
-            self.predsnap(*command)
-        else:
-            self.assertEqual(status, 0, f"predsnap {' '.join(command)}: {said}")
-
     def test_killed_at_any_moment(self):
         """protect and unprotect are killed after times drawn at random, and run again; the guest never notices."""
         rng = random.Random(5)
@@ -211,7 +203,7 @@ class TestCutOff(ProtectTest):
                 writer = domain.guest.background(f"{WRITE} --resume")
                 for _ in range(3):
                     killed += self.kill_after(rng.uniform(0.005, 0.15), command)
-                self.finish(command)
+                self.predsnap(*command)
                 self.assertEqual(domain.state(), "running")
                 self.verify(domain, self.stopped(writer))
             self.assertEqual(self.definition(domain), before)
@@ -231,3 +223,62 @@ class TestCutOff(ProtectTest):
         self.predsnap("unprotect", "sample-node", "--yes")
         domain.start()
         self.verify(domain, 60)
+
+    def mark(self, domain, state, xml):
+        """The definition as an unprotect that was cut off leaves it."""
+        root = ElementTree.fromstring(xml)
+        samples.protected(root).set("state", state)
+        self.host.define(ElementTree.tostring(root, encoding="unicode"))
+
+    def check_gone_on(self, domain, before, end):
+        self.predsnap("unprotect", "sample-live", "--yes")
+        self.assertEqual(domain.state(), "running")
+        self.assertEqual(domain.qmp("query-jobs"), [])
+        self.assertEqual(self.definition(domain), before)
+        self.assertEqual(list(self.host.images.rglob("*.pd?")), [])
+        self.verify(domain, end)
+
+    def merge_as_unprotect(self, domain, status):
+        """Begins its merge, and waits until the job is so."""
+        domain.qmp("block-commit", **{"job-id": "predsnap-unprotect-vda", "device": "predsnap-vda", "auto-dismiss": False})
+        self.wait_for_job(domain, status)
+
+    def wait_for_job(self, domain, status):
+        for _ in range(600):
+            if domain.qmp("query-jobs")[0]["status"] == status:
+                return
+            time.sleep(0.1)
+        self.fail(domain.qmp("query-jobs"))
+
+    def test_cut_off_at_each_step(self):
+        """What a merge that was ready, or had ended already, and a pause of a killed unprotect leave is taken up in one call."""
+        self.create("sample-live.raw")
+        domain = self.define(samples.load("live")).start()
+        before, end = self.definition(domain), 0
+        for step in ("ready", "completed", "cancelled", "leaving"):
+            with self.subTest(step):
+                self.predsnap("protect", "sample-live")
+                end += 50
+                domain.guest.run(f"stamp write {STAMP} --resume --count 50")
+                marked = domain.xml("--inactive")
+                if step == "leaving":
+                    self.predsnap("unprotect", "sample-live", "--yes", "--keep-image")
+                    marked = self.with_metadata_of(marked, domain.xml("--inactive"))
+                else:
+                    self.merge_as_unprotect(domain, "ready")
+                self.mark(domain, {"leaving": "leaving", "completed": "merged"}.get(step, "removing"), marked)
+                self.host.virsh("suspend", "sample-live")
+                if step == "completed":
+                    domain.qmp("job-complete", id="predsnap-unprotect-vda")
+                if step == "cancelled":
+                    domain.qmp("block-job-cancel", device="predsnap-unprotect-vda")
+                if step in ("completed", "cancelled"):
+                    self.wait_for_job(domain, "concluded")
+                self.check_gone_on(domain, before, end)
+
+    def with_metadata_of(self, protected, plain):
+        """The plain definition with the metadata of the protected one."""
+        root = ElementTree.fromstring(plain)
+        self.assertIsNone(root.find("metadata"))
+        root.append(ElementTree.fromstring(protected).find("metadata"))
+        return ElementTree.tostring(root, encoding="unicode")

@@ -60,6 +60,14 @@ Result<void> start_merge(qmp::Monitor& monitor, const LiveDisk& live, const hook
     return monitor.execute("block-commit", arguments.done()).discard();
 }
 
+// It was told to complete, or cancelled, and nothing more is to be said to it.
+bool is_ending(const Json& job) {
+    const std::string status = job["status"].string();
+    return status == "waiting" || status == "pending" || status == "aborting" || status == "concluded";
+}
+
+Error ended_by_another() { return {ECANCELED, "the merge was ended by somebody else; nothing is lost. Start again"}; }
+
 // Dismisses the job; its error if it failed.
 Result<void> conclude(qmp::Monitor& monitor, const Json& job) {
     const Json error = job["error"];
@@ -99,6 +107,18 @@ Result<LiveDisk> look(qmp::Monitor& monitor, const std::string& alias, const hoo
     return live;
 }
 
+Result<void> end_merge(qmp::Monitor& monitor, const hook::ProtectedDisk& disk) {
+    for (;; usleep(kPollUs / 10)) {
+        TRY_ASSIGN(const Json job, qmp::find_job(monitor, job_of(disk)));
+        if (!job || !is_ending(job)) {
+            return {};
+        }
+        if (job["status"].string() == "concluded") {
+            return conclude(monitor, job);
+        }
+    }
+}
+
 Result<void> slide_in(qmp::Monitor& monitor, const LiveDisk& live, const hook::ProtectedDisk& disk) {
     if (live.root == disk.node) {
         return {};
@@ -124,13 +144,12 @@ Result<void> merge(qmp::Monitor& monitor, const LiveDisk& live, const hook::Prot
     }
     for (;; usleep(kPollUs)) {
         TRY_ASSIGN(const Json job, qmp::find_job(monitor, job_of(disk)));
-        const std::string status = job["status"].string();
-        if (!job || status == "concluded" || status == "aborting") {
-            TRY(job && status == "concluded" ? conclude(monitor, job) : Result<void>());
-            return Error{ECANCELED, "the merge was ended by somebody else; nothing is lost. Start again"};
+        if (!job || is_ending(job)) {
+            TRY(end_merge(monitor, disk));
+            return ended_by_another();
         }
         progress(job["current-progress"].integer(), job["total-progress"].integer());
-        if (status == "ready") {
+        if (job["status"].string() == "ready") {
             return {};
         }
     }
@@ -140,7 +159,8 @@ Result<void> settle(qmp::Monitor& monitor, const hook::ProtectedDisk& disk) {
     for (;; usleep(kPollUs / 10)) {
         TRY_ASSIGN(const Json job, qmp::find_job(monitor, job_of(disk)));
         if (job["status"].string() != "ready") {
-            return Error{ECANCELED, "the merge was ended by somebody else; nothing is lost. Start again"};
+            TRY(end_merge(monitor, disk));
+            return ended_by_another();
         }
         if (job["current-progress"].integer() == job["total-progress"].integer()) {
             break;
@@ -154,14 +174,17 @@ Result<void> settle(qmp::Monitor& monitor, const hook::ProtectedDisk& disk) {
 }
 
 Result<void> slide_out(qmp::Monitor& monitor, const hook::ProtectedDisk& disk) {
-    TRY(job_command(monitor, "job-complete", job_of(disk)));
+    const Result<void> told = job_command(monitor, "job-complete", job_of(disk));
+    if (!told.ok()) {
+        TRY_ASSIGN(const Json job, qmp::find_job(monitor, job_of(disk)));
+        if (job && !is_ending(job)) {
+            return told;
+        }
+    }
     for (;; usleep(kPollUs / 10)) {
+        TRY(end_merge(monitor, disk));
         TRY_ASSIGN(const Json job, qmp::find_job(monitor, job_of(disk)));
         if (!job) {
-            break;
-        }
-        if (job["status"].string() == "concluded") {
-            TRY(conclude(monitor, job));
             break;
         }
     }

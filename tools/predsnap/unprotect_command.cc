@@ -93,31 +93,38 @@ Result<void> merge_all(qmp::Monitor& monitor, const LiveDisk& live, const hook::
     });
 }
 
+Result<void> merge_and_pivot(Work& work, qmp::Monitor& monitor, const LiveDisk& live, const hook::ProtectedDisk& disk, Outcome& outcome) {
+    TRY(merge_all(monitor, live, disk));
+    TRY_ASSIGN(Pause pause, Pause::begin(work.domain, disk.removing));
+    const Result<void> done = pivot(work, monitor, disk);
+    if (!done.ok() && work.protected_disk() != nullptr && work.protected_disk()->merged) {
+        return Error{done.error().code, done.error().message + ". The domain is left paused: run unprotect again before you resume it"};
+    }
+    TRY_ASSIGN(outcome.paused_us, pause.end());
+    return done;
+}
+
 Result<void> remove_live(Work& work, const hook::ProtectedDisk& disk, Outcome& outcome) {
     virt::DomainMonitor monitor(work.domain);
     TRY_ASSIGN(const std::string alias, work.live_alias());
-    TRY_ASSIGN(const LiveDisk live, look(monitor, alias, disk));
+    TRY(end_merge(monitor, disk));
+    TRY_ASSIGN(LiveDisk live, look(monitor, alias, disk));
     if (live.root == disk.node || live.merging) {
-        TRY(merge_all(monitor, live, disk));
-        TRY_ASSIGN(Pause pause, Pause::begin(work.domain, disk.removing));
-        const Result<void> done = pivot(work, monitor, disk);
-        if (!done.ok() && work.protected_disk() != nullptr && work.protected_disk()->merged) {
-            return Error{done.error().code, done.error().message + ". The domain is left paused: run unprotect again before you "
-                                                "resume it"};
+        const Result<void> done = merge_and_pivot(work, monitor, live, disk, outcome);
+        if (done.ok() || done.error().code != ECANCELED || !live.merging) {
+            return done;
         }
-        TRY_ASSIGN(outcome.paused_us, pause.end());
-        TRY(done);
-    } else {
-        // It never came to be, or an earlier call got so far.
-        if (live.node_exists) {
-            TRY(monitor.execute("blockdev-del", JsonMap().set("node-name", disk.node).done()));
-        }
-        TRY(define_restored(work));
-        if (disk.removing && work.domain.paused()) {
-            TRY(work.domain.resume());
+        // An earlier call had told its merge to complete before it was cut off.
+        TRY_ASSIGN(live, look(monitor, alias, disk));
+        if (live.root == disk.node) {
+            return merge_and_pivot(work, monitor, live, disk, outcome);
         }
     }
-    return {};
+    // It never came to be, or an earlier call got so far.
+    if (live.node_exists) {
+        TRY(monitor.execute("blockdev-del", JsonMap().set("node-name", disk.node).done()));
+    }
+    return define_restored(work);
 }
 
 // Shows qemu-img's own progress on a terminal.
@@ -166,6 +173,9 @@ Result<Outcome> unprotect_disk(Work& work, const Wish& wish) {
     outcome.access_log = disk.access_log;
     if (!disk.leaving) {
         TRY(active ? remove_live(work, disk, outcome) : remove_offline(work, disk, wish.json));
+    }
+    if (active && disk.way == hook::Way::kNode && work.domain.paused() && (disk.removing || disk.leaving)) {
+        TRY(work.domain.resume());  // an earlier call paused it
     }
     outcome.changed = true;
     if (!wish.keep_image) {
