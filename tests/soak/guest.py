@@ -16,6 +16,7 @@ class Guest:
         self.blocks = {}
         self.log_at = 0
         self.written = 0  # bytes
+        self.touched = set()  # blocks written since somebody emptied it
         part = self.count // 8
         self.pages, self.log, self.files, self.cold = range(part), range(part, 2 * part), range(2 * part, 4 * part), range(4 * part, self.count)
 
@@ -36,6 +37,7 @@ class Guest:
     def _write(self, disk, first, blocks):
         disk.write(first * BLOCK, b"".join(blocks))
         self.written += len(blocks) * BLOCK
+        self.touched.update(range(first, first + len(blocks)))
         self.blocks.update(zip(range(first, first + len(blocks)), blocks))
 
     def _page(self, disk):
