@@ -149,7 +149,7 @@ bool Engine::Impl::write_index_step() {
 bool Engine::Impl::flush_step() {
     {
         Lock lock(core.mutex);
-        const size_t most = on_demand()                   ? 0
+        const size_t most = on_demand() || resting        ? 0
                             : retention().window_us == 0 ? kMaxUnflushedWithoutHistory
                                                          : kMaxUnflushed;
         if (index_failed || log.closed_segments() <= most || log.index_ready()) {

@@ -15,8 +15,9 @@ namespace predsnap {
 
 namespace {
 
-// Of what streams take, so much may be nobody's before anything is copied.
+// Of what streams take, so much may be nobody's before anything is copied, and so many segments; while the disk rests, only these.
 constexpr uint64_t kWastedPart = 8;
+constexpr uint64_t kWastedSegments = 2, kWastedAtRest = 1;
 // A group is copied if it frees at least that part of what it takes;
 constexpr uint64_t kWorth = 4;
 // and no more at once, in segments: the copy needs room beside it.
@@ -52,7 +53,7 @@ class StreamSpace {
     }
 
     // Streams to be copied together; none if that is not worth it.
-    std::vector<const StreamInfo*> choose() const {
+    std::vector<const StreamInfo*> choose(bool resting) const {
         std::vector<std::pair<uint64_t, SegmentId>> by_waste;
         uint64_t wasted = 0;
         for (const auto& [id, use] : segments_) {
@@ -61,7 +62,8 @@ class StreamSpace {
                 by_waste.emplace_back(waste, id);
             }
         }
-        if (wasted < 2 * capacity_ || wasted < segments_.size() * capacity_ / kWastedPart) {
+        const uint64_t most = std::max(kWastedSegments, segments_.size() / kWastedPart);
+        if (wasted < capacity_ * (resting ? kWastedAtRest : most)) {
             return {};
         }
         std::sort(by_waste.rbegin(), by_waste.rend());
@@ -200,7 +202,7 @@ std::vector<StreamInfo> Engine::Impl::streams_to_compact() const {
             }
         }
         std::vector<StreamInfo> chosen;
-        for (const StreamInfo* const stream : space.choose()) {
+        for (const StreamInfo* const stream : space.choose(resting)) {
             chosen.push_back(*stream);
         }
         if (!chosen.empty()) {

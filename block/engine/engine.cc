@@ -429,6 +429,7 @@ void Engine::set_pack_after(int64_t pack_after_us) {
     Lock lock(impl_->core.mutex);
     impl_->options.pack_after_us = pack_after_us;
     impl_->pack_marks.clear();
+    impl_->resting = false;
     impl_->pack_due = impl_->refer_due = impl_->again = true;
     impl_->on_progress();
 }

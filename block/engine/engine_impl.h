@@ -159,8 +159,11 @@ struct Engine::Impl {
     struct PackMark {
         int64_t uptime_us;
         Sequence newest;
+        uint64_t guest_bytes;  // written by then
     };
     std::deque<PackMark> pack_marks;
+    bool resting = false;
+    uint64_t guest_bytes_at_rest = 0;  // written when it last began to rest
     bool pack_due = false, pack_failed = false;
     // References: streams that were looked at, and how many packs had been made by then.
     std::map<uint64_t, uint64_t> refer_looked_at;
@@ -331,6 +334,8 @@ struct Engine::Impl {
     }
     bool has_packs() const { return !history.streams.empty() && history.streams.back().is_pack(); }  // they are the last
     void note_pack_mark();
+    void note_rest();
+    uint64_t little_at_rest() const;
     Sequence cold_before() const;
     Packable choose_packable();
     Result<ExtentMap> collect_packable(const Packable& chosen);

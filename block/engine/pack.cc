@@ -26,6 +26,11 @@ namespace {
 constexpr size_t kMostSegments = 8;
 // Less is not worth a pack.
 constexpr uint64_t kLeastSegments = 2;
+constexpr uint64_t kLeastPartAtRest = 4;  // of a segment
+// While it takes as long as data takes to get cold, the guest writes no more than that part of a segment: the disk rests, and
+// what waited until there is more of it is done. Not of a disk that is written to that slowly all the time, and so has many rests.
+constexpr uint64_t kPartAtRest = 8;
+constexpr uint64_t kSegmentsBetweenRests = 4;
 // How exactly the age of data is known: a part of what is asked for.
 constexpr int64_t kMarks = 8;
 // Data that gets smaller by less than that part of it stays where it is: to read it there takes less time.
@@ -38,16 +43,30 @@ constexpr uint64_t kSampleFrames = 16;
 void Engine::Impl::note_pack_mark() {
     if (options.pack_after_us < 0) {
         pack_marks.clear();
+        resting = false;
         return;
     }
+    resting = resting && core.stats.write_bytes - guest_bytes_at_rest < little_at_rest();
     const int64_t now = core.host.uptime_us();
     if (!pack_marks.empty() && now - pack_marks.back().uptime_us < options.pack_after_us / kMarks) {
         return;
     }
-    pack_marks.push_back({now, disk.sequence});
+    pack_marks.push_back({now, disk.sequence, core.stats.write_bytes});
     pack_due = refer_due = true;
     while (pack_marks.size() > 1 && pack_marks[1].uptime_us <= now - options.pack_after_us) {
         pack_marks.pop_front();
+    }
+    note_rest();
+}
+
+uint64_t Engine::Impl::little_at_rest() const { return core.geometry.segment_size / kPartAtRest; }
+
+void Engine::Impl::note_rest() {
+    const uint64_t all = core.stats.write_bytes;
+    const bool idle = cold_before() > Sequence(0) && all - pack_marks.front().guest_bytes < little_at_rest();
+    if (idle && all - guest_bytes_at_rest >= kSegmentsBetweenRests * core.geometry.segment_size) {
+        guest_bytes_at_rest = all;
+        resting = compact_due = true;
     }
 }
 
@@ -88,7 +107,8 @@ Engine::Impl::Packable Engine::Impl::choose_packable() {
             chosen.packs.push_back(stream);
         }
     }
-    const bool worth = sectors >= kLeastSegments * core.geometry.segment_size / kSectorSize;
+    const uint64_t segment_sectors = core.geometry.segment_size / kSectorSize;
+    const bool worth = sectors >= (resting ? segment_sectors / kLeastPartAtRest : kLeastSegments * segment_sectors);
     return worth ? chosen : Packable();
 }
 

@@ -156,7 +156,7 @@ Result<std::vector<OldState>> Engine::Impl::boundaries(SegmentId last) {
 
 // Whether so little would become past that streams are not worth it yet.
 bool Engine::Impl::too_little_to_seal(SegmentId last) const {
-    return !on_demand() && !fast_full && segments.log_count(last) < kLeastSegments && keeps_before(segments[last].last);
+    return !on_demand() && !fast_full && !resting && segments.log_count(last) < kLeastSegments && keeps_before(segments[last].last);
 }
 
 // Writes one stream of these extents, whose data is read from where they say.
