@@ -229,7 +229,8 @@ bool Engine::Impl::checkpoint_is_due() const {
     const uint64_t entries = disk.entries_applied - entries_at_checkpoint;
     const bool due =
         bytes >= options.checkpoint_segments * core.geometry.segment_size || entries >= kCheckpointEntries;
-    return due && !checkpoint_failed && bytes >= kCheckpointRatio * checkpoint_bytes;
+    const bool is_new = disk.sequence.value != superblock.checkpoint_sequence;
+    return due && is_new && !checkpoint_failed && bytes >= kCheckpointRatio * checkpoint_bytes;
 }
 
 bool Engine::Impl::checkpoint_step() {
@@ -321,8 +322,6 @@ Result<void> Engine::Impl::checkpoint(bool again) {
             return {};
         }
         id = ++last_checkpoint_id;
-        batch_bytes = core.stats.batch_bytes;
-        entries = disk.entries_applied;
     }
     CheckpointWriter writer(core, segments, id);
     FrozenState view;
@@ -330,6 +329,11 @@ Result<void> Engine::Impl::checkpoint(bool again) {
     {
         // A rollback appends its record first and changes the map then: not in between.
         TaskMutex::Guard no_rollback(core.host, control);
+        // Counted when it is captured: while a rollback is waited for, the log may move on by as much as makes one due.
+        Lock lock(core.mutex);
+        batch_bytes = core.stats.batch_bytes;
+        entries = disk.entries_applied;
+        lock.unlock();
         parts = capture(&view);
     }
     const Result<void> written = write_checkpoint(writer, parts, view);
